@@ -6,9 +6,7 @@
 //! cargo run --release -p pol-kernels --example speed -- 1   # threads
 //! ```
 
-use pol_kernels::{
-    AdamWState, AttentionGradients, AttentionInputs, AttentionUpstream, Error, Kernels, Scratch,
-};
+use pol_kernels::{AdamWState, AttentionUpstream, Error, Kernels, Scratch};
 use pol_numerics::*;
 use std::time::Instant;
 
@@ -62,19 +60,17 @@ fn attention(kernels: Kernels) -> Result<(), Error> {
         let len = length as usize * heads as usize * size as usize;
         let rows = length as usize * heads as usize;
         let (x, along) = (values(len), vec![0.5; rows]);
-        let inputs = AttentionInputs { queries: &x, keys: &x, values: &x };
+        let inputs = &values(len * 3);
         let (mut out, mut logarithms, mut scratch) =
             (vec![0.0; len], vec![0.0; rows], Scratch::default());
         let forward = shortest(|| {
-            kernels.attention(&shape, inputs, &mut out, &mut logarithms, &mut scratch)
+            kernels.attention(&shape, 1, inputs, &mut out, &mut logarithms, &mut scratch)
         })?;
-        let [mut queries, mut keys, mut values] = [0; 3].map(|_| vec![0.0; len]);
+        let mut gradient = vec![0.0; len * 3];
         let upstream =
             AttentionUpstream { gradient: &x, logarithms: &logarithms, products: &along };
         let backward = shortest(|| {
-            let (queries, keys, values) = (&mut queries, &mut keys, &mut values);
-            let out = AttentionGradients { queries, keys, values };
-            kernels.attention_gradient(&shape, inputs, upstream, out, &mut scratch)
+            kernels.attention_gradient(&shape, 1, inputs, upstream, &mut gradient, &mut scratch)
         })?;
         let pairs = f64::from(length) * f64::from(length + 1) / 2.0 * f64::from(heads);
         let product = 2.0 * pairs * f64::from(size) / 1e9;

@@ -4,7 +4,7 @@
 
 use crate::{
     Error, Kernels, canonical,
-    error::{check, check_optional},
+    error::{check, check_optional, same_len},
     rows::rows_of_task,
     sets::Task,
     simd::Simd,
@@ -106,6 +106,38 @@ impl Kernels {
             self.run(Elements { function, operands, row: task * count, columns, out });
         });
         Ok(())
+    }
+}
+
+impl Kernels {
+    /// Adds `others` to `out`, as [`Function::Add`] does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if both are not equally long.
+    pub fn add(self, others: &[f32], out: &mut [f32]) -> Result<(), Error> {
+        same_len("others", others, out)?;
+        let parts = out.par_chunks_mut(rows_of_task(1)).zip(others.par_chunks(rows_of_task(1)));
+        parts.for_each(|(out, others)| self.run(Sum { others, out }));
+        Ok(())
+    }
+}
+
+struct Sum<'a> {
+    others: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Task for Sum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { others, out } = self;
+        let others = &others[..out.len()];
+        for i in 0..out.len() {
+            out[i] = canonical(out[i] + others[i]);
+        }
     }
 }
 

@@ -40,7 +40,8 @@ impl Kernels {
         Ok(())
     }
 
-    /// Sums gradients of rows of a table in order of tokens, [`Op::EmbeddingGradient`].
+    /// Sums gradients of rows of a table in order of tokens, [`Op::EmbeddingGradient`]. With
+    /// `adds`, the sums are added to `out`, as [`Function::Add`](pol_numerics::Function::Add) does.
     ///
     /// # Errors
     ///
@@ -51,6 +52,7 @@ impl Kernels {
         [rows, entries, width]: [u32; 3],
         gradient: &[f32],
         tokens: &[u32],
+        adds: bool,
         out: &mut [f32],
     ) -> Result<(), Error> {
         Op::EmbeddingGradient { rows, entries, width }.len()?;
@@ -63,21 +65,25 @@ impl Kernels {
         let mut places: Vec<usize> = (0..tokens.len()).collect();
         places.sort_by_key(|&place| tokens[place]);
         let count = rows_of_task(width);
-        out.par_chunks_mut(count * width).enumerate().for_each(|(task, out)| {
-            let (first, end) = (task * count, task * count + out.len() / width);
-            let start = places.partition_point(|&place| (tokens[place] as usize) < first);
-            out.fill(0.0);
-            for &place in &places[start..] {
-                let entry = tokens[place] as usize;
-                if entry >= end {
-                    break;
+        let rows = out.par_chunks_mut(count * width).enumerate();
+        rows.for_each_init(Vec::new, |sums, (task, out)| {
+            let first = task * count;
+            let mut place = places.partition_point(|&place| (tokens[place] as usize) < first);
+            for (entry, out) in (first..).zip(out.chunks_mut(width)) {
+                sums.clear();
+                sums.resize(width, 0f32);
+                while let Some(&row) =
+                    places.get(place).filter(|&&row| tokens[row] as usize == entry)
+                {
+                    for (sum, value) in sums.iter_mut().zip(&gradient[row * width..]) {
+                        *sum += value;
+                    }
+                    place += 1;
                 }
-                let out = &mut out[(entry - first) * width..][..width];
-                for (out, value) in out.iter_mut().zip(&gradient[place * width..]) {
-                    *out += value;
+                for (out, &sum) in out.iter_mut().zip(&*sums) {
+                    *out = canonical(if adds { *out + sum } else { sum });
                 }
             }
-            out.iter_mut().for_each(|out| *out = canonical(*out));
         });
         Ok(())
     }

@@ -49,6 +49,12 @@ pub(crate) fn check<T>(tensor: &'static str, values: &[T], extents: &[u32]) -> R
     }
 }
 
+/// Checks that a tensor has as many values as another one.
+pub(crate) fn same_len(tensor: &'static str, values: &[f32], other: &[f32]) -> Result<(), Error> {
+    let (expected, found) = (other.len() as u64, values.len());
+    if found == other.len() { Ok(()) } else { Err(Error::Length { tensor, expected, found }) }
+}
+
 /// Checks an optional tensor against the shape that says whether it is there.
 pub(crate) fn check_optional(
     tensor: &'static str,

@@ -37,6 +37,7 @@
     reason = "iterators and copies may stay functions of their own, for the least processor"
 )]
 
+mod activation;
 mod adamw;
 mod attention;
 mod element;
@@ -53,9 +54,11 @@ mod simd;
 #[cfg(test)]
 mod tests;
 
+pub use activation::{Activation, Gated};
 pub use adamw::AdamWState;
-pub use attention::{AttentionGradients, AttentionInputs, AttentionUpstream};
+pub use attention::AttentionUpstream;
 pub use error::Error;
+pub use product::Extras;
 pub use rotation::RotaryTable;
 pub use scratch::Scratch;
 pub use sets::Kernels;

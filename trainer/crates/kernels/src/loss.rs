@@ -67,7 +67,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Computes the gradient of logits, [`Op::CrossEntropyGradient`]. `upstream` is that of the
+    /// Turns logits into their gradient, [`Op::CrossEntropyGradient`]. `upstream` is that of the
     /// losses.
     ///
     /// # Errors
@@ -77,11 +77,10 @@ impl Kernels {
     pub fn cross_entropy_gradient(
         self,
         [rows, columns]: [u32; 2],
-        logits: &[f32],
+        logits: &mut [f32],
         logarithms: &[f32],
         targets: &[u32],
         upstream: &[f32],
-        out: &mut [f32],
     ) -> Result<(), Error> {
         Op::CrossEntropyGradient { rows, columns }.len()?;
         check("logits", logits, &[rows, columns])?;
@@ -89,12 +88,10 @@ impl Kernels {
         check("targets", targets, &[rows])?;
         check_entries("targets", targets, columns)?;
         check("upstream", upstream, &[rows])?;
-        check("out", out, &[rows, columns])?;
         let width = (columns as usize).max(1);
-        out.par_chunks_mut(width).enumerate().for_each(|(row, out)| {
-            let logits = &logits[row * width..][..width];
+        logits.par_chunks_mut(width).enumerate().for_each(|(row, logits)| {
             let (logarithm, upstream) = (logarithms[row], upstream[row]);
-            self.run(LossGradient { logits, logarithm, target: targets[row], upstream, out });
+            self.run(LossGradient { logits, logarithm, target: targets[row], upstream });
         });
         Ok(())
     }
@@ -183,11 +180,10 @@ impl Task for LogSumExp<'_> {
 }
 
 struct LossGradient<'a> {
-    logits: &'a [f32],
+    logits: &'a mut [f32],
     logarithm: f32,
     target: u32,
     upstream: f32,
-    out: &'a mut [f32],
 }
 
 impl Task for LossGradient<'_> {
@@ -195,14 +191,13 @@ impl Task for LossGradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { logits, logarithm, target, upstream, out } = self;
-        let logits = &logits[..out.len()];
-        for i in 0..out.len() {
-            out[i] = canonical(exp(logits[i] - logarithm) * upstream);
-        }
+        let Self { logits, logarithm, target, upstream } = self;
         let target = target as usize;
         let error = exp(logits[target] - logarithm) - 1.0;
-        out[target] = canonical(error * upstream);
+        for i in 0..logits.len() {
+            logits[i] = canonical(exp(logits[i] - logarithm) * upstream);
+        }
+        logits[target] = canonical(error * upstream);
     }
 }
 

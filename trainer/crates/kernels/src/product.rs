@@ -43,6 +43,18 @@ struct Side<'a> {
     is_contiguous: bool,
 }
 
+/// Additions to a product while its outputs are in the cache.
+#[derive(Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// The bias of [`Op::Product`], which the shape has then.
+    pub bias: Option<&'a [f32]>,
+    /// Values that are added to the product as [`Function::Add`](pol_numerics::Function::Add) does.
+    pub addend: Option<&'a [f32]>,
+    /// Set if `out` has the product of earlier terms, a multiple of 256. Theirs and these terms are
+    /// one product then.
+    pub continues: bool,
+}
+
 impl Kernels {
     /// Computes the product of two matrices, [`Op::Product`].
     ///
@@ -58,18 +70,38 @@ impl Kernels {
         out: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
+        let extras = Extras { bias, ..Extras::default() };
+        self.product_with(shape, left, right, extras, out, scratch)
+    }
+
+    /// Computes a product as [`Kernels::product`] does, with more than a bias.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a slice does not have the size that the shape says.
+    pub fn product_with(
+        self,
+        shape: &Product,
+        left: &[f32],
+        right: &[f32],
+        extras: Extras<'_>,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
         Op::Product(*shape).len()?;
         let Product { rows, inner, columns, .. } = *shape;
         check("left", left, &[rows, inner])?;
         check("right", right, &[inner, columns])?;
-        check_optional("bias", bias, shape.bias, &[columns])?;
+        check_optional("bias", extras.bias, shape.bias, &[columns])?;
+        check_optional("addend", extras.addend, extras.addend.is_some(), &[rows, columns])?;
         check("out", out, &[rows, columns])?;
         let [rows, inner, columns] = [rows, inner, columns].map(|extent| extent as usize);
         let is_contiguous = !shape.left_transposed;
         let left = Side { values: left, count: rows, inner, is_contiguous };
         let is_contiguous = shape.right_transposed;
         let right = Side { values: right, count: columns, inner, is_contiguous };
-        if out.is_empty() {
+        let is_kept = inner == 0 && extras.continues && extras.bias.or(extras.addend).is_none();
+        if out.is_empty() || is_kept {
             return Ok(());
         }
         let [left_buffer, right_buffer, ..] = &mut scratch.buffers;
@@ -78,11 +110,15 @@ impl Kernels {
         for first_column in (0..columns).step_by(most_columns) {
             let count = most_columns.min(columns - first_column);
             let right = self.pack(right, (first_column, count), tile_columns, right_buffer);
-            let bias = bias.map(|bias| &bias[first_column..first_column + count]);
+            let extras = Extras {
+                bias: extras.bias.map(|bias| &bias[first_column..first_column + count]),
+                ..extras
+            };
             for (part, out) in out.chunks_mut(most_rows * columns).enumerate() {
                 let range = (part * most_rows, out.len() / columns);
                 let left = self.pack(left, range, tile_rows, left_buffer);
-                let factors = Factors { left, right, bias, inner };
+                let origin = (part * most_rows, first_column);
+                let factors = Factors { left, right, extras, inner, columns, origin };
                 let out = out.chunks_mut(columns).map(|row| &mut row[first_column..][..count]);
                 self.multiply(factors, out);
             }
@@ -222,8 +258,11 @@ fn transpose(values: &[f32], inner: usize, packed: &mut [f32], width: usize) {
 struct Factors<'a> {
     left: &'a [f32],
     right: &'a [f32],
-    bias: Option<&'a [f32]>,
+    extras: Extras<'a>,
     inner: usize,
+    /// Columns of the whole output, and the place of these outputs in it.
+    columns: usize,
+    origin: (usize, usize),
 }
 
 /// A block of outputs.
@@ -245,33 +284,45 @@ impl Task for Multiply<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (Factors { left, right, bias, inner }, mut block) = (self.factors, self.block);
+        let (factors, mut block) = (self.factors, self.block);
+        let Factors { left, right, extras, inner, .. } = factors;
         let width = block.out.first().map_or(0, |row| row.len());
         let mut tile = Tile([0.0; 384]);
         let tile = &mut tile.0[..S::ROWS * S::COLUMNS];
         for chunk in 0..inner.div_ceil(CHAIN).max(1) {
             let terms = CHAIN.min(inner - chunk * CHAIN);
             let is_last = (chunk + 1) * CHAIN >= inner;
+            let is_first = chunk == 0 && !extras.continues;
             for column in (0..width).step_by(S::COLUMNS) {
                 let at = (block.column + column) * inner + chunk * CHAIN * S::COLUMNS;
                 let values = &right[at..at + terms * S::COLUMNS];
                 let right = Strip { values, stride: S::COLUMNS };
                 let columns = column..width.min(column + S::COLUMNS);
+                let bias = extras.bias.filter(|_| is_last);
                 let bias = bias.map(|bias| &bias[block.column + column..][..columns.len()]);
-                let bias = if is_last { bias } else { None };
                 let mut row = 0;
                 while row < block.out.len() {
                     let at = (block.row + row) * inner + chunk * CHAIN * S::ROWS;
                     let left = Strip { values: &left[at..at + terms * S::ROWS], stride: S::ROWS };
-                    simd.accumulate(left, right, tile, S::COLUMNS, true);
-                    for i in 0..S::ROWS.min(block.out.len() - row) {
+                    let rows = S::ROWS.min(block.out.len() - row);
+                    simd.accumulate(left, right, tile, S::COLUMNS, true, rows);
+                    for i in 0..rows {
                         let out = &mut block.out[row + i][columns.clone()];
                         let sums = &tile[i * S::COLUMNS..][..S::COLUMNS];
+                        let addend = extras.addend.filter(|_| is_last).map(|addend| {
+                            let (first_row, first_column) = factors.origin;
+                            let at = (first_row + block.row + row + i) * factors.columns
+                                + first_column
+                                + block.column
+                                + column;
+                            &addend[at..at + out.len()]
+                        });
+                        let added = [bias, addend];
                         // A constant, so that the loops are unrolled.
                         if out.len() == S::COLUMNS {
-                            add(&mut out[..S::COLUMNS], sums, bias, chunk == 0, is_last);
+                            add(&mut out[..S::COLUMNS], sums, added, is_first, is_last);
                         } else {
-                            add(out, sums, bias, chunk == 0, is_last);
+                            add(out, sums, added, is_first, is_last);
                         }
                     }
                     row += S::ROWS;
@@ -281,9 +332,16 @@ impl Task for Multiply<'_, '_> {
     }
 }
 
-/// Adds the sums of a chunk to those of the chunks before it, and the bias. Encodes NaN at last.
+/// Adds the sums of a chunk to those of the chunks before it, and then bias and addend. Encodes NaN
+/// at last.
 #[inline(always)]
-fn add(out: &mut [f32], sums: &[f32], bias: Option<&[f32]>, is_first: bool, is_last: bool) {
+fn add(
+    out: &mut [f32],
+    sums: &[f32],
+    [bias, addend]: [Option<&[f32]>; 2],
+    is_first: bool,
+    is_last: bool,
+) {
     if is_first {
         // The first sum is not added to zero, which would take the sign of a zero.
         for i in 0..out.len() {
@@ -297,6 +355,11 @@ fn add(out: &mut [f32], sums: &[f32], bias: Option<&[f32]>, is_first: bool, is_l
     if let Some(bias) = bias {
         for i in 0..out.len() {
             out[i] += bias[i];
+        }
+    }
+    if let Some(addend) = addend {
+        for i in 0..out.len() {
+            out[i] += addend[i];
         }
     }
     if is_last {

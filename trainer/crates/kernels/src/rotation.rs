@@ -2,7 +2,7 @@
 
 //! Rotation of pairs by their position.
 
-use crate::{Error, Kernels, canonical, error::check, sets::Task, simd::Simd};
+use crate::{Error, Kernels, canonical, rows::rows_of_task, sets::Task, simd::Simd};
 use pol_numerics::{Op, Rotation, rotary};
 use rayon::prelude::*;
 
@@ -39,49 +39,65 @@ impl RotaryTable {
         });
         Ok(Self { dimensions, base, length, values })
     }
+
+    /// Returns the base of the angles.
+    pub fn base(&self) -> u32 {
+        self.base
+    }
 }
 
 impl Kernels {
-    /// Rotates pairs of values by their positions, [`Op::Rotation`].
+    /// Rotates pairs of values by their positions, [`Op::Rotation`], in place. `rows` are tokens of
+    /// some sequences, each with `width` values, of which the leading ones are the heads.
     ///
     /// # Errors
     ///
-    /// Fails if a slice does not have the size that the shape says, or the table is of other
-    /// angles or too short.
-    pub fn rotation(
+    /// Fails if `rows` are not whole sequences, if heads are wider than a row, or if the table is
+    /// of other angles or too short.
+    pub fn rotate(
         self,
         shape: &Rotation,
         table: &RotaryTable,
-        values: &[f32],
-        out: &mut [f32],
+        width: u32,
+        rows: &mut [f32],
     ) -> Result<(), Error> {
         Op::Rotation(*shape).len()?;
         let Rotation { length, heads, size, dimensions, base, interleaved, inverse } = *shape;
         if (table.dimensions, table.base) != (dimensions, base) || table.length < length {
             return Err(Error::Angles);
         }
-        check("values", values, &[length, heads, size])?;
-        check("out", out, &[length, heads, size])?;
-        let (size, dimensions) = ((size as usize).max(1), dimensions as usize);
-        let width = size * (heads as usize).max(1);
-        out.par_chunks_mut(width).zip(values.par_chunks(width)).enumerate().for_each(
-            |(position, (out, values))| {
-                let angles = &table.values[position * dimensions..][..dimensions];
-                self.run(Rotate { size, interleaved, inverse, angles, values, out });
-            },
-        );
+        let [length, heads, size, width] =
+            [length, heads, size, width].map(|extent| extent as usize);
+        let sequence = length.saturating_mul(width);
+        if heads * size > width || rows.len().checked_rem(sequence).unwrap_or(rows.len()) != 0 {
+            let expected = rows.len().next_multiple_of(sequence.max(1)) as u64;
+            return Err(Error::Length { tensor: "rows", expected, found: rows.len() });
+        }
+        let count = rows_of_task(width);
+        rows.par_chunks_mut((count * width).max(1)).enumerate().for_each(|(task, rows)| {
+            self.run(Rotate {
+                shape,
+                table,
+                width,
+                first: task * count,
+                interleaved,
+                inverse,
+                rows,
+            });
+        });
         Ok(())
     }
 }
 
-/// Rotates all heads of a position.
+/// Rotates all heads of some tokens.
 struct Rotate<'a> {
-    size: usize,
+    shape: &'a Rotation,
+    table: &'a RotaryTable,
+    width: usize,
+    first: usize,
     interleaved: bool,
     inverse: bool,
-    angles: &'a [f32],
-    values: &'a [f32],
-    out: &'a mut [f32],
+    rows: &'a mut [f32],
 }
 
 impl Task for Rotate<'_> {
@@ -89,29 +105,31 @@ impl Task for Rotate<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { size, interleaved, inverse, angles, values, out } = self;
-        let half = angles.len() / 2;
-        let (sines, cosines) = (&angles[..half], &angles[half..][..half]);
-        for head in 0..values.len() / size {
-            let values = &values[head * size..][..size];
-            let out = &mut out[head * size..][..size];
-            for i in half * 2..size {
-                out[i] = canonical(values[i]);
-            }
-            if interleaved {
-                let (values, out) = (&values[..half * 2], &mut out[..half * 2]);
-                for i in 0..half {
-                    let turned =
-                        turn(values[i * 2], values[i * 2 + 1], sines[i], cosines[i], inverse);
-                    (out[i * 2], out[i * 2 + 1]) = turned;
+        let Self { shape, table, width, first, interleaved, inverse, rows } = self;
+        let [length, heads, size, dimensions] =
+            [shape.length, shape.heads, shape.size, shape.dimensions].map(|x| x as usize);
+        let half = dimensions / 2;
+        for row in 0..rows.len() / width {
+            let angles = &table.values[(first + row) % length * dimensions..][..dimensions];
+            let (sines, cosines) = (&angles[..half], &angles[half..][..half]);
+            for head in 0..heads {
+                let values = &mut rows[row * width + head * size..][..size];
+                for i in half * 2..size {
+                    values[i] = canonical(values[i]);
                 }
-            } else {
-                let (a, b) = (&values[..half], &values[half..][..half]);
-                let (out_a, out_b) = out.split_at_mut(half);
-                let (out_a, out_b) = (&mut out_a[..half], &mut out_b[..half]);
-                for i in 0..half {
-                    let turned = turn(a[i], b[i], sines[i], cosines[i], inverse);
-                    (out_a[i], out_b[i]) = turned;
+                if interleaved {
+                    let values = &mut values[..half * 2];
+                    for i in 0..half {
+                        let (a, b) = (values[i * 2], values[i * 2 + 1]);
+                        let turned = turn(a, b, sines[i], cosines[i], inverse);
+                        (values[i * 2], values[i * 2 + 1]) = turned;
+                    }
+                } else {
+                    let (a, b) = values.split_at_mut(half);
+                    let (a, b) = (&mut a[..half], &mut b[..half]);
+                    for i in 0..half {
+                        (a[i], b[i]) = turn(a[i], b[i], sines[i], cosines[i], inverse);
+                    }
                 }
             }
         }

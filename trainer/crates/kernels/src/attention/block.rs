@@ -137,7 +137,31 @@ fn multiply<S: Simd>(simd: S, left: &[f32], right: &[f32], terms: usize, out: &m
         for column in (0..BLOCK).step_by(S::COLUMNS) {
             let left = Strip { values: left.get(row..).unwrap_or_default(), stride: STRIDE };
             let right = Strip { values: right.get(column..).unwrap_or_default(), stride: STRIDE };
-            simd.accumulate(left, right, &mut out.0[row * STRIDE + column..], STRIDE, true);
+            let sums = &mut out.0[row * STRIDE + column..];
+            simd.accumulate(left, right, sums, STRIDE, true, BLOCK - row);
+        }
+    }
+}
+
+/// Exchanges rows and columns of a block.
+#[inline(always)]
+pub(super) fn transpose(block: &Block, out: &mut Block) {
+    const SQUARE: usize = 8;
+    for first_row in (0..BLOCK).step_by(SQUARE) {
+        for first_column in (0..BLOCK).step_by(SQUARE) {
+            let mut square = [[0f32; SQUARE]; SQUARE];
+            for row in 0..SQUARE {
+                let values = &block.0[(first_row + row) * STRIDE + first_column..][..SQUARE];
+                for column in 0..SQUARE {
+                    square[column][row] = values[column];
+                }
+            }
+            for column in 0..SQUARE {
+                let out = &mut out.0[(first_column + column) * STRIDE + first_row..][..SQUARE];
+                for row in 0..SQUARE {
+                    out[row] = square[column][row];
+                }
+            }
         }
     }
 }
@@ -172,7 +196,7 @@ pub(super) fn weighted_sums<S: Simd>(
             let right = &rows[first * width..end * width];
             let right = Strip { values: right.get(column..).unwrap_or_default(), stride: width };
             let out = &mut out[first_member * width + column..];
-            simd.accumulate(left, right, out, width, is_new);
+            simd.accumulate(left, right, out, width, is_new, members.len());
         }
         for member in members {
             let own = (ranges.first[member] as usize).max(end)..ranges.end[member] as usize;

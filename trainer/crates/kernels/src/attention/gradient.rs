@@ -3,8 +3,8 @@
 //! Gradients of attention. Weights are computed again from the logarithms of the forward pass.
 
 use super::{
-    AttentionInputs,
-    block::{BLOCK, Block, Ranges, STRIDE, dot_products, weighted_sums},
+    Place, Sequences,
+    block::{BLOCK, Block, Ranges, STRIDE, dot_products, transpose, weighted_sums},
     packed::{Packed, split},
     shared_head,
 };
@@ -15,29 +15,20 @@ use rayon::prelude::*;
 /// Values that gradients of attention need from the forward pass and from what follows it.
 #[derive(Clone, Copy)]
 pub struct AttentionUpstream<'a> {
-    /// Gradient of the output, `[length, heads, size]`.
+    /// Gradient of the output, `[sequences, length, heads, size]`.
     pub gradient: &'a [f32],
-    /// Logarithms of the sums of exponentials, `[length, heads]`.
+    /// Logarithms of the sums of exponentials, `[sequences, length, heads]`.
     pub logarithms: &'a [f32],
-    /// Sums of products of outputs and their gradients, `[length, heads]`: the
+    /// Sums of products of outputs and their gradients, `[sequences, length, heads]`: the
     /// [`Kernels::row_sums`] of both.
     pub products: &'a [f32],
-}
-
-/// Gradients of the inputs of attention.
-pub struct AttentionGradients<'a> {
-    /// Gradient of the queries.
-    pub queries: &'a mut [f32],
-    /// Gradient of the keys.
-    pub keys: &'a mut [f32],
-    /// Gradient of the values.
-    pub values: &'a mut [f32],
 }
 
 impl Kernels {
     /// Computes the gradients of attention: all parts of
     /// [`Op::Attention`](pol_numerics::Op::Attention) that are gradients. The part that the shape
-    /// names is ignored.
+    /// names is ignored. `inputs` are those of [`Kernels::attention`], and `out` has the gradient
+    /// of each in its place.
     ///
     /// # Errors
     ///
@@ -45,47 +36,95 @@ impl Kernels {
     pub fn attention_gradient(
         self,
         shape: &Attention,
-        inputs: AttentionInputs<'_>,
+        sequences: u32,
+        inputs: &[f32],
         upstream: AttentionUpstream<'_>,
-        out: AttentionGradients<'_>,
+        out: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
-        inputs.check(shape)?;
-        let Attention { length, heads, shared, size, .. } = *shape;
-        check("gradient", upstream.gradient, &[length, heads, size])?;
-        check("logarithms", upstream.logarithms, &[length, heads])?;
-        check("products", upstream.products, &[length, heads])?;
-        check("gradient of queries", out.queries, &[length, heads, size])?;
-        check("gradient of keys", out.keys, &[length, shared, size])?;
-        check("gradient of values", out.values, &[length, shared, size])?;
+        let all = Sequences::new(shape, sequences, inputs)?;
+        let Attention { length, heads, size, .. } = *shape;
+        check("gradient", upstream.gradient, &[sequences, length, heads, size])?;
+        check("logarithms", upstream.logarithms, &[sequences, length, heads])?;
+        check("products", upstream.products, &[sequences, length, heads])?;
+        check("gradient of inputs", out, &[sequences, length, heads + 2 * shape.shared, size])?;
         let [q, k, v, dy, q_rows, k_rows, dy_rows, _] = &mut scratch.buffers;
+        let (queries, keys) = (all.queries(inputs), all.keys(inputs));
+        let gradient = all.outputs(upstream.gradient);
         let operands = Operands {
             shape,
             upstream,
-            queries: Packed::transposed(inputs.queries, heads, size, q),
-            keys: Packed::transposed(inputs.keys, shared, size, k),
-            values: Packed::transposed(inputs.values, shared, size, v),
-            gradient: Packed::transposed(upstream.gradient, heads, size, dy),
-            query_rows: Packed::rows(inputs.queries, heads, size, q_rows),
-            key_rows: Packed::rows(inputs.keys, shared, size, k_rows),
-            gradient_rows: Packed::rows(upstream.gradient, heads, size, dy_rows),
+            queries: Packed::transposed(all, queries, q),
+            keys: Packed::transposed(all, keys, k),
+            values: Packed::transposed(all, all.values(inputs), v),
+            gradient: Packed::transposed(all, gradient, dy),
+            query_rows: Packed::rows(all, queries, q_rows),
+            key_rows: Packed::rows(all, keys, k_rows),
+            gradient_rows: Packed::rows(all, gradient, dy_rows),
         };
-        let operands = &operands;
-        let tasks: Vec<_> =
-            split(out.queries, [length, heads, size]).into_iter().enumerate().collect();
-        tasks.into_par_iter().for_each_init(Work::default, |work, (task, out)| {
-            let (block, head) = (task / heads as usize, task % heads as usize);
-            self.run(OfQueries { operands, block, head, out, work });
-        });
-        let rows = split(out.keys, [length, shared, size]).into_iter();
-        let rows = rows.zip(split(out.values, [length, shared, size]));
-        let tasks: Vec<_> = rows.enumerate().collect();
-        tasks.into_par_iter().for_each_init(Work::default, |work, (task, (keys, values))| {
-            let (block, shared) = (task / shared as usize, task % shared as usize);
-            self.run(OfKeys { operands, block, shared, keys, values, work });
-        });
+        let rows = split(all, out, all.heads + 2 * all.shared, all.size);
+        // Whole heads save a third of the products, if there are enough of them.
+        if all.count * all.shared >= 2 * rayon::current_num_threads() {
+            self.gradient_of_groups(&operands, all, rows);
+        } else {
+            self.gradient_of_blocks(&operands, all, rows);
+        }
         Ok(())
     }
+
+    /// Computes the gradients with a task for each block of each head.
+    fn gradient_of_blocks(self, operands: &Operands<'_>, all: Sequences, rows: Vec<Rows<'_>>) {
+        let mut rows = rows.into_iter();
+        let (mut of_queries, mut of_keys) = (Vec::new(), Vec::new());
+        for block in 0..all.count * all.blocks() {
+            of_queries.extend((block * all.heads..).zip(rows.by_ref().take(all.heads)));
+            let keys: Vec<_> = rows.by_ref().take(all.shared).collect();
+            let pairs = keys.into_iter().zip(rows.by_ref().take(all.shared));
+            of_keys.extend((block * all.shared..).zip(pairs));
+        }
+        of_queries.into_par_iter().for_each_init(Work::default, |work, (task, out)| {
+            let place = Place::new(all, task, all.heads);
+            self.run(OfQueries { operands, place, out, work });
+        });
+        of_keys.into_par_iter().for_each_init(Work::default, |work, (task, (keys, values))| {
+            let place = Place::new(all, task, all.shared);
+            self.run(OfKeys { operands, place, keys, values, work });
+        });
+    }
+
+    /// Computes the gradients with a task for each head of keys of a sequence.
+    fn gradient_of_groups(self, operands: &Operands<'_>, all: Sequences, rows: Vec<Rows<'_>>) {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        groups.resize_with(all.count * all.shared, Group::default);
+        let per_group = (all.heads / all.shared.max(1)).max(1);
+        for (task, rows) in rows.into_iter().enumerate() {
+            let place = Place::new(all, task, all.heads + 2 * all.shared);
+            let group = |head: usize| place.sequence * all.shared + head;
+            // Blocks come in order, and heads within them.
+            match place.head.checked_sub(all.heads) {
+                None => groups[group(place.head / per_group)].queries.push(rows),
+                Some(head) if head < all.shared => groups[group(head)].keys.push(rows),
+                Some(head) => groups[group(head - all.shared)].values.push(rows),
+            }
+        }
+        let tasks: Vec<_> = groups.into_iter().enumerate().collect();
+        tasks.into_par_iter().for_each_init(Default::default, |work, (task, group)| {
+            let (sequence, shared) = (task / all.shared, task % all.shared);
+            self.run(OfGroup { operands, sequence, shared, group, work });
+        });
+    }
+}
+
+/// Rows of a block of a head.
+type Rows<'a> = Vec<&'a mut [f32]>;
+
+/// Outputs of a head of keys in a sequence: for each block, the rows of each head that it serves,
+/// and its own.
+#[derive(Default)]
+struct Group<'a> {
+    queries: Vec<Rows<'a>>,
+    keys: Vec<Rows<'a>>,
+    values: Vec<Rows<'a>>,
 }
 
 /// Operands of all tasks.
@@ -104,11 +143,12 @@ struct Operands<'a> {
 impl Operands<'_> {
     /// Returns logarithms and products of a block of queries, zeros beyond the last.
     #[inline(always)]
-    fn rows(&self, block: usize, head: usize) -> ([f32; BLOCK], [f32; BLOCK]) {
+    fn rows(&self, place: Place) -> ([f32; BLOCK], [f32; BLOCK]) {
         let (mut logarithms, mut products) = ([0f32; BLOCK], [0f32; BLOCK]);
-        let heads = self.shape.heads as usize;
-        for query in 0..BLOCK.min(self.shape.length as usize - block * BLOCK) {
-            let row = (block * BLOCK + query) * heads + head;
+        let (heads, length) = (self.shape.heads as usize, self.shape.length as usize);
+        let first = place.sequence * length + place.block * BLOCK;
+        for query in 0..BLOCK.min(length - place.block * BLOCK) {
+            let row = (first + query) * heads + place.head;
             logarithms[query] = self.upstream.logarithms[row];
             products[query] = self.upstream.products[row];
         }
@@ -125,6 +165,8 @@ impl Operands<'_> {
 struct Work {
     weights: Block,
     gradients: Block,
+    /// Gradients with rows and columns exchanged.
+    turned: Block,
     part: Vec<f32>,
     totals: [Totals; 2],
 }
@@ -179,8 +221,7 @@ impl Totals {
 /// Computes the gradient of a block of queries.
 struct OfQueries<'a, 'b> {
     operands: &'a Operands<'a>,
-    block: usize,
-    head: usize,
+    place: Place,
     out: Vec<&'b mut [f32]>,
     work: &'a mut Work,
 }
@@ -190,20 +231,20 @@ impl Task for OfQueries<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { operands, block, head, out, work } = self;
+        let Self { operands, place, out, work } = self;
         let (shape, scale) = (operands.shape, operands.scale());
         let (size, width) = (shape.size as usize, operands.key_rows.width());
-        let shared = shared_head(shape, head);
-        let Work { weights, gradients, part, totals: [total, _] } = work;
+        let shared = shared_head(shape, place.head);
+        let Work { weights, gradients, part, totals: [total, _], .. } = work;
         total.clear(width);
-        let (queries, gradient) =
-            (operands.queries.get(block, head), operands.gradient.get(block, head));
-        let (logarithms, products) = operands.rows(block, head);
-        for chunk in Ranges::first_chunk(shape, block)..=block {
-            let ranges = Ranges::of_queries(shape, block, chunk);
+        let (queries, gradient) = (operands.queries.get(place), operands.gradient.get(place));
+        let (logarithms, products) = operands.rows(place);
+        for chunk in Ranges::first_chunk(shape, place.block)..=place.block {
+            let ranges = Ranges::of_queries(shape, place.block, chunk);
+            let other = place.other(chunk, shared);
             // Rows are keys, and columns queries.
-            dot_products(simd, operands.keys.get(chunk, shared), queries, size, weights);
-            dot_products(simd, operands.values.get(chunk, shared), gradient, size, gradients);
+            dot_products(simd, operands.keys.get(other), queries, size, weights);
+            dot_products(simd, operands.values.get(other), gradient, size, gradients);
             for key in 0..BLOCK {
                 let weights = &weights.0[key * STRIDE..][..BLOCK];
                 let gradients = &mut gradients.0[key * STRIDE..][..BLOCK];
@@ -212,7 +253,7 @@ impl Task for OfQueries<'_, '_> {
                     gradients[query] = weight * (gradients[query] - products[query]);
                 }
             }
-            let rows = operands.key_rows.get(chunk, shared);
+            let rows = operands.key_rows.get(other);
             weighted_sums(simd, gradients, rows, width, &ranges, part);
             total.add(part, width, &ranges);
         }
@@ -223,8 +264,7 @@ impl Task for OfQueries<'_, '_> {
 /// Computes the gradients of a block of keys and values.
 struct OfKeys<'a, 'b> {
     operands: &'a Operands<'a>,
-    block: usize,
-    shared: usize,
+    place: Place,
     keys: Vec<&'b mut [f32]>,
     values: Vec<&'b mut [f32]>,
     work: &'a mut Work,
@@ -235,40 +275,96 @@ impl Task for OfKeys<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { operands, block, shared, keys: out_keys, values: out_values, work } = self;
-        let (shape, scale) = (operands.shape, operands.scale());
-        let (size, width) = (shape.size as usize, operands.query_rows.width());
-        let group = (shape.heads / shape.shared) as usize;
-        let Work { weights, gradients, part, totals: [of_keys, of_values] } = work;
-        of_keys.clear(width);
-        of_values.clear(width);
-        let (keys, values) = (operands.keys.get(block, shared), operands.values.get(block, shared));
-        for head in shared * group..(shared + 1) * group {
-            for chunk in block..Ranges::end_chunk(shape, block) {
-                let ranges = Ranges::of_keys(shape, block, chunk);
-                let (logarithms, products) = operands.rows(chunk, head);
-                // Rows are queries, and columns keys.
-                dot_products(simd, operands.queries.get(chunk, head), keys, size, weights);
-                dot_products(simd, operands.gradient.get(chunk, head), values, size, gradients);
-                for query in 0..BLOCK {
-                    let weights = &mut weights.0[query * STRIDE..][..BLOCK];
-                    let gradients = &mut gradients.0[query * STRIDE..][..BLOCK];
-                    let (logarithm, product) = (logarithms[query], products[query]);
-                    for key in 0..BLOCK {
-                        let weight = exp(weights[key] * scale - logarithm);
-                        weights[key] = weight;
-                        gradients[key] = weight * (gradients[key] - product);
-                    }
+        let Self { operands, place, keys, values, work } = self;
+        sum_over_queries(simd, operands, place, work, None);
+        let width = operands.query_rows.width();
+        work.totals[0].store(width, operands.scale(), keys);
+        work.totals[1].store(width, 1.0, values);
+    }
+}
+
+/// Sums the gradients of a block of keys and values into the totals of `work`, and with
+/// `of_queries` those of each block of queries, for each head of the group.
+#[inline(always)]
+fn sum_over_queries<S: Simd>(
+    simd: S,
+    operands: &Operands<'_>,
+    place: Place,
+    work: &mut Work,
+    mut of_queries: Option<&mut [Totals]>,
+) {
+    let (shape, scale) = (operands.shape, operands.scale());
+    let (size, width) = (shape.size as usize, operands.query_rows.width());
+    let group = (shape.heads / shape.shared) as usize;
+    let Work { weights, gradients, turned, part, totals: [of_keys, of_values] } = work;
+    of_keys.clear(width);
+    of_values.clear(width);
+    let (keys, values) = (operands.keys.get(place), operands.values.get(place));
+    for in_group in 0..group {
+        for chunk in place.block..Ranges::end_chunk(shape, place.block) {
+            let ranges = Ranges::of_keys(shape, place.block, chunk);
+            let other = place.other(chunk, place.head * group + in_group);
+            let (logarithms, products) = operands.rows(other);
+            // Rows are queries, and columns keys.
+            dot_products(simd, operands.queries.get(other), keys, size, weights);
+            dot_products(simd, operands.gradient.get(other), values, size, gradients);
+            for query in 0..BLOCK {
+                let weights = &mut weights.0[query * STRIDE..][..BLOCK];
+                let gradients = &mut gradients.0[query * STRIDE..][..BLOCK];
+                let (logarithm, product) = (logarithms[query], products[query]);
+                for key in 0..BLOCK {
+                    let weight = exp(weights[key] * scale - logarithm);
+                    weights[key] = weight;
+                    gradients[key] = weight * (gradients[key] - product);
                 }
-                let rows = operands.query_rows.get(chunk, head);
-                weighted_sums(simd, gradients, rows, width, &ranges, part);
-                of_keys.add(part, width, &ranges);
-                let rows = operands.gradient_rows.get(chunk, head);
-                weighted_sums(simd, weights, rows, width, &ranges, part);
-                of_values.add(part, width, &ranges);
+            }
+            let rows = operands.query_rows.get(other);
+            weighted_sums(simd, gradients, rows, width, &ranges, part);
+            of_keys.add(part, width, &ranges);
+            let rows = operands.gradient_rows.get(other);
+            weighted_sums(simd, weights, rows, width, &ranges, part);
+            of_values.add(part, width, &ranges);
+            if let Some(totals) = of_queries.as_deref_mut() {
+                // Rows are keys, and columns queries.
+                transpose(gradients, turned);
+                let ranges = Ranges::of_queries(shape, chunk, place.block);
+                let rows = operands.key_rows.get(place);
+                weighted_sums(simd, turned, rows, width, &ranges, part);
+                totals[chunk * group + in_group].add(part, width, &ranges);
             }
         }
-        of_keys.store(width, scale, out_keys);
-        of_values.store(width, 1.0, out_values);
+    }
+}
+
+/// Computes the gradients of a head of keys and values, and of the heads of queries that it serves.
+struct OfGroup<'a, 'b> {
+    operands: &'a Operands<'a>,
+    sequence: usize,
+    shared: usize,
+    group: Group<'b>,
+    work: &'a mut (Work, Vec<Totals>),
+}
+
+impl Task for OfGroup<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { operands, sequence, shared, group, work: (work, of_queries) } = self;
+        let (width, scale) = (operands.query_rows.width(), operands.scale());
+        of_queries.resize_with(group.queries.len(), Totals::default);
+        for totals in of_queries.iter_mut() {
+            totals.clear(width);
+        }
+        for (block, (keys, values)) in group.keys.into_iter().zip(group.values).enumerate() {
+            let place = Place { sequence, block, head: shared };
+            // Blocks of keys in their order, which is that of the sums of each query.
+            sum_over_queries(simd, operands, place, work, Some(of_queries));
+            work.totals[0].store(width, scale, keys);
+            work.totals[1].store(width, 1.0, values);
+        }
+        for (totals, out) in of_queries.iter().zip(group.queries) {
+            totals.store(width, scale, out);
+        }
     }
 }

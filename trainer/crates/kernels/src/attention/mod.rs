@@ -13,41 +13,75 @@ mod packed;
 use crate::{
     Error, Kernels, Scratch, canonical, error::check, rows::larger, sets::Task, simd::Simd,
 };
-pub use gradient::{AttentionGradients, AttentionUpstream};
+pub use gradient::AttentionUpstream;
 
 use block::{BLOCK, Block, Ranges, STRIDE, dot_products, weighted_sums};
-use packed::{Packed, split};
+use packed::{Heads, Packed, split};
 use pol_numerics::{
     Attention, AttentionPart, Op,
     functions::{exp, log},
 };
 use rayon::prelude::*;
 
-/// Queries, keys, and values of a sequence: `[length, heads, size]`, and `[length, shared, size]`
-/// for both others.
+/// Sequences of attention, and the layout of their tokens.
 #[derive(Clone, Copy)]
-pub struct AttentionInputs<'a> {
-    /// Queries.
-    pub queries: &'a [f32],
-    /// Keys.
-    pub keys: &'a [f32],
-    /// Values.
-    pub values: &'a [f32],
+struct Sequences {
+    count: usize,
+    length: usize,
+    /// Heads of queries, and of keys or values.
+    heads: usize,
+    shared: usize,
+    size: usize,
 }
 
-impl AttentionInputs<'_> {
-    fn check(&self, shape: &Attention) -> Result<(), Error> {
+impl Sequences {
+    /// Checks the inputs of `count` sequences.
+    fn new(shape: &Attention, count: u32, inputs: &[f32]) -> Result<Self, Error> {
         let Attention { length, heads, shared, size, .. } = *shape;
-        Op::Attention(Attention { part: AttentionPart::Output, ..*shape }).len()?;
-        check("queries", self.queries, &[length, heads, size])?;
-        check("keys", self.keys, &[length, shared, size])?;
-        check("values", self.values, &[length, shared, size])
+        // The definition bounds each extent, so that sums of a few stay far below the end.
+        for part in [AttentionPart::Output, AttentionPart::KeyGradient] {
+            Op::Attention(Attention { part, ..*shape }).len()?;
+        }
+        check("inputs", inputs, &[count, length, heads + 2 * shared, size])?;
+        let [count, length, heads, shared, size] =
+            [count, length, heads, shared, size].map(|extent| extent as usize);
+        Ok(Self { count, length, heads, shared, size })
+    }
+
+    /// Returns the number of blocks of a sequence.
+    fn blocks(self) -> usize {
+        self.length.div_ceil(BLOCK)
+    }
+
+    /// Returns some heads of all inputs, from head `first` on.
+    fn part(self, inputs: &[f32], first: usize, heads: usize) -> Heads<'_> {
+        Heads { values: inputs, all: self.heads + 2 * self.shared, first, heads }
+    }
+
+    fn queries(self, inputs: &[f32]) -> Heads<'_> {
+        self.part(inputs, 0, self.heads)
+    }
+
+    fn keys(self, inputs: &[f32]) -> Heads<'_> {
+        self.part(inputs, self.heads, self.shared)
+    }
+
+    fn values(self, inputs: &[f32]) -> Heads<'_> {
+        self.part(inputs, self.heads + self.shared, self.shared)
+    }
+
+    /// Returns heads of queries that lie alone, such as those of outputs.
+    fn outputs(self, values: &[f32]) -> Heads<'_> {
+        Heads { values, all: self.heads, first: 0, heads: self.heads }
     }
 }
 
 impl Kernels {
-    /// Computes attention: the parts [`AttentionPart::Output`] and [`AttentionPart::LogSumExp`] of
-    /// [`Op::Attention`]. The part that the shape names is ignored.
+    /// Computes attention of `sequences` sequences: the parts [`AttentionPart::Output`] and
+    /// [`AttentionPart::LogSumExp`] of [`Op::Attention`]. The part that the shape names is ignored.
+    ///
+    /// In `inputs`, the queries, keys, and values of a token lie side by side, as one projection
+    /// gives them: `[sequences, length, heads + 2 · shared, size]`.
     ///
     /// # Errors
     ///
@@ -55,28 +89,51 @@ impl Kernels {
     pub fn attention(
         self,
         shape: &Attention,
-        inputs: AttentionInputs<'_>,
+        sequences: u32,
+        inputs: &[f32],
         out: &mut [f32],
         logarithms: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
-        inputs.check(shape)?;
-        let Attention { length, heads, shared, size, .. } = *shape;
-        check("out", out, &[length, heads, size])?;
-        check("logarithms", logarithms, &[length, heads])?;
+        let all = Sequences::new(shape, sequences, inputs)?;
+        let Attention { length, heads, size, .. } = *shape;
+        check("out", out, &[sequences, length, heads, size])?;
+        check("logarithms", logarithms, &[sequences, length, heads])?;
         let [q, k, v, ..] = &mut scratch.buffers;
-        let queries = Packed::transposed(inputs.queries, heads, size, q);
-        let keys = Packed::transposed(inputs.keys, shared, size, k);
-        let values = Packed::rows(inputs.values, shared, size, v);
-        let rows = split(out, [length, heads, size]);
-        let rows = rows.into_iter().zip(split(logarithms, [length, heads, 1]));
+        let queries = Packed::transposed(all, all.queries(inputs), q);
+        let keys = Packed::transposed(all, all.keys(inputs), k);
+        let values = Packed::rows(all, all.values(inputs), v);
+        let rows = split(all, out, all.heads, all.size);
+        let rows = rows.into_iter().zip(split(all, logarithms, all.heads, 1));
         let tasks: Vec<_> = rows.enumerate().collect();
         tasks.into_par_iter().for_each_init(Work::default, |work, (task, (out, logarithms))| {
-            let (block, head) = (task / heads as usize, task % heads as usize);
+            let place = Place::new(all, task, all.heads);
             let (queries, keys, values) = (&queries, &keys, &values);
-            self.run(Forward { shape, queries, keys, values, block, head, out, logarithms, work });
+            self.run(Forward { shape, queries, keys, values, place, out, logarithms, work });
         });
         Ok(())
+    }
+}
+
+/// A block of a head.
+#[derive(Clone, Copy)]
+struct Place {
+    sequence: usize,
+    block: usize,
+    head: usize,
+}
+
+impl Place {
+    /// Returns the place of a task, of which each block has one for each of `heads`.
+    fn new(all: Sequences, task: usize, heads: usize) -> Self {
+        let (block, head) = (task / heads, task % heads);
+        Self { sequence: block / all.blocks(), block: block % all.blocks(), head }
+    }
+
+    /// Returns another block of the sequence.
+    #[inline(always)]
+    fn other(self, block: usize, head: usize) -> Self {
+        Self { block, head, ..self }
     }
 }
 
@@ -101,8 +158,7 @@ struct Forward<'a, 'b> {
     queries: &'a Packed<'a>,
     keys: &'a Packed<'a>,
     values: &'a Packed<'a>,
-    block: usize,
-    head: usize,
+    place: Place,
     out: Vec<&'b mut [f32]>,
     logarithms: Vec<&'b mut [f32]>,
     work: &'a mut Work,
@@ -113,9 +169,9 @@ impl Task for Forward<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { shape, queries, keys, values, block, head, out, logarithms, work } = self;
-        let (size, width) = (shape.size as usize, values.width());
-        let shared = shared_head(shape, head);
+        let Self { shape, queries, keys, values, place, out, logarithms, work } = self;
+        let (size, width, block) = (shape.size as usize, values.width(), place.block);
+        let shared = shared_head(shape, place.head);
         let Work { scores, part, total } = work;
         total.clear();
         total.resize(BLOCK * width, 0.0);
@@ -123,10 +179,11 @@ impl Task for Forward<'_, '_> {
         for chunk in Ranges::first_chunk(shape, block)..=block {
             let ranges = Ranges::of_queries(shape, block, chunk);
             // Rows are keys, and columns queries.
-            let (left, right) = (keys.get(chunk, shared), queries.get(block, head));
+            let other = place.other(chunk, shared);
+            let (left, right) = (keys.get(other), queries.get(place));
             dot_products(simd, left, right, size, scores);
             let shrink = state.take(scores, &ranges, f32::from_bits(shape.scale));
-            weighted_sums(simd, scores, values.get(chunk, shared), width, &ranges, part);
+            weighted_sums(simd, scores, values.get(other), width, &ranges, part);
             for query in 0..BLOCK {
                 if ranges.is_empty(query) {
                     continue;

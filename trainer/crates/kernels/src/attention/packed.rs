@@ -2,72 +2,81 @@
 
 //! Tensors of attention, packed by block and head.
 
-use super::block::{BLOCK, STRIDE};
+use super::{
+    Place, Sequences,
+    block::{BLOCK, STRIDE},
+};
 use crate::scratch::Buffer;
 use rayon::prelude::*;
 
 /// Columns of packed rows are a multiple of every tile's.
 const COLUMNS: usize = 32;
 
+/// Some heads of each token: those from `first` on, of `all`.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) all: usize,
+    pub(super) first: usize,
+    pub(super) heads: usize,
+}
+
 /// A tensor in blocks of tokens, those of all heads of a block one after the other. Tokens and
 /// values that are not there are zeros.
 pub(super) struct Packed<'a> {
     values: &'a [f32],
+    /// Number of heads, and of blocks of a sequence.
     heads: usize,
+    blocks: usize,
     /// Distance from a block to the next.
     len: usize,
     width: usize,
 }
 
 impl<'a> Packed<'a> {
-    /// Packs `[length, heads, size]` with the tokens of a block side by side:
-    /// `[size, STRIDE]`.
-    pub(super) fn transposed(
-        values: &[f32],
-        heads: u32,
-        size: u32,
-        buffer: &'a mut Buffer,
-    ) -> Self {
-        let (heads, size) = (heads as usize, size as usize);
+    /// Packs heads with the tokens of a block side by side: `[size, STRIDE]`.
+    pub(super) fn transposed(all: Sequences, heads: Heads<'_>, buffer: &'a mut Buffer) -> Self {
         let pack = |token: usize, row: &[f32], out: &mut [f32]| {
             for (out, &value) in out[token..].iter_mut().step_by(STRIDE).zip(row) {
                 *out = value;
             }
         };
-        Self::new(values, [heads, size, size * STRIDE, STRIDE], buffer, pack)
+        Self::new(all, heads, [all.size * STRIDE, STRIDE], buffer, pack)
     }
 
-    /// Packs `[length, heads, size]` with each token's values side by side: `[BLOCK, width]`.
-    pub(super) fn rows(values: &[f32], heads: u32, size: u32, buffer: &'a mut Buffer) -> Self {
-        let (heads, size) = (heads as usize, size as usize);
-        let width = size.next_multiple_of(COLUMNS);
+    /// Packs heads with each token's values side by side: `[BLOCK, width]`.
+    pub(super) fn rows(all: Sequences, heads: Heads<'_>, buffer: &'a mut Buffer) -> Self {
+        let width = all.size.next_multiple_of(COLUMNS);
         let pack = |token: usize, row: &[f32], out: &mut [f32]| {
-            out[token * width..][..size].copy_from_slice(row);
+            out[token * width..][..row.len()].copy_from_slice(row);
         };
-        Self::new(values, [heads, size, BLOCK * width, width], buffer, pack)
+        Self::new(all, heads, [BLOCK * width, width], buffer, pack)
     }
 
     fn new(
-        values: &[f32],
-        [heads, size, len, width]: [usize; 4],
+        all: Sequences,
+        part: Heads<'_>,
+        [len, width]: [usize; 2],
         buffer: &'a mut Buffer,
         pack: impl Fn(usize, &[f32], &mut [f32]) + Sync,
     ) -> Self {
-        let tokens = values.len() / (heads * size).max(1);
-        let packed = buffer.get(tokens.div_ceil(BLOCK) * heads * len);
-        packed.par_chunks_mut(len.max(1)).enumerate().for_each(|(index, packed)| {
-            let (block, head) = (index / heads, index % heads);
+        let (heads, blocks) = (part.heads, all.blocks());
+        let packed = buffer.get(all.count * blocks * heads * len);
+        packed.par_chunks_mut(len.max(1)).enumerate().for_each(|(task, packed)| {
+            let Place { sequence, block, head } = Place::new(all, task, heads);
             packed.fill(0.0);
-            for token in 0..BLOCK.min(tokens - block * BLOCK) {
-                let at = ((block * BLOCK + token) * heads + head) * size;
-                pack(token, &values[at..at + size], packed);
+            for token in 0..BLOCK.min(all.length - block * BLOCK) {
+                let row = sequence * all.length + block * BLOCK + token;
+                let at = (row * part.all + part.first + head) * all.size;
+                pack(token, &part.values[at..at + all.size], packed);
             }
         });
-        Self { values: packed, heads, len, width }
+        Self { values: packed, heads, blocks, len, width }
     }
 
     /// Returns a block of a head. It is empty if the heads are.
-    pub(super) fn get(&self, block: usize, head: usize) -> &[f32] {
+    pub(super) fn get(&self, Place { sequence, block, head }: Place) -> &[f32] {
+        let block = sequence * self.blocks + block;
         &self.values[(block * self.heads + head) * self.len..][..self.len]
     }
 
@@ -77,18 +86,20 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Splits `[length, heads, size]` into the rows of each block and head.
+/// Splits `[sequences, length, heads, size]` into the rows of each block and head.
 pub(super) fn split(
+    all: Sequences,
     mut values: &mut [f32],
-    [length, heads, size]: [u32; 3],
+    heads: usize,
+    size: usize,
 ) -> Vec<Vec<&mut [f32]>> {
-    let (length, heads) = (length as usize, heads as usize);
     let mut blocks: Vec<Vec<&mut [f32]>> = Vec::new();
-    blocks.resize_with(length.div_ceil(BLOCK) * heads, Vec::new);
-    for token in 0..length {
+    blocks.resize_with(all.count * all.blocks() * heads, Vec::new);
+    for row in 0..all.count * all.length {
+        let (sequence, token) = (row / all.length, row % all.length);
         for head in 0..heads {
-            let (row, rest) = values.split_at_mut(size as usize);
-            blocks[token / BLOCK * heads + head].push(row);
+            let (row, rest) = values.split_at_mut(size);
+            blocks[(sequence * all.blocks() + token / BLOCK) * heads + head].push(row);
             values = rest;
         }
     }

@@ -26,7 +26,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Extends every chain of a tile: for `k` in order,
     /// `sums[row][column] = fma(left[k][row], right[k][column], sums[row][column])`, where rows of
     /// sums are `stride` values apart. The shorter strip says how often. Chains begin at +0 if
-    /// they are new, whatever `sums` holds.
+    /// they are new, whatever `sums` holds. Of the rows, at least the first `rows` are computed.
     fn accumulate(
         self,
         left: Strip<'_>,
@@ -34,6 +34,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
         sums: &mut [f32],
         stride: usize,
         is_new: bool,
+        rows: usize,
     );
 }
 
@@ -53,6 +54,9 @@ impl Strip<'_> {
         if self.values.len() < width { 0 } else { (self.values.len() - width) / self.stride + 1 }
     }
 }
+
+/// Rows of a small tile, for what is left of 64 or 1,024 rows.
+const FEW: usize = 4;
 
 /// Panics if `sums` are too few for a tile, which no input of a kernel causes.
 #[inline(always)]
@@ -83,15 +87,22 @@ macro_rules! micro_kernel {
                 sums: &mut [f32],
                 stride: usize,
                 is_new: bool,
+                rows: usize,
             ) {
                 // SAFETY: `self` exists only where the processor has the instructions.
-                unsafe { accumulate(left, right, sums, stride, is_new) }
+                unsafe {
+                    if rows <= FEW {
+                        accumulate::<FEW>(left, right, sums, stride, is_new);
+                    } else {
+                        accumulate::<ROWS>(left, right, sums, stride, is_new);
+                    }
+                }
             }
         }
 
         #[inline]
         #[target_feature(enable = $feature)]
-        fn accumulate(
+        fn accumulate<const ROWS: usize>(
             left: Strip<'_>,
             right: Strip<'_>,
             tile: &mut [f32],

@@ -2,7 +2,7 @@
 
 //! Micro-kernel of AArch64.
 
-use super::{Simd, Strip, check, micro_kernel};
+use super::{FEW, Simd, Strip, check, micro_kernel};
 use std::arch::aarch64::*;
 
 /// NEON, which every AArch64 processor of a supported system has.

@@ -23,6 +23,7 @@ impl Simd for Portable {
         sums: &mut [f32],
         stride: usize,
         is_new: bool,
+        _: usize,
     ) {
         check(sums, stride, ROWS, COLUMNS);
         for row in 0..if is_new { ROWS } else { 0 } {

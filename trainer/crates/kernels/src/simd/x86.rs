@@ -2,7 +2,7 @@
 
 //! Micro-kernels of x86-64.
 
-use super::{Simd, Strip, check, micro_kernel};
+use super::{FEW, Simd, Strip, check, micro_kernel};
 
 /// AVX2 with fused multiply-adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{Draw, Unaligned, VALUES, Values, bits, defined_of, with_threads};
-use crate::{AttentionGradients, AttentionInputs, AttentionUpstream, Error, Kernels, Scratch};
+use crate::{AttentionUpstream, Error, Kernels, Scratch};
 use pol_numerics::{Attention, AttentionPart, Op};
 use proptest::prelude::*;
 
@@ -31,9 +31,18 @@ impl Operands {
         Self([q, k, v, dy, logarithms, products])
     }
 
-    fn inputs(&self) -> AttentionInputs<'_> {
+    /// Queries, keys, and values of each token side by side.
+    fn inputs(&self, shape: &Attention) -> Vec<f32> {
         let [queries, keys, values, ..] = &self.0;
-        AttentionInputs { queries, keys, values }
+        let rows = (0..shape.length as usize).flat_map(|token| {
+            let row = |all: &[f32], heads: u32| {
+                let width = (heads * shape.size) as usize;
+                all[token * width..][..width].to_vec()
+            };
+            let (heads, shared) = (shape.heads, shape.shared);
+            [row(queries, heads), row(keys, shared), row(values, shared)].concat()
+        });
+        rows.collect()
     }
 
     fn upstream(&self) -> AttentionUpstream<'_> {
@@ -54,18 +63,30 @@ impl Operands {
         .map(|part| defined_of(&Op::Attention(Attention { part, ..*shape }), &inputs))
     }
 
+    /// Runs the kernels on two sequences, both these, and returns what [`Self::defined`] does.
     fn run(&self, shape: &Attention, kernels: Kernels, scratch: &mut Scratch) -> [Vec<u32>; 5] {
-        let [q, k, ..] = &self.0;
-        let (rows, keys) = (q.len(), k.len());
-        let lens = [rows, (shape.length * shape.heads) as usize, rows, keys, keys];
-        let mut all = lens.map(|len| vec![f32::INFINITY; len]);
-        let [out, logarithms, dq, dk, dv] = &mut all;
-        kernels.attention(shape, self.inputs(), out, logarithms, scratch).unwrap();
-        let gradients = AttentionGradients { queries: dq, keys: dk, values: dv };
-        kernels
-            .attention_gradient(shape, self.inputs(), self.upstream(), gradients, scratch)
-            .unwrap();
-        all.map(|values| bits(&values))
+        let inputs = self.inputs(shape).repeat(2);
+        let [mut out, mut logarithms, mut gradient] =
+            [&self.0[3], &self.0[4], &inputs].map(|like| vec![f32::INFINITY; like.len()]);
+        out.extend_from_within(..);
+        logarithms.extend_from_within(..);
+        kernels.attention(shape, 2, &inputs, &mut out, &mut logarithms, scratch).unwrap();
+        let twice = self.0.each_ref().map(|values| values.repeat(2));
+        let [.., dy, sums, products] = &twice;
+        let upstream = AttentionUpstream { gradient: dy, logarithms: sums, products };
+        kernels.attention_gradient(shape, 2, &inputs, upstream, &mut gradient, scratch).unwrap();
+        let [heads, shared, size] = [shape.heads, shape.shared, shape.size].map(|x| x as usize);
+        let width = (heads + 2 * shared) * size;
+        let part = |first: usize, count: usize| -> Vec<f32> {
+            let rows = gradient.chunks(width.max(1));
+            rows.flat_map(|row| row[first * size..(first + count) * size].to_vec()).collect()
+        };
+        let (dq, dk, dv) = (part(0, heads), part(heads, shared), part(heads + shared, shared));
+        [out, logarithms, dq, dk, dv].map(|values| {
+            let (first, second) = values.split_at(values.len() / 2);
+            assert_eq!(bits(first), bits(second));
+            bits(first)
+        })
     }
 }
 
@@ -143,13 +164,12 @@ fn alignment_does_not_change_attention() {
     let operands = Operands::new(&shape, Values::Plain, 5);
     let expected = operands.run(&shape, Kernels::best(), &mut Scratch::default());
     for by in 1..5 {
-        let moved = operands.0.each_ref().map(|values| Unaligned::new(values, by));
-        let [queries, keys, values, ..] = moved.each_ref().map(|values| values.get(by));
-        let inputs = AttentionInputs { queries, keys, values };
+        let moved = Unaligned::new(&operands.inputs(&shape), by);
         let mut out = vec![0.0; expected[0].len()];
         let mut logarithms = vec![0.0; expected[1].len()];
+        let scratch = &mut Scratch::default();
         Kernels::best()
-            .attention(&shape, inputs, &mut out, &mut logarithms, &mut Scratch::default())
+            .attention(&shape, 1, moved.get(by), &mut out, &mut logarithms, scratch)
             .unwrap();
         assert_eq!([bits(&out), bits(&logarithms)], expected[..2]);
     }
@@ -178,24 +198,24 @@ fn wrong_sizes_of_attention_are_errors() {
     let scratch = &mut Scratch::default();
     let wrong = |tensor, expected, found| Err(Error::Length { tensor, expected, found });
     let (mut out, mut logarithms) = (vec![0.0; 24], vec![0.0; 6]);
-    let inputs = operands.inputs();
-    let short = AttentionInputs { keys: &inputs.keys[1..], ..inputs };
-    let found = kernels.attention(&shape, short, &mut out, &mut logarithms, scratch);
-    assert_eq!(found, wrong("keys", 12, 11));
-    let found = kernels.attention(&shape, inputs, &mut out[1..], &mut logarithms, scratch);
+    let inputs = &operands.inputs(&shape)[..];
+    let found = kernels.attention(&shape, 1, &inputs[1..], &mut out, &mut logarithms, scratch);
+    assert_eq!(found, wrong("inputs", 48, 47));
+    let found = kernels.attention(&shape, 2, inputs, &mut out, &mut logarithms, scratch);
+    assert_eq!(found, wrong("inputs", 96, 48));
+    let found = kernels.attention(&shape, 1, inputs, &mut out[1..], &mut logarithms, scratch);
     assert_eq!(found, wrong("out", 24, 23));
     for hostile in [
         Attention { window: Some(0), ..shape },
         Attention { shared: 0, ..shape },
         Attention { length: u32::MAX, ..shape },
     ] {
-        let found = kernels.attention(&hostile, inputs, &mut out, &mut logarithms, scratch);
+        let found = kernels.attention(&hostile, 1, inputs, &mut out, &mut logarithms, scratch);
         assert_eq!(found, Err(Error::Shape(pol_numerics::Error::Shape)));
     }
     let upstream = AttentionUpstream { products: &[], ..operands.upstream() };
-    let (mut keys, mut values) = (vec![0.0; 12], vec![0.0; 12]);
-    let gradients = AttentionGradients { queries: &mut out, keys: &mut keys, values: &mut values };
-    let found = kernels.attention_gradient(&shape, inputs, upstream, gradients, scratch);
+    let mut gradient = vec![0.0; 48];
+    let found = kernels.attention_gradient(&shape, 1, inputs, upstream, &mut gradient, scratch);
     assert_eq!(found, wrong("products", 6, 0));
 }
 

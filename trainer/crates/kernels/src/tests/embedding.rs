@@ -22,7 +22,16 @@ fn embeddings_and_their_gradients_are_as_defined() {
             let expected = defined(&op, &[&bits(&gradient), &tokens]);
             check(&expected, "gradient", |kernels, by, out| {
                 with_threads(by + 1, || {
-                    kernels.embedding_gradient(shape, &gradient, &tokens, out).unwrap();
+                    kernels.embedding_gradient(shape, &gradient, &tokens, false, out).unwrap();
+                });
+            });
+            let mut sums = table.clone();
+            let expected: Vec<f32> = expected.into_iter().map(f32::from_bits).collect();
+            Kernels::best().add(&expected, &mut sums).unwrap();
+            check(&bits(&sums), "added gradient", |kernels, by, out| {
+                out.copy_from_slice(&table);
+                with_threads(by + 1, || {
+                    kernels.embedding_gradient(shape, &gradient, &tokens, true, out).unwrap();
                 });
             });
         }
@@ -35,7 +44,7 @@ fn tokens_in_another_order_have_another_gradient() {
     let run = |gradient: &[f32]| {
         let mut out = [0.0; 6];
         let shape = [200, 2, 3];
-        Kernels::best().embedding_gradient(shape, gradient, &[1; 200], &mut out).unwrap();
+        Kernels::best().embedding_gradient(shape, gradient, &[1; 200], false, &mut out).unwrap();
         bits(&out)
     };
     let mut reversed = gradient.clone();
@@ -50,7 +59,7 @@ fn tokens_beyond_the_table_are_errors() {
     let (mut out, refused) = ([0.0; 4], Error::Entry { tensor: "tokens", entry: 2, bound: 2 });
     let kernels = Kernels::best();
     assert_eq!(kernels.embedding([2, 2, 2], &[0.0; 4], &[0, 2], &mut out), Err(refused));
-    let found = kernels.embedding_gradient([2, 2, 2], &[0.0; 4], &[0, 2], &mut out);
+    let found = kernels.embedding_gradient([2, 2, 2], &[0.0; 4], &[0, 2], false, &mut out);
     assert_eq!(found, Err(refused));
 }
 

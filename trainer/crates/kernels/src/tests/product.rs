@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{Draw, Unaligned, VALUES, Values, bits, check, defined_of, with_threads};
-use crate::{Error, Kernels, Scratch};
+use crate::{Error, Extras, Kernels, Scratch};
 use pol_numerics::{Op, Product};
 use proptest::prelude::*;
 
@@ -67,6 +67,53 @@ fn products_are_as_defined_in_all_directions() {
             let of = VALUES[(shape_index + flags as usize) % 3];
             check_product(&shape(extents, flags), of, flags.into());
         }
+    }
+}
+
+/// Returns some terms of a side, which lies with its vectors or its terms apart.
+fn terms(
+    values: &[f32],
+    inner: usize,
+    is_contiguous: bool,
+    at: std::ops::Range<usize>,
+) -> Vec<f32> {
+    let count = values.len() / inner;
+    if is_contiguous {
+        values.chunks(inner).flat_map(|vector| vector[at.clone()].to_vec()).collect()
+    } else {
+        values[at.start * count..at.end * count].to_vec()
+    }
+}
+
+#[test]
+fn a_product_in_parts_is_one_product_to_which_values_are_added() {
+    for flags in 0..8 {
+        let shape = shape([101, 900, 67], flags);
+        let of = VALUES[flags as usize % 3];
+        let operands = Operands::new(&shape, of, flags.into());
+        let addend = Draw(77).values(101 * 67, of);
+        let expected = operands.defined(&shape).into_iter().map(f32::from_bits);
+        let expected = expected.zip(&addend).map(|(x, y)| crate::canonical(x + y).to_bits());
+        let expected: Vec<u32> = expected.collect();
+        check(&expected, "parts", |kernels, _, out| {
+            let mut scratch = Scratch::default();
+            for (part, at) in [0..256, 256..768, 768..900].into_iter().enumerate() {
+                let left = terms(&operands.left, 900, !shape.left_transposed, at.clone());
+                let right = terms(&operands.right, 900, shape.right_transposed, at.clone());
+                let is_last = part == 2;
+                let bias = shape.bias && is_last;
+                let extras = Extras {
+                    bias: bias.then_some(&operands.bias[..]),
+                    addend: is_last.then_some(&addend[..]),
+                    continues: part > 0,
+                };
+                let shape = Product { inner: at.len() as u32, bias, ..shape };
+                kernels.product_with(&shape, &left, &right, extras, out, &mut scratch).unwrap();
+            }
+            let shape = Product { inner: 0, bias: false, ..shape };
+            let extras = Extras { continues: true, ..Extras::default() };
+            kernels.product_with(&shape, &[], &[], extras, out, &mut scratch).unwrap();
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 //! Sums, functions, norms, losses, rotations, and AdamW.
 
 use super::{Draw, Unaligned, VALUES, Values, bits, check, defined, defined_of, with_threads};
-use crate::{AdamWState, Error, Kernels, RotaryTable};
+use crate::{Activation, AdamWState, Error, Gated, Kernels, RotaryTable};
 use pol_numerics::*;
 
 /// Lengths around those of lanes, chunks, and tasks.
@@ -237,9 +237,79 @@ fn softmax_and_cross_entropy_are_as_defined() {
         });
         let expected = defined(&Op::CrossEntropyGradient { rows, columns }, &inputs);
         check(&expected, "gradient of logits", |kernels, _, out| {
-            kernels.cross_entropy_gradient(shape, &x, &sums, &targets, &upstream, out).unwrap();
+            out.copy_from_slice(&x);
+            kernels.cross_entropy_gradient(shape, out, &sums, &targets, &upstream).unwrap();
         });
     });
+}
+
+/// Returns a function of elements, by its definition.
+fn each(function: Function, operands: [&[f32]; 2]) -> Vec<f32> {
+    let columns = operands[0].len() as u32;
+    let zero = [Broadcast::Each, Broadcast::One, Broadcast::One];
+    let all = [Broadcast::Each; 3];
+    let operands_of = if function == Function::Above { zero } else { all };
+    let element = Element { function, rows: 1, columns, operands: operands_of };
+    defined_of(&Op::Element(element), &operands).into_iter().map(f32::from_bits).collect()
+}
+
+#[test]
+fn activations_are_functions_of_the_definition() {
+    for (activation, functions) in [
+        (Activation::GeluTanh, Some((Function::GeluTanh, Function::GeluTanhSlope))),
+        (Activation::Gelu, Some((Function::Gelu, Function::GeluSlope))),
+        (Activation::Silu, Some((Function::Silu, Function::SiluSlope))),
+        (Activation::Relu, None),
+    ] {
+        for of in VALUES {
+            let [x, up, dy] = [31, 32, 33].map(|seed| values(1_003, of, seed));
+            let above = each(Function::Above, [&x, &[0.0]]);
+            let value = match functions {
+                Some((function, _)) => each(function, [&x, &[]]),
+                None => each(Function::Multiply, [&x, &above]),
+            };
+            let slope = |dy: &[f32]| match functions {
+                Some((_, slope)) => each(slope, [dy, &x]),
+                None => each(Function::Multiply, [dy, &above]),
+            };
+            check(&bits(&value), "activation", |kernels, _, out| {
+                kernels.activate(activation, &x, None, out).unwrap();
+            });
+            let product = each(Function::Multiply, [&value, &up]);
+            check(&bits(&product), "gated activation", |kernels, _, out| {
+                kernels.activate(activation, &x, Some(&up), out).unwrap();
+            });
+            check(&bits(&slope(&dy)), "gradient", |kernels, _, out| {
+                out.copy_from_slice(&dy);
+                kernels.activation_gradient(activation, &x, None, out).unwrap();
+            });
+            let gradient_of_up = each(Function::Multiply, [&dy, &value]);
+            let gradient_of_x = slope(&each(Function::Multiply, [&dy, &up]));
+            for is_up in [false, true] {
+                let expected = if is_up { &gradient_of_up } else { &gradient_of_x };
+                check(&bits(expected), "gated gradient", |kernels, _, out| {
+                    let (mut of_up, mut of_x) = (vec![0.0; dy.len()], dy.clone());
+                    let gated = Gated { up: &up, gradient: &mut of_up };
+                    kernels.activation_gradient(activation, &x, Some(gated), &mut of_x).unwrap();
+                    out.copy_from_slice(if is_up { &of_up } else { &of_x });
+                });
+            }
+        }
+    }
+    let wrong = Kernels::best().activate(Activation::Silu, &[0.0; 2], None, &mut [0.0; 3]);
+    assert_eq!(wrong, Err(Error::Length { tensor: "x", expected: 3, found: 2 }));
+}
+
+#[test]
+fn sums_in_place_are_as_defined() {
+    for of in VALUES {
+        let [x, y] = [41, 42].map(|seed| values(40_001, of, seed));
+        check(&bits(&each(Function::Add, [&x, &y])), "sum", |kernels, _, out| {
+            out.copy_from_slice(&x);
+            kernels.add(&y, out).unwrap();
+        });
+    }
+    assert!(Kernels::best().add(&[0.0], &mut []).is_err());
 }
 
 #[test]
@@ -274,14 +344,28 @@ fn rotations_are_as_defined() {
                 let shape =
                     Rotation { length, heads, size, dimensions, base, interleaved, inverse };
                 let x = values(length * heads * size, of, 17);
-                check(&defined_of(&Op::Rotation(shape), &[&x]), "rotation", |kernels, by, out| {
-                    let x = Unaligned::new(&x, by + 1);
-                    kernels.rotation(&shape, &table, x.get(by + 1), out).unwrap();
+                let width = heads * size;
+                check(&defined_of(&Op::Rotation(shape), &[&x]), "rotation", |kernels, _, out| {
+                    out.copy_from_slice(&x);
+                    kernels.rotate(&shape, &table, width, out).unwrap();
+                });
+                // Two sequences whose rows are wider, by values that stay.
+                let wide = |x: &[f32]| -> Vec<f32> {
+                    let rows = x.chunks(width as usize);
+                    let rows: Vec<f32> = rows.flat_map(|row| [row, &[7.0; 3]].concat()).collect();
+                    rows.repeat(2)
+                };
+                let expected = defined_of(&Op::Rotation(shape), &[&x]);
+                let expected: Vec<f32> = expected.into_iter().map(f32::from_bits).collect();
+                check(&bits(&wide(&expected)), "wide rotation", |kernels, _, out| {
+                    out.copy_from_slice(&wide(&x));
+                    kernels.rotate(&shape, &table, width + 3, out).unwrap();
                 });
                 let other = RotaryTable::new(dimensions, 500, length).unwrap();
-                let mut out = vec![0.0; x.len()];
-                let refused = Kernels::best().rotation(&shape, &other, &x, &mut out);
+                let refused = Kernels::best().rotate(&shape, &other, width, &mut x.clone());
                 assert_eq!(refused, Err(Error::Angles));
+                let refused = Kernels::best().rotate(&shape, &table, width, &mut vec![0.0; 1]);
+                assert!(matches!(refused, Err(Error::Length { tensor: "rows", .. })));
             }
         }
     }

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! A block of a decoder, forward and backward.
+
+use crate::{
+    Error,
+    layers::{Run, gather, scatter},
+    memory::{BlockMemory, Normed, Work},
+    plan::Block,
+};
+use pol_kernels::{AttentionUpstream, Gated};
+use pol_numerics::Summand;
+
+impl Run<'_> {
+    /// Computes the residual stream after a block, `out`, from that before it.
+    pub(crate) fn block(
+        &mut self,
+        block: &Block,
+        stream: &[f32],
+        memory: &mut BlockMemory,
+        work: &mut Work,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let BlockMemory { norm1, projected, heads, mixed, logarithms, middle, .. } = memory;
+        if let Some(norm) = &block.norm1 {
+            self.norm(norm, stream, &mut norm1.statistics, &mut norm1.values)?;
+        }
+        let first = if block.norm1.is_some() { &norm1.values[..] } else { stream };
+        self.linear(&block.query_key_value, first, None, projected)?;
+        self.norm_heads(block, projected, heads, work)?;
+        self.rotate(block.rotation, false, projected)?;
+        let shape = self.attention(block.window);
+        let (kernels, sequences) = (self.kernels, self.sequences);
+        kernels.attention(&shape, sequences, projected, mixed, logarithms, self.scratch)?;
+        match &block.behind1 {
+            Some(norm) => {
+                let Normed { statistics, values } = &mut memory.behind1;
+                self.linear(&block.out, mixed, None, values)?;
+                self.norm(norm, values, statistics, middle)?;
+                kernels.add(stream, middle)?;
+            }
+            None => self.linear(&block.out, mixed, Some(stream), middle)?,
+        }
+        // Parallel sublayers read the same stream.
+        let is_parallel = self.spec().parallel;
+        let second = if is_parallel { stream } else { &middle[..] };
+        let norm2 = &mut memory.norm2;
+        if let Some(norm) = &block.norm2 {
+            self.norm(norm, second, &mut norm2.statistics, &mut norm2.values)?;
+        }
+        let shared = if is_parallel { first } else { second };
+        let input = if block.norm2.is_some() { &norm2.values[..] } else { shared };
+        let BlockMemory { gate, up, hidden, .. } = memory;
+        self.linear(&block.up, input, None, up)?;
+        let activation = self.plan.activation();
+        match &block.gate {
+            Some(linear) => {
+                self.linear(linear, input, None, gate)?;
+                kernels.activate(activation, gate, Some(&up[..]), hidden)?;
+            }
+            None => kernels.activate(activation, up, None, hidden)?,
+        }
+        match &block.behind2 {
+            Some(norm) => {
+                let Normed { statistics, values } = &mut memory.behind2;
+                self.linear(&block.down, hidden, None, values)?;
+                self.norm(norm, values, statistics, out)?;
+                Ok(kernels.add(middle, out)?)
+            }
+            None => self.linear(&block.down, hidden, Some(&middle[..]), out),
+        }
+    }
+
+    /// Norms queries and keys, if the block does, and keeps what they were.
+    fn norm_heads(
+        &self,
+        block: &Block,
+        projected: &mut [f32],
+        heads: &mut [Normed; 2],
+        work: &mut Work,
+    ) -> Result<(), Error> {
+        let width = block.query_key_value.outputs as usize;
+        let firsts = [0, self.spec().attention_width() as usize];
+        let norms = block.query_key_norms.iter().flatten();
+        for ((norm, memory), first) in norms.zip(heads).zip(firsts) {
+            let Normed { statistics, values } = memory;
+            let out = &mut work.heads[0][..values.len()];
+            gather(projected, width, first, values);
+            self.norm(norm, values, statistics, out)?;
+            scatter(out, width, first, projected);
+        }
+        Ok(())
+    }
+
+    /// Turns the gradient of the residual stream after a block, `work.stream`, into that before it.
+    pub(crate) fn block_gradient(
+        &mut self,
+        block: &Block,
+        stream: &[f32],
+        memory: &BlockMemory,
+        work: &mut Work,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        self.feed_forward_gradient(block, stream, memory, work, gradient)?;
+        let (kernels, is_parallel) = (self.kernels, self.spec().parallel);
+        // `work.other` is the gradient of the feed-forward layer's input.
+        let is_shared = is_parallel && block.norm2.is_none();
+        if let Some(norm) = &block.norm2 {
+            let second = if is_parallel { stream } else { &memory.middle };
+            let statistics = &memory.norm2.statistics;
+            let (dy, out) = (&work.other[..], &mut work.third[..]);
+            self.norm_gradient(norm, [second, dy], statistics, gradient, out)?;
+            std::mem::swap(&mut work.other, &mut work.third);
+        }
+        if !is_parallel {
+            kernels.add(&work.other, &mut work.stream)?;
+        }
+        self.attention_gradient(block, memory, work, gradient)?;
+        let first = if block.norm1.is_some() { &memory.norm1.values[..] } else { stream };
+        let (linear, pair) = (&block.query_key_value, [first, &work.projected[..]]);
+        let shared = is_shared.then_some(&work.other[..]);
+        self.linear_gradient(linear, pair, gradient, shared, &mut work.third)?;
+        if is_parallel && !is_shared {
+            kernels.add(&work.other, &mut work.stream)?;
+        }
+        if let Some(norm) = &block.norm1 {
+            let statistics = &memory.norm1.statistics;
+            let (dy, out) = (&work.third[..], &mut work.other[..]);
+            self.norm_gradient(norm, [stream, dy], statistics, gradient, out)?;
+            std::mem::swap(&mut work.other, &mut work.third);
+        }
+        Ok(kernels.add(&work.third, &mut work.stream)?)
+    }
+
+    /// Computes the gradient of the feed-forward layer's input, `work.other`.
+    fn feed_forward_gradient(
+        &mut self,
+        block: &Block,
+        stream: &[f32],
+        memory: &BlockMemory,
+        work: &mut Work,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        let Work { stream: upstream, other, third, hidden, gate, .. } = work;
+        let upstream = match &block.behind2 {
+            Some(norm) => {
+                let Normed { statistics, values } = &memory.behind2;
+                self.norm_gradient(norm, [values, upstream], statistics, gradient, third)?;
+                &third[..]
+            }
+            None => &upstream[..],
+        };
+        self.linear_gradient(&block.down, [&memory.hidden, upstream], gradient, None, hidden)?;
+        let is_parallel = self.spec().parallel;
+        let shared = match (is_parallel, block.norm1.is_some()) {
+            (true, true) => &memory.norm1.values[..],
+            (true, false) => stream,
+            (false, _) => &memory.middle,
+        };
+        let input = if block.norm2.is_some() { &memory.norm2.values[..] } else { shared };
+        let (kernels, activation) = (self.kernels, self.plan.activation());
+        match &block.gate {
+            Some(linear) => {
+                let gated = Gated { up: &memory.up, gradient: gate };
+                kernels.activation_gradient(activation, &memory.gate, Some(gated), hidden)?;
+                self.linear_gradient(&block.up, [input, gate], gradient, None, third)?;
+                self.linear_gradient(linear, [input, hidden], gradient, Some(third), other)
+            }
+            None => {
+                kernels.activation_gradient(activation, &memory.up, None, hidden)?;
+                self.linear_gradient(&block.up, [input, hidden], gradient, None, other)
+            }
+        }
+    }
+
+    /// Computes the gradient of the projection to queries, keys, and values, `work.projected`.
+    /// Keeps `work.other`.
+    fn attention_gradient(
+        &mut self,
+        block: &Block,
+        memory: &BlockMemory,
+        work: &mut Work,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        let Work { stream: upstream, third, projected, mixed, products, heads, .. } = work;
+        let upstream = match &block.behind1 {
+            Some(norm) => {
+                let Normed { statistics, values } = &memory.behind1;
+                self.norm_gradient(norm, [values, upstream], statistics, gradient, third)?;
+                &third[..]
+            }
+            None => &upstream[..],
+        };
+        self.linear_gradient(&block.out, [&memory.mixed, upstream], gradient, None, mixed)?;
+        let kernels = self.kernels;
+        let rows = [products.len() as u32, self.spec().head_size.into()];
+        kernels.row_sums(rows, Summand::Products, &memory.mixed, Some(&mixed[..]), products)?;
+        let shape = self.attention(block.window);
+        let upstream =
+            AttentionUpstream { gradient: mixed, logarithms: &memory.logarithms, products };
+        let (inputs, scratch) = (&memory.projected, &mut *self.scratch);
+        kernels.attention_gradient(&shape, self.sequences, inputs, upstream, projected, scratch)?;
+        self.rotate(block.rotation, true, projected)?;
+        let width = block.query_key_value.outputs as usize;
+        let firsts = [0, self.spec().attention_width() as usize];
+        let norms = block.query_key_norms.iter().flatten();
+        for ((norm, memory), first) in norms.zip(&memory.heads).zip(firsts) {
+            let Normed { statistics, values } = memory;
+            let [dy, out] = heads.each_mut().map(|heads| &mut heads[..values.len()]);
+            gather(projected, width, first, dy);
+            self.norm_gradient(norm, [values, dy], statistics, gradient, out)?;
+            scatter(out, width, first, projected);
+        }
+        Ok(())
+    }
+}

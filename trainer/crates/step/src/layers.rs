@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Layers, forward and backward, as calls of kernels.
+
+use crate::{
+    Error,
+    plan::{Linear, NormPart, Plan},
+};
+use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
+use pol_numerics::{Attention, AttentionPart, Chain, Norm, NormKind, Product, Rotation};
+use pol_primitives::model::{self, ModelSpec};
+
+/// A run over one micro-batch.
+pub(crate) struct Run<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) kernels: Kernels,
+    pub(crate) tables: &'a [RotaryTable],
+    pub(crate) scratch: &'a mut Scratch,
+    pub(crate) parameters: &'a [f32],
+    pub(crate) sequences: u32,
+    pub(crate) length: u32,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn spec(&self) -> &'a ModelSpec {
+        &self.plan.spec
+    }
+
+    pub(crate) fn tokens(&self) -> u32 {
+        self.sequences * self.length
+    }
+
+    /// Computes `addend + (x · weight + bias)`.
+    pub(crate) fn linear(
+        &mut self,
+        linear: &Linear,
+        x: &[f32],
+        addend: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let bias = linear.bias.clone().map(|bias| &self.parameters[bias]);
+        let shape = Product {
+            rows: self.tokens(),
+            inner: linear.inputs,
+            columns: linear.outputs,
+            left_transposed: false,
+            right_transposed: false,
+            bias: bias.is_some(),
+        };
+        let (weight, extras) =
+            (&self.parameters[linear.weight.clone()], Extras { bias, addend, continues: false });
+        Ok(self.kernels.product_with(&shape, x, weight, extras, out, self.scratch)?)
+    }
+
+    /// Computes the gradients of weight and bias of a projection of `x`, whose outputs have the
+    /// gradient `dy`, and `addend` plus the gradient of `x`.
+    pub(crate) fn linear_gradient(
+        &mut self,
+        linear: &Linear,
+        [x, dy]: [&[f32]; 2],
+        gradient: &mut [f32],
+        addend: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let Linear { inputs, outputs, .. } = *linear;
+        let of_weight = Product {
+            rows: inputs,
+            inner: self.tokens(),
+            columns: outputs,
+            left_transposed: true,
+            right_transposed: false,
+            bias: false,
+        };
+        let weight = &mut gradient[linear.weight.clone()];
+        self.kernels.product(&of_weight, x, dy, None, weight, self.scratch)?;
+        if let Some(bias) = linear.bias.clone() {
+            self.column_sums(outputs, dy, &mut gradient[bias])?;
+        }
+        let of_x = Product {
+            rows: self.tokens(),
+            inner: outputs,
+            columns: inputs,
+            left_transposed: false,
+            right_transposed: true,
+            bias: false,
+        };
+        let weight = &self.parameters[linear.weight.clone()];
+        let extras = Extras { addend, ..Extras::default() };
+        Ok(self.kernels.product_with(&of_x, dy, weight, extras, out, self.scratch)?)
+    }
+
+    /// Sums the columns of `rows`.
+    pub(crate) fn column_sums(
+        &self,
+        width: u32,
+        rows: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let length = rows.len() as u32 / width.max(1);
+        let chain = Chain { outer: 1, length, inner: width, weighted: false };
+        Ok(self.kernels.chain(&chain, rows, None, out)?)
+    }
+
+    fn norm_shape(&self, part: &NormPart, values: &[f32]) -> Norm {
+        let norm = self.spec().norm;
+        Norm {
+            rows: values.len() as u32 / part.width.max(1),
+            width: part.width,
+            kind: match norm {
+                model::Norm::Layer { .. } => NormKind::Layer,
+                model::Norm::Rms { .. } => NormKind::MeanSquare,
+            },
+            epsilon: ((f64::from(norm.epsilon()) / 1e9) as f32).to_bits(),
+            weight: true,
+            bias: part.bias.is_some(),
+        }
+    }
+
+    /// Norms rows of `x`, and keeps their statistics.
+    pub(crate) fn norm(
+        &self,
+        part: &NormPart,
+        x: &[f32],
+        statistics: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let shape = self.norm_shape(part, x);
+        self.kernels.norm_statistics(&shape, x, statistics)?;
+        let weight = Some(&self.parameters[part.weight.clone()]);
+        let bias = part.bias.clone().map(|bias| &self.parameters[bias]);
+        Ok(self.kernels.norm(&shape, x, statistics, weight, bias, out)?)
+    }
+
+    /// Computes the gradients of a norm's parameters, and that of its inputs `x`.
+    pub(crate) fn norm_gradient(
+        &self,
+        part: &NormPart,
+        [x, dy]: [&[f32]; 2],
+        statistics: &[f32],
+        gradient: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let shape = self.norm_shape(part, x);
+        let weight = &mut gradient[part.weight.clone()];
+        self.kernels.norm_weight_gradient(&shape, dy, x, statistics, weight)?;
+        if let Some(bias) = part.bias.clone() {
+            self.column_sums(part.width, dy, &mut gradient[bias])?;
+        }
+        let weight = Some(&self.parameters[part.weight.clone()]);
+        Ok(self.kernels.norm_gradient(&shape, dy, x, statistics, weight, out)?)
+    }
+
+    pub(crate) fn attention(&self, window: Option<u32>) -> Attention {
+        let ModelSpec { heads, key_value_heads, head_size, scaled, .. } = *self.spec();
+        let scale = if scaled { 1.0 / f64::from(head_size).sqrt() } else { 1.0 };
+        Attention {
+            part: AttentionPart::Output,
+            length: self.length,
+            heads: heads.into(),
+            shared: key_value_heads.into(),
+            size: head_size.into(),
+            window,
+            scale: (scale as f32).to_bits(),
+        }
+    }
+
+    /// Rotates queries and keys, or their gradients back.
+    pub(crate) fn rotate(
+        &self,
+        rotation: Option<model::Rotation>,
+        inverse: bool,
+        projected: &mut [f32],
+    ) -> Result<(), Error> {
+        let Some(model::Rotation { dimensions, base, interleaved, .. }) = rotation else {
+            return Ok(());
+        };
+        let ModelSpec { heads, key_value_heads, head_size, .. } = *self.spec();
+        let shape = Rotation {
+            length: self.length,
+            heads: u32::from(heads) + u32::from(key_value_heads),
+            size: head_size.into(),
+            dimensions: dimensions.into(),
+            base,
+            interleaved,
+            inverse,
+        };
+        let width = self.spec().query_key_value_width();
+        let table = self.tables.iter().find(|table| table.base() == base);
+        let table = table.ok_or(pol_kernels::Error::Angles)?;
+        Ok(self.kernels.rotate(&shape, table, width, projected)?)
+    }
+}
+
+/// Copies `out.len() / rows` values of each row, from value `first` on.
+pub(crate) fn gather(values: &[f32], width: usize, first: usize, out: &mut [f32]) {
+    let part = out.len() / (values.len() / width).max(1);
+    for (row, out) in values.chunks(width).zip(out.chunks_mut(part.max(1))) {
+        out.copy_from_slice(&row[first..first + part]);
+    }
+}
+
+/// Copies values into each row, from value `first` on: the inverse of [`gather`].
+pub(crate) fn scatter(values: &[f32], width: usize, first: usize, out: &mut [f32]) {
+    let part = values.len() / (out.len() / width).max(1);
+    for (values, row) in values.chunks(part.max(1)).zip(out.chunks_mut(width)) {
+        row[first..first + part].copy_from_slice(values);
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Places of all parameters, and the parts of each block.
+
+use crate::Error;
+use pol_kernels::Activation;
+use pol_primitives::model::{self, ModelSpec, Norm, Parameter, PositionEncoding, Rotation};
+use std::{collections::BTreeMap, ops::Range};
+
+/// Parts of a model that kernels compute, and the place of each parameter in the flat vector.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) spec: ModelSpec,
+    slots: Vec<Slot>,
+    len: usize,
+    pub(crate) embedding: Range<usize>,
+    pub(crate) positions: Option<Range<usize>>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: NormPart,
+    /// Output projection, `[vocabulary, width]`; the embedding where both are tied.
+    pub(crate) head: Range<usize>,
+    pub(crate) head_bias: Option<Range<usize>>,
+}
+
+/// Place of a tensor in the flat vector of parameters.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Name, shape, and whether weight decay applies.
+    pub parameter: Parameter,
+    /// Indices of its values.
+    pub range: Range<usize>,
+}
+
+/// Parts of a block.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) norm1: Option<NormPart>,
+    pub(crate) query_key_value: Linear,
+    /// Norms of queries and of keys.
+    pub(crate) query_key_norms: Option<[NormPart; 2]>,
+    pub(crate) out: Linear,
+    /// Norm of the output of attention.
+    pub(crate) behind1: Option<NormPart>,
+    pub(crate) norm2: Option<NormPart>,
+    pub(crate) gate: Option<Linear>,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
+    /// Norm of the output of the feed-forward layer.
+    pub(crate) behind2: Option<NormPart>,
+    pub(crate) window: Option<u32>,
+    pub(crate) rotation: Option<Rotation>,
+}
+
+/// A projection: weight `[inputs, outputs]`, and bias.
+#[derive(Clone, Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Range<usize>,
+    pub(crate) bias: Option<Range<usize>>,
+    pub(crate) inputs: u32,
+    pub(crate) outputs: u32,
+}
+
+/// Parameters of a norm.
+#[derive(Clone, Debug)]
+pub(crate) struct NormPart {
+    pub(crate) weight: Range<usize>,
+    pub(crate) bias: Option<Range<usize>>,
+    pub(crate) width: u32,
+}
+
+impl Plan {
+    /// Makes the plan of `spec`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `spec` is invalid, and names a part of it that is not covered.
+    pub fn new(spec: &ModelSpec) -> Result<Self, Error> {
+        spec.validate()?;
+        check_coverage(spec)?;
+        let (mut slots, mut len) = (Vec::new(), 0);
+        for parameter in spec.parameters() {
+            let range = len..len + parameter.len();
+            len = range.end;
+            slots.push(Slot { parameter, range });
+        }
+        let mut reader = Reader {
+            remaining: slots.iter().map(|slot| (slot.parameter.name.as_str(), slot)).collect(),
+            spec,
+        };
+        let embedding = reader.take("wte.weight")?;
+        let learned = spec.positions == PositionEncoding::Learned;
+        let positions = learned.then(|| reader.take("wpe.weight")).transpose()?;
+        let blocks = (0..spec.layers).map(|index| reader.block(index)).collect::<Result<_, _>>()?;
+        let norm = reader.norm("ln_f")?;
+        let head = if spec.tied { embedding.clone() } else { reader.take("lm_head.weight")? };
+        let head_bias = spec.biases.head.then(|| reader.take("lm_head.bias")).transpose()?;
+        if !reader.remaining.is_empty() {
+            return Err(Error::NotCovered { part: "a tensor of this model" });
+        }
+        Ok(Self { spec: *spec, len, embedding, positions, blocks, norm, head, head_bias, slots })
+    }
+
+    /// Returns the specification.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Returns the tensors in canonical order, one after the other in the flat vector.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Returns the number of parameters.
+    #[allow(clippy::len_without_is_empty, reason = "no valid model is empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn activation(&self) -> Activation {
+        match self.spec.activation {
+            model::Activation::GeluTanh => Activation::GeluTanh,
+            model::Activation::Gelu => Activation::Gelu,
+            model::Activation::Silu => Activation::Silu,
+            model::Activation::Relu => Activation::Relu,
+        }
+    }
+}
+
+/// Fails for parts that have no kernels, or no operators that define them.
+fn check_coverage(spec: &ModelSpec) -> Result<(), Error> {
+    let is_scaled = |rotation: &Rotation| rotation.scaling.is_some();
+    let parts = [
+        (spec.experts.is_some(), "experts"),
+        (spec.mind.superposition.is_some(), "superposition"),
+        (spec.mind.introspection, "introspection"),
+        (spec.mind.second_pass > 0, "the second pass"),
+        (spec.rotations().iter().flatten().any(is_scaled), "the scaling of a rotation"),
+        (spec.caps.attention.is_some(), "the bound of attention scores"),
+        (spec.caps.logits.is_some(), "the bound of logits"),
+    ];
+    match parts.into_iter().find(|(is_present, _)| *is_present) {
+        Some((_, part)) => Err(Error::NotCovered { part }),
+        None => Ok(()),
+    }
+}
+
+/// Takes tensors by their names, each once.
+struct Reader<'a> {
+    remaining: BTreeMap<&'a str, &'a Slot>,
+    spec: &'a ModelSpec,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, name: &str) -> Result<Range<usize>, Error> {
+        // Specification and names are of one version, unless a newer one renamed a tensor.
+        let slot = self.remaining.remove(name);
+        slot.map(|slot| slot.range.clone()).ok_or(Error::NotCovered { part: "a renamed tensor" })
+    }
+
+    fn norm(&mut self, name: &str) -> Result<NormPart, Error> {
+        let has_bias = matches!(self.spec.norm, Norm::Layer { .. });
+        let weight = self.take(&format!("{name}.weight"))?;
+        let bias = has_bias.then(|| self.take(&format!("{name}.bias"))).transpose()?;
+        let width = weight.len() as u32;
+        Ok(NormPart { weight, bias, width })
+    }
+
+    fn linear(&mut self, name: &str, inputs: u32, has_bias: bool) -> Result<Linear, Error> {
+        let weight = self.take(&format!("{name}.weight"))?;
+        let bias = has_bias.then(|| self.take(&format!("{name}.bias"))).transpose()?;
+        let outputs = (weight.len() / inputs.max(1) as usize) as u32;
+        Ok(Linear { weight, bias, inputs, outputs })
+    }
+
+    fn block(&mut self, index: u16) -> Result<Block, Error> {
+        let spec = *self.spec;
+        let ModelSpec { width, feed_forward, biases, norms, gated, .. } = spec;
+        let name = |part: &str| format!("h.{index}.{part}");
+        let mut norm =
+            |is_present: bool, part: &str| is_present.then(|| self.norm(&name(part))).transpose();
+        let (norm1, norm2) =
+            (norm(norms.is_before(), "ln_1")?, norm(spec.has_second_norm(), "ln_2")?);
+        let behind1 = norm(norms.is_behind(), "ln_1_behind")?;
+        let behind2 = norm(norms.is_behind(), "ln_2_behind")?;
+        let has_head_norms = spec.query_key_norm.is_some();
+        let queries = norm(has_head_norms, "attn.q_norm")?;
+        let keys = norm(has_head_norms, "attn.k_norm")?;
+        let attention = spec.attention_width();
+        let mut linear =
+            |part: &str, inputs: u32, has_bias: bool| self.linear(&name(part), inputs, has_bias);
+        Ok(Block {
+            norm1,
+            query_key_value: linear("attn.c_attn", width, biases.query_key_value)?,
+            query_key_norms: queries.zip(keys).map(|(queries, keys)| [queries, keys]),
+            out: linear("attn.c_proj", attention, biases.attention_output)?,
+            behind1,
+            norm2,
+            gate: gated.then(|| linear("mlp.c_gate", width, biases.feed_forward)).transpose()?,
+            up: linear("mlp.c_fc", width, biases.feed_forward)?,
+            down: linear("mlp.c_proj", feed_forward, biases.feed_forward)?,
+            behind2,
+            window: spec.window(index),
+            rotation: spec.rotation(index),
+        })
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Small models of every family that is covered.
+
+use pol_model::initial_parameters;
+use pol_primitives::model::{
+    Activation, Biases, LocalAttention, ModelSpec, Norm, NormPlacement, OtherRotation,
+    PositionEncoding, QueryKeyNorm, RotaryBase,
+};
+
+/// Returns names and specifications, with vocabulary 29, width 24, and context 70.
+pub fn families() -> Vec<(&'static str, ModelSpec)> {
+    // A head of few values may be nearly zero, and its norm then turns rounding into a difference
+    // that tests would see.
+    let epsilon = 10_000_000;
+    let gpt2 = ModelSpec { norm: Norm::Layer { epsilon }, ..ModelSpec::gpt2(29, 24, 2, 4, 40, 70) };
+    let rotary =
+        |dimensions, interleaved| PositionEncoding::Rotary { dimensions, base: 100, interleaved };
+    let llama = ModelSpec {
+        key_value_heads: 2,
+        activation: Activation::Silu,
+        gated: true,
+        norm: Norm::Rms { epsilon },
+        positions: rotary(6, false),
+        biases: Biases::default(),
+        ..gpt2
+    };
+    let all_biases = Biases { head: true, ..gpt2.biases };
+    let local = Some(LocalAttention { window: 3, period: 2, layers: 0b01 });
+    let other = |layers, base| Some(OtherRotation { period: 2, layers, base });
+    let (head, whole) = (Some(QueryKeyNorm::Head), Some(QueryKeyNorm::Whole));
+    let short = Some(RotaryBase { base: 10, scaling: None });
+    let around = NormPlacement::Around;
+    vec![
+        ("gpt2", gpt2),
+        ("gpt-neo", ModelSpec { local, scaled: false, biases: all_biases, ..gpt2 }),
+        (
+            "gpt-j",
+            ModelSpec {
+                positions: rotary(2, true),
+                parallel: true,
+                tied: false,
+                biases: Biases { feed_forward: true, head: true, ..Biases::default() },
+                ..gpt2
+            },
+        ),
+        ("llama", ModelSpec { head_size: 10, tied: false, ..llama }),
+        ("llama-biased", ModelSpec { activation: Activation::Gelu, biases: all_biases, ..llama }),
+        ("qwen3", ModelSpec { query_key_norm: head, ..llama }),
+        ("olmo2", ModelSpec { query_key_norm: whole, norms: NormPlacement::After, ..llama }),
+        (
+            "gemma3",
+            ModelSpec {
+                activation: Activation::GeluTanh,
+                query_key_norm: head,
+                norms: around,
+                other_rotation: other(0b01, short),
+                local,
+                ..llama
+            },
+        ),
+        ("smollm3", ModelSpec { other_rotation: other(0b10, None), ..llama }),
+        (
+            "gpt-neox",
+            ModelSpec {
+                activation: Activation::Relu,
+                positions: rotary(2, false),
+                query_key_norm: head,
+                parallel: true,
+                norms: NormPlacement::Apart,
+                tied: false,
+                ..gpt2
+            },
+        ),
+    ]
+}
+
+/// Creates parameters that are large enough for every path through the model to matter.
+pub fn parameters(spec: &ModelSpec) -> Vec<f32> {
+    let larger = |value: f32| if value == 1.0 { value } else { value * 15.0 };
+    let values = initial_parameters(spec, &[3; 32]).into_iter().enumerate();
+    values.map(|(i, value)| larger(value) + (i % 7) as f32 * 0.01).collect()
+}
+
+/// Creates sequences of tokens, `length + 1` each.
+pub fn tokens(spec: &ModelSpec, sequences: u32, length: u32) -> Vec<u32> {
+    let hash = |i: u32| (i + 1).wrapping_mul(2_654_435_761) >> 8;
+    (0..sequences * (length + 1)).map(|i| hash(i) % spec.vocabulary).collect()
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Plans: places of parameters, memory, and parts that are not covered.
+
+mod families;
+
+use families::{families, parameters, tokens};
+use pol_model::Layout;
+use pol_primitives::model::{
+    Experts, Mind, ModelSpec, RotaryScaling, ScalingRamp, SoftCaps, Superposition,
+};
+use pol_step::{Error, Plan, Step};
+
+#[test]
+fn parameters_lie_where_the_decoder_of_libtorch_has_them() {
+    for (_, spec) in families() {
+        let (plan, layout) = (Plan::new(&spec).unwrap(), Layout::new(&spec).unwrap());
+        assert_eq!((plan.len(), plan.spec()), (layout.len(), &spec));
+        assert_eq!(plan.slots().len(), layout.tensors().len());
+        for (found, expected) in plan.slots().iter().zip(layout.tensors()) {
+            assert_eq!((&found.parameter, &found.range), (&expected.parameter, &expected.range()));
+        }
+    }
+}
+
+#[test]
+fn a_part_that_is_not_covered_is_named() {
+    let (_, llama) = families()[3];
+    let scaling =
+        Some(RotaryScaling { factor: 2_000_000, ramp: ScalingRamp::All, amplitude: 1_000_000_000 });
+    let mind = |mind: Mind| ModelSpec { mind, ..llama };
+    let superposition = Some(Superposition { branches: 2, rank: 2 });
+    for (spec, part) in [
+        (ModelSpec { experts: Some(Experts::new(4, 2)), ..llama }, "experts"),
+        (mind(Mind { superposition, ..Mind::default() }), "superposition"),
+        (mind(Mind { introspection: true, ..Mind::default() }), "introspection"),
+        (ModelSpec { scaling, ..llama }, "the scaling of a rotation"),
+        (
+            ModelSpec { caps: SoftCaps { attention: Some(9_000), logits: None }, ..llama },
+            "the bound of attention scores",
+        ),
+        (
+            ModelSpec { caps: SoftCaps { attention: None, logits: Some(9_000) }, ..llama },
+            "the bound of logits",
+        ),
+    ] {
+        let error = Plan::new(&spec).unwrap_err();
+        assert_eq!(error, Error::NotCovered { part });
+        assert!(error.to_string().contains(part));
+    }
+    let invalid = ModelSpec { heads: 0, ..llama };
+    assert!(matches!(Plan::new(&invalid), Err(Error::InvalidSpec(_))));
+}
+
+#[test]
+fn batches_that_do_not_fit_are_errors() {
+    let (_, spec) = families()[0];
+    for (sequences, length) in [(0, 3), (2, 0), (1, 71), (u32::MAX, 70), (30_000, 70)] {
+        let refused = Step::new(&spec, sequences, length).err();
+        assert_eq!(refused, Some(Error::Batch { sequences, length, context: 70 }));
+    }
+    let mut step = Step::new(&spec, 2, 3).unwrap();
+    let (parameters, tokens) = (parameters(&spec), tokens(&spec, 2, 3));
+    let mut gradient = vec![0.0; parameters.len()];
+    let wrong = |tensor, expected, found| Err(Error::Length { tensor, expected, found });
+    let len = parameters.len();
+    assert_eq!(step.loss(&parameters[1..], &tokens), wrong("parameters", len, len - 1));
+    assert_eq!(step.loss(&parameters, &tokens[1..]), wrong("tokens", 8, 7));
+    let short = step.gradient(&parameters, &tokens, &mut gradient[1..]);
+    assert_eq!(short, wrong("gradient", len, len - 1));
+    let unknown = step.gradient(&parameters, &[29; 8], &mut gradient);
+    assert!(matches!(unknown, Err(Error::Kernel(pol_kernels::Error::Entry { .. }))));
+    // The step is of use afterwards.
+    let loss = step.gradient(&parameters, &tokens, &mut gradient).unwrap();
+    assert_eq!(step.loss(&parameters, &tokens), Ok(loss));
+}
