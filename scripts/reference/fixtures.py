@@ -36,6 +36,8 @@ gpt-neox      parallel sublayers with norms of their own, a part of each head ro
 falcon        parallel sublayers with one norm, one key and value for all heads, tied
 falcon-apart  norms of their own, keys and values of groups by turns with their queries, biases
 opt           ReLU, learned positions of which two stand for nothing
+mixtral       five experts, of which two are active
+qwen3-moe     seven experts, of which three are active, with weights that add up to 1
 """
 
 import json
@@ -58,12 +60,14 @@ from transformers import (
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     Olmo2Config,
     OPTConfig,
     Phi3Config,
     PhiConfig,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
     StableLmConfig,
     Starcoder2Config,
@@ -197,6 +201,10 @@ FIXTURES = {
     ),
     "falcon": FalconConfig(**FALCON, **SPECIAL),
     "falcon-apart": FalconConfig(**FALCON, new_decoder_architecture=True, num_kv_heads=2, bias=True, **SPECIAL),
+    "mixtral": MixtralConfig(**{**LLAMA, "intermediate_size": 8}, num_local_experts=5, num_experts_per_tok=2, **SPECIAL),
+    "qwen3-moe": Qwen3MoeConfig(
+        **LLAMA, head_dim=6, moe_intermediate_size=8, num_experts=7, num_experts_per_tok=3, norm_topk_prob=True, **SPECIAL
+    ),
 }
 
 
@@ -210,7 +218,7 @@ def lively(model):
                 # Gemma adds the 1 itself.
                 parameter.copy_((not model.config.model_type.startswith("gemma")) + 0.2 * noise)
             else:
-                parameter.copy_((0.3 if parameter.dim() == 2 else 0.1) * noise)
+                parameter.copy_((0.3 if parameter.dim() >= 2 else 0.1) * noise)
 
 
 def rewrite(folder, change):

@@ -12,11 +12,13 @@ gpt2.gguf           the checkpoint in gpt2/, likewise: projections transposed, a
 FAMILY.gguf         the checkpoint in FAMILY/, likewise, for each of FAMILIES: norms of Gemma with their 1, heads of GPT-NeoX apart,
                     divisors of LLaMA 3.1's rotation as a tensor
 encodings.gguf      a tensor of each encoding, of random blocks with usual and extreme scales; encodings-big-endian.gguf, the same in
-                    the other order of bytes, without the types that llama.cpp misreads in it; and encodings.safetensors with their values, by the package's decoders where it has one
+                    the other order of bytes, without the types that llama.cpp misreads in it; and encodings.safetensors with their
+                    values, by the package's decoders where it has one
 llama-big-endian.gguf   llama.gguf in the other order of bytes
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -114,6 +116,8 @@ FAMILIES = {
     "gpt-neox": gguf.MODEL_ARCH.GPTNEOX,
     "falcon": gguf.MODEL_ARCH.FALCON,
     "falcon-apart": gguf.MODEL_ARCH.FALCON,
+    "mixtral": gguf.MODEL_ARCH.LLAMA,
+    "qwen3-moe": gguf.MODEL_ARCH.QWEN3MOE,
 }
 
 
@@ -139,8 +143,22 @@ def rotation(writer, name, config, size):
         writer.add_tensor("rope_freqs.weight", divisors(rope, size))
 
 
+def stacked(tensors):
+    """The tensors of all experts of a block as one, with the name that converters give it."""
+    by_name = {}
+    for name, tensor in sorted(tensors.items()):
+        by_name.setdefault(re.sub(r"\.experts\.\d+\.", ".experts.", name), []).append(tensor)
+    return {
+        re.sub(r"model\.(.*)block_sparse_moe\.experts", r"\1feed_forward.experts", name): (
+            np.stack(found) if ".experts." in name else found[0]
+        )
+        for name, found in by_name.items()
+    }
+
+
 def family(fixtures, name, arch):
     config, tensors = json.loads((fixtures / name / "config.json").read_text()), floats(fixtures / name)
+    tensors = stacked(tensors)
     writer = gguf.GGUFWriter(fixtures / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[arch])
     heads = config["num_attention_heads"]
     groups = config.get("num_key_value_heads", heads)
@@ -164,6 +182,11 @@ def family(fixtures, name, arch):
         writer.add_key_length(size)
         writer.add_value_length(size)
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    if "num_local_experts" in config:
+        writer.add_expert_count(config["num_local_experts"])
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+        if "moe_intermediate_size" in config:
+            writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
     if name in ("gemma2", "gemma3"):
         writer.add_sliding_window(config["sliding_window"])
     if name == "gemma2":

@@ -14,6 +14,7 @@ use crate::{
         gguf::{Metadata, Value},
     },
 };
+use pol_primitives::model::Experts;
 
 /// Reads the description of the model whose tensors are in `table`.
 pub(crate) fn read(
@@ -29,27 +30,43 @@ pub(crate) fn read(
     let fields = Fields { metadata, architecture, from };
     let Some((tensor_map, family)) = gguf_families::find(architecture, table) else {
         let advice = "the architectures that can be imported from GGUF are falcon, gemma, gemma2, \
-                      gemma3, gpt2, gptneox, llama (Mistral too), olmo2, qwen2, qwen3, and \
-                      smollm3";
+                      gemma3, gpt2, gptneox, llama (Mistral and Mixtral too), olmo2, qwen2, qwen3, \
+                      qwen3moe, and smollm3";
         return Err(fields.unsupported(format!("the architecture '{architecture}'"), advice));
     };
-    if fields.integer("expert_count")?.is_some_and(|count| count != 0) {
-        let feature = format!("experts ({architecture}.expert_count)");
-        return Err(fields.unsupported(feature, "take a model without"));
-    }
+    let experts = experts(&fields)?;
+    let feed_forward = match architecture.as_str() {
+        "qwen3moe" => "expert_feed_forward_length",
+        _ => "feed_forward_length",
+    };
     let embedding = embedding(&fields, table)?;
     let sizes = Sizes {
         vocabulary: vocabulary(&fields, embedding)?,
         width: fields.size("embedding_length")?,
         heads: fields.size("attention.head_count")?,
         layers: fields.size("block_count")?,
-        feed_forward: fields.size("feed_forward_length")?,
+        feed_forward: fields.size(feed_forward)?,
         context: fields.size("context_length")?,
         tied: is_tied(table, embedding, from)?,
+        experts,
     };
     let (spec, factors) = family.spec(&fields, table, sizes)?;
     let special = special_tokens(metadata);
     Ok(ModelDescription { spec, tensor_map, factors, special })
+}
+
+/// Returns the experts of a family whose weights of chosen ones add up to 1.
+fn experts(fields: &Fields) -> Result<Option<Experts>, ImportError> {
+    let Some(count) = fields.integer("expert_count")?.filter(|&count| count != 0) else {
+        return Ok(None);
+    };
+    if !["llama", "qwen3moe"].contains(&fields.architecture) {
+        let feature = format!("experts ({}.expert_count)", fields.architecture);
+        return Err(fields.unsupported(feature, "take a model without"));
+    }
+    let experts =
+        Experts::new(fields.fit("expert_count", count)?, fields.size("expert_used_count")?);
+    Ok(Some(experts))
 }
 
 fn embedding<'a>(fields: &Fields, table: &'a TensorTable) -> Result<&'a TensorEntry, ImportError> {

@@ -15,8 +15,8 @@ use crate::{
     mapping::{Factors, TensorMap},
 };
 use pol_primitives::model::{
-    Activation, Biases, LocalAttention, Mind, ModelSpec, Norm, NormPlacement, OtherRotation,
-    PositionEncoding, QueryKeyNorm, RotaryBase, SoftCaps,
+    Activation, Biases, Experts, LocalAttention, Mind, ModelSpec, Norm, NormPlacement,
+    OtherRotation, PositionEncoding, QueryKeyNorm, RotaryBase, SoftCaps,
 };
 
 /// Families, by what distinguishes their blocks.
@@ -44,9 +44,11 @@ pub(super) fn find(
         "falcon" => (&gguf_maps::FALCON, Family::Falcon),
         "gpt2" => (&gguf_maps::GPT_2, Family::Gpt2),
         "gptneox" => (&gguf_maps::GPT_NEOX, Family::GptNeox),
+        "llama" if has_experts(table) => (&gguf_maps::MIXTRAL, Family::Llama),
         "llama" => (&gguf_maps::LLAMA, Family::Llama),
         "qwen2" => (&gguf_maps::QWEN_2, Family::Llama),
         "qwen3" => (&gguf_maps::QWEN_3, Family::Qwen3),
+        "qwen3moe" => (&gguf_maps::QWEN_3_MOE, Family::Qwen3),
         "smollm3" => (&gguf_maps::SMOLLM_3, Family::SmolLm3),
         "olmo2" => (&gguf_maps::OLMO_2, Family::Olmo2),
         "gemma" => (&gguf_maps::GEMMA, Family::Gemma),
@@ -61,6 +63,11 @@ fn has_second_norm(table: &TensorTable) -> bool {
     table.entries().contains_key("blk.0.attn_norm_2.weight")
 }
 
+/// Returns `true` for a model with experts.
+fn has_experts(table: &TensorTable) -> bool {
+    table.entries().contains_key("blk.0.ffn_gate_inp.weight")
+}
+
 /// Sizes that all families have.
 pub(super) struct Sizes {
     pub(super) vocabulary: u32,
@@ -70,6 +77,7 @@ pub(super) struct Sizes {
     pub(super) feed_forward: u32,
     pub(super) context: u32,
     pub(super) tied: bool,
+    pub(super) experts: Option<Experts>,
 }
 
 impl Family {
@@ -80,7 +88,7 @@ impl Family {
         table: &TensorTable,
         sizes: Sizes,
     ) -> Result<(ModelSpec, Factors), ImportError> {
-        let Sizes { vocabulary, width, layers, heads, feed_forward, context, tied } = sizes;
+        let Sizes { vocabulary, width, layers, heads, feed_forward, context, tied, .. } = sizes;
         let windowed = matches!(self, Self::Gemma2 | Self::Gemma3);
         if !windowed && fields.integer("attention.sliding_window")?.is_some_and(|size| size != 0) {
             let feature =
@@ -135,7 +143,8 @@ impl Family {
         table: &TensorTable,
         sizes: Sizes,
     ) -> Result<ModelSpec, ImportError> {
-        let Sizes { vocabulary, width, heads, layers, feed_forward, context, tied } = sizes;
+        let Sizes { vocabulary, width, heads, layers, feed_forward, context, tied, experts } =
+            sizes;
         let head_size = head_size(fields, width, heads)?;
         let dimensions = rotated_dimensions(fields, head_size, self == Self::GptNeox)?;
         let base = fields.float("rope.freq_base")?.unwrap_or(10_000.0);
@@ -176,7 +185,7 @@ impl Family {
                 head: false,
             },
             tied,
-            experts: None,
+            experts,
             mind: Mind::default(),
             scaling: gguf_rope::scaling(fields, table, dimensions, base)?,
             other_rotation: None,

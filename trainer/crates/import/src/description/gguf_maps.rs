@@ -2,7 +2,7 @@
 
 //! Tensor names of the families as llama.cpp has them.
 
-use crate::mapping::{TensorMap, TensorRule, identity, transpose};
+use crate::mapping::{TensorMap, TensorRule, identity, transpose, transpose_each, zeros};
 
 /// Tensors of LLaMA.
 pub(crate) const LLAMA: TensorMap = TensorMap {
@@ -58,6 +58,32 @@ const BEHIND_FEED_FORWARD: TensorRule =
 /// Tensors of Qwen3.
 pub(crate) const QWEN_3: TensorMap =
     TensorMap { family: "qwen3", own_rules: &[QUERY_NORM, KEY_NORM], ..QWEN_2 };
+
+/// Scores of experts.
+const ROUTER: TensorRule = transpose("h.*.mlp.router.weight", &["blk.*.ffn_gate_inp.weight"]);
+
+/// Biases by which experts are chosen. No other family has them.
+const ROUTER_BIAS: TensorRule = zeros("h.*.mlp.router.bias");
+
+/// Gates of experts.
+const GATES: TensorRule = transpose_each("h.*.mlp.c_gate.weight", &["blk.*.ffn_gate_exps.weight"]);
+
+/// Projections of experts from the width.
+const UP: TensorRule = transpose_each("h.*.mlp.c_fc.weight", &["blk.*.ffn_up_exps.weight"]);
+
+/// Projections of experts to the width.
+const DOWN: TensorRule = transpose_each("h.*.mlp.c_proj.weight", &["blk.*.ffn_down_exps.weight"]);
+
+/// Tensors of Mixtral, which llama.cpp takes for a LLaMA.
+pub(super) const MIXTRAL: TensorMap =
+    TensorMap { family: "mixtral", own_rules: &[ROUTER, ROUTER_BIAS, GATES, UP, DOWN], ..LLAMA };
+
+/// Tensors of a Qwen3 with experts.
+pub(super) const QWEN_3_MOE: TensorMap = TensorMap {
+    family: "qwen3_moe",
+    own_rules: &[QUERY_NORM, KEY_NORM, ROUTER, ROUTER_BIAS, GATES, UP, DOWN],
+    ..QWEN_2
+};
 
 /// Tensors of SmolLM3, whose pairs are side by side, as those of LLaMA.
 pub(crate) const SMOLLM_3: TensorMap = TensorMap { family: "smollm3", ..LLAMA };

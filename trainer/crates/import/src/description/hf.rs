@@ -2,7 +2,10 @@
 
 //! `config.json` of a Hugging Face folder.
 
-use super::{ModelDescription, SpecialTokens, hf_config::HfConfig, hf_families, hf_later, hf_maps};
+use super::{
+    ModelDescription, SpecialTokens, hf_config::HfConfig, hf_experts, hf_families, hf_later,
+    hf_maps,
+};
 use crate::{ImportError, mapping::Factors};
 use pol_primitives::model::NormPlacement;
 use serde_json::{Map, Value};
@@ -46,6 +49,8 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
         Some("olmo2") => (hf_later::olmo_2(&config)?, &hf_maps::OLMO_2),
         Some("opt") => (hf_later::opt(&config)?, &hf_maps::OPT),
         Some("qwen3") => (hf_later::qwen_3(&config)?, &hf_maps::QWEN_3),
+        Some("mixtral") => (hf_experts::mixtral(&config)?, &hf_maps::MIXTRAL),
+        Some("qwen3_moe") => (hf_experts::qwen_3_moe(&config)?, &hf_maps::QWEN_3_MOE),
         Some("smollm3") => (hf_later::smollm_3(&config)?, &hf_maps::SMOLLM_3),
         Some("mistral") => (hf_families::mistral(&config)?, &hf_maps::MISTRAL),
         Some("qwen2") => (hf_families::qwen2(&config)?, &hf_maps::QWEN_2),
@@ -57,8 +62,9 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
         Some(other) => {
             let advice = "the families that can be imported are falcon, gemma, gemma2, \
                           gemma3_text, gpt2 (DialoGPT too), gpt_bigcode, gpt_neo, gpt_neox \
-                          (Pythia too), gptj, granite, llama, mistral, olmo2, opt, phi, phi3 \
-                          (Phi-4 too), qwen2, qwen3, smollm3, stablelm, and starcoder2";
+                          (Pythia too), gptj, granite, llama, mistral, mixtral, olmo2, opt, \
+                          phi, phi3 (Phi-4 too), qwen2, qwen3, qwen3_moe, smollm3, stablelm, and \
+                          starcoder2";
             return Err(config.unsupported(format!("the architecture '{other}'"), advice));
         }
         None => {

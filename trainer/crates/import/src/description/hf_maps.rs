@@ -3,7 +3,8 @@
 //! Tensor names of the families as transformers has them.
 
 use crate::mapping::{
-    TensorMap, TensorRule, by_head, identity, identity_from, transpose, transpose_half,
+    TensorMap, TensorRule, by_head, identity, identity_from, transpose, transpose_experts,
+    transpose_half, zeros,
 };
 
 /// Endings of buffers that older checkpoints store although they follow from the description, and
@@ -193,6 +194,46 @@ const BEHIND_FEED_FORWARD: TensorRule =
 /// Tensors of Qwen3.
 pub(super) const QWEN_3: TensorMap =
     TensorMap { family: "qwen3", own_rules: &[QUERY_NORM, KEY_NORM], ..LLAMA };
+
+/// Biases by which experts are chosen. No other family has them.
+const EXPERT_BIAS: TensorRule = zeros("h.*.mlp.router.bias");
+
+/// Tensors of Mixtral.
+pub(super) const MIXTRAL: TensorMap = TensorMap {
+    family: "mixtral",
+    own_rules: &[
+        transpose("h.*.mlp.router.weight", &["layers.*.block_sparse_moe.gate.weight"]),
+        EXPERT_BIAS,
+        transpose_experts(
+            "h.*.mlp.c_gate.weight",
+            &["layers.*.block_sparse_moe.experts.#.w1.weight"],
+        ),
+        transpose_experts(
+            "h.*.mlp.c_fc.weight",
+            &["layers.*.block_sparse_moe.experts.#.w3.weight"],
+        ),
+        transpose_experts(
+            "h.*.mlp.c_proj.weight",
+            &["layers.*.block_sparse_moe.experts.#.w2.weight"],
+        ),
+    ],
+    ..LLAMA
+};
+
+/// Tensors of a Qwen3 with experts.
+pub(super) const QWEN_3_MOE: TensorMap = TensorMap {
+    family: "qwen3_moe",
+    own_rules: &[
+        QUERY_NORM,
+        KEY_NORM,
+        transpose("h.*.mlp.router.weight", &["layers.*.mlp.gate.weight"]),
+        EXPERT_BIAS,
+        transpose_experts("h.*.mlp.c_gate.weight", &["layers.*.mlp.experts.#.gate_proj.weight"]),
+        transpose_experts("h.*.mlp.c_fc.weight", &["layers.*.mlp.experts.#.up_proj.weight"]),
+        transpose_experts("h.*.mlp.c_proj.weight", &["layers.*.mlp.experts.#.down_proj.weight"]),
+    ],
+    ..LLAMA
+};
 
 /// Tensors of SmolLM3.
 pub(super) const SMOLLM_3: TensorMap = TensorMap { family: "smollm3", ..LLAMA };

@@ -60,6 +60,10 @@ enum Rows {
     From(u8),
     /// All of them, in another order: queries, key, and value of each group of heads by turns.
     ByHead,
+    /// All of them, of one expert. `#` in the name of the source stands for its number.
+    OfExpert,
+    /// All of them, of all experts, one after another.
+    OfExperts,
 }
 
 impl TensorMap {
@@ -87,6 +91,27 @@ pub(crate) const fn transpose(
     sources: &'static [&'static str],
 ) -> TensorRule {
     TensorRule { target, sources, transposed: true, rows: Rows::All }
+}
+
+/// Creates a rule that transposes the tensor of each expert. `#` stands for its number.
+pub(crate) const fn transpose_experts(
+    target: &'static str,
+    sources: &'static [&'static str],
+) -> TensorRule {
+    TensorRule { target, sources, transposed: true, rows: Rows::OfExpert }
+}
+
+/// Creates a rule that transposes the matrix of each expert in one tensor of all.
+pub(crate) const fn transpose_each(
+    target: &'static str,
+    sources: &'static [&'static str],
+) -> TensorRule {
+    TensorRule { target, sources, transposed: true, rows: Rows::OfExperts }
+}
+
+/// Creates a rule for a tensor of zeros that checkpoints do not have.
+pub(crate) const fn zeros(target: &'static str) -> TensorRule {
+    identity(target, &[])
 }
 
 /// Creates a rule that transposes a half of the rows of its source: the first is 0, the second 1.
@@ -390,7 +415,7 @@ impl ImportPlan {
                 });
             }
             values = match source.rows {
-                Rows::All => values,
+                Rows::All | Rows::OfExpert | Rows::OfExperts => values,
                 Rows::Half(half) => {
                     let second = values.split_off(values.len() / 2);
                     if half == 1 { second } else { values }
@@ -407,12 +432,23 @@ impl ImportPlan {
             scale(&mut values, (source.factor * step.scale.0, step.scale.1));
             parts.push(values);
         }
+        let mut values = vec![0.0; step.target.len()];
+        if parts.is_empty() {
+            return Ok(values);
+        }
         if !step.transposed {
             return Ok(if parts.len() == 1 { parts.swap_remove(0) } else { parts.concat() });
         }
         let outputs = step.target.shape.last().map_or(1, |&size| size as usize);
+        if let [experts, inputs, _] = step.target.shape[..] {
+            let all = parts.concat();
+            let size = all.len() / experts as usize;
+            for (part, expert) in all.chunks_exact(size).zip(values.chunks_exact_mut(size)) {
+                write_transposed(part, inputs as usize, expert, outputs, 0);
+            }
+            return Ok(values);
+        }
         let inputs = step.target.len() / outputs;
-        let mut values = vec![0.0; step.target.len()];
         let mut column = 0;
         for part in &parts {
             write_transposed(part, inputs, &mut values, outputs, column);
@@ -451,17 +487,16 @@ impl Planner<'_> {
                 advice: "the family has no such tensor",
             });
         };
-        let disposition = match (rule.sources.len() > 1, rule.transposed) {
+        let names = self.source_names(rule, block, pattern == "lm_head.weight");
+        let disposition = match (names.len() > 1, rule.transposed) {
             (false, false) => TensorDisposition::Mapped,
             (false, true) => TensorDisposition::Transposed,
             (true, false) => TensorDisposition::Fused,
             (true, true) => TensorDisposition::FusedTransposed,
         };
-        let outputs = source_outputs(self.spec, &target, rule.sources.len());
+        let outputs = source_outputs(self.spec, &target, rule, names.len());
         let mut sources = Vec::new();
-        let is_embedding = pattern == "wte.weight" || (pattern == "lm_head.weight" && self.tied);
-        for (i, (source, outputs)) in rule.sources.iter().zip(outputs).enumerate() {
-            let name = if is_embedding { self.embedding() } else { self.full_name(source, block) };
+        for (i, (name, outputs)) in names.into_iter().zip(outputs).enumerate() {
             let entry = self.entry(&name, source_shape(&target, outputs, rule))?;
             let heads = interleaved_heads(self.tensor_map, self.spec, rule, i);
             let note = heads
@@ -480,6 +515,22 @@ impl Planner<'_> {
         let groups = usize::from(self.spec.key_value_heads);
         let group_heads = usize::from(self.spec.heads) / groups.max(1);
         Ok(Step { target, sources, transposed: rule.transposed, groups, group_heads, scale })
+    }
+
+    /// Returns the names in the checkpoint of a rule's sources in `block`.
+    fn source_names(&self, rule: &TensorRule, block: &str, is_head: bool) -> Vec<String> {
+        if rule.target == "wte.weight" || (is_head && self.tied) {
+            return vec![self.embedding()];
+        }
+        let experts = match rule.rows {
+            Rows::OfExpert => self.spec.experts.map_or(0, |experts| experts.count),
+            _ => 1,
+        };
+        let of = |expert: u8| {
+            let names = rule.sources.iter().map(move |source| self.full_name(source, block));
+            names.map(move |name| name.replace('#', &expert.to_string()))
+        };
+        (0..experts).flat_map(of).collect()
     }
 
     /// Returns the name in the checkpoint of the embedding. Of two names of one tensor, writers of
@@ -541,12 +592,17 @@ fn block_pattern(name: &str) -> (String, &str) {
     }
 }
 
-/// Returns the number of outputs of each source of `target`. Three sources are queries, keys and
-/// values.
-fn source_outputs(spec: &ModelSpec, target: &Parameter, sources: usize) -> Vec<u64> {
+/// Returns the number of outputs of each of the `sources` of `target`. A rule with three has
+/// queries, keys and values.
+fn source_outputs(
+    spec: &ModelSpec,
+    target: &Parameter,
+    rule: &TensorRule,
+    sources: usize,
+) -> Vec<u64> {
     let head = u64::from(spec.head_size);
     let (queries, keys) = (u64::from(spec.heads) * head, u64::from(spec.key_value_heads) * head);
-    if sources == 3 {
+    if rule.sources.len() == 3 {
         vec![queries, keys, keys]
     } else {
         vec![target.shape.last().copied().unwrap_or(1).into(); sources]
@@ -556,15 +612,21 @@ fn source_outputs(spec: &ModelSpec, target: &Parameter, sources: usize) -> Vec<u
 /// Returns the shape of a source of `target`, of which the target has `outputs` outputs.
 fn source_shape(target: &Parameter, outputs: u64, rule: &TensorRule) -> Vec<u64> {
     let mut shape: Vec<u64> = target.shape.iter().copied().map(u64::from).collect();
+    if rule.rows == Rows::OfExpert {
+        // The first size of the target is the number of experts.
+        shape.remove(0);
+    }
     if let Some(last) = shape.last_mut() {
         *last = outputs;
     }
-    if rule.transposed {
+    if rule.rows == Rows::OfExperts {
+        shape[1..].reverse();
+    } else if rule.transposed {
         shape.reverse();
     }
     if let Some(first) = shape.first_mut() {
         *first = match rule.rows {
-            Rows::All | Rows::ByHead => *first,
+            Rows::All | Rows::ByHead | Rows::OfExpert | Rows::OfExperts => *first,
             Rows::Half(_) => first.saturating_mul(2),
             Rows::From(rows) => first.saturating_add(rows.into()),
         };

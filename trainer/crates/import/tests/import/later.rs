@@ -5,8 +5,8 @@
 use crate::{ChangedFixture, Pair, are_refused, gguf, open, qwen2_gguf, text_pair};
 use pol_import::{Checkpoint, ImportError};
 use pol_primitives::model::{
-    LocalAttention, ModelSpec, NormPlacement, OtherRotation, PositionEncoding, QueryKeyNorm,
-    RotaryBase, RotaryScaling, ScalingRamp, SoftCaps,
+    Experts, LocalAttention, ModelSpec, NormPlacement, OtherRotation, PositionEncoding,
+    QueryKeyNorm, RotaryBase, RotaryScaling, ScalingRamp, SoftCaps,
 };
 use serde_json::{Value, json};
 
@@ -66,6 +66,24 @@ fn specifications_have_their_parts() {
     assert_eq!((falcon.norms, falcon.key_value_heads), (NormPlacement::Apart, 2));
     let spec = *open("opt").spec();
     assert_eq!((dimensions(spec), spec.context, spec.tied), (None, 32, true));
+}
+
+#[test]
+fn experts_have_a_router_without_biases() {
+    let checkpoint = open("mixtral");
+    assert_eq!(checkpoint.spec().experts, Some(Experts::new(5, 2)));
+    let spec = *open("qwen3-moe").spec();
+    assert_eq!((spec.experts, spec.feed_forward), (Some(Experts::new(7, 3)), 8));
+    assert_eq!(spec.query_key_norm, Some(QueryKeyNorm::Head));
+    let usual = json!({"num_local_experts": null, "num_experts": 7});
+    assert_eq!(changed("qwen3-moe", usual), spec);
+    let values = checkpoint.parameters().unwrap();
+    let mut start = 0;
+    for parameter in checkpoint.spec().parameters() {
+        let values = &values[start..start + parameter.len()];
+        assert_eq!(parameter.name.ends_with("router.bias"), values.iter().all(|it| *it == 0.0));
+        start += parameter.len();
+    }
 }
 
 #[test]
@@ -157,6 +175,13 @@ fn later_configs_that_do_not_fit_are_explained() {
         ("opt", json!({"word_embed_proj_dim": 8}), "word_embed_proj_dim"),
         ("opt", json!({"max_position_embeddings": 34}), "is [34, 16] where"),
         ("opt", json!({"num_attention_heads": 3}), "not a multiple of the 3 heads"),
+        ("mixtral", json!({"num_local_experts": 6}), "moe.gate.weight is [5, 16] where"),
+        ("mixtral", json!({"num_experts_per_tok": 6}), "5 experts (num_local_experts), of which 6"),
+        ("mixtral", json!({"intermediate_size": 9}), "experts.0.w1.weight is [8, 16] where"),
+        ("qwen3-moe", json!({"num_local_experts": 128}), "at most 64 experts"),
+        ("qwen3-moe", json!({"norm_topk_prob": null}), "do not add up to 1"),
+        ("qwen3-moe", json!({"mlp_only_layers": [1]}), "blocks without experts (mlp_only_layers"),
+        ("qwen3-moe", json!({"decoder_sparse_step": 2}), "(decoder_sparse_step 2)"),
     ]);
 }
 
@@ -199,6 +224,10 @@ fn scaled_rotations_in_gguf_are_read_as_llama_cpp_does() {
         (
             vec![("qwen2.attention.sliding_window", 4, 7u32.to_le_bytes().to_vec())],
             "a sliding window (qwen2.attention.sliding_window)",
+        ),
+        (
+            vec![("qwen2.expert_count", 4, 4u32.to_le_bytes().to_vec())],
+            "experts (qwen2.expert_count)",
         ),
     ] {
         let text = with_metadata(&more).unwrap_err().to_string();

@@ -84,6 +84,8 @@ fn every_family_computes_what_the_reference_does() {
         "opt",
         "falcon",
         "falcon-apart",
+        "mixtral",
+        "qwen3-moe",
     ] {
         let checkpoint = open(name);
         let distance = distance(name, checkpoint.spec(), &checkpoint.parameters().unwrap());
@@ -200,6 +202,8 @@ fn gguf_gives_the_same_model() {
         "gpt-neox",
         "falcon",
         "falcon-apart",
+        "mixtral",
+        "qwen3-moe",
     ] {
         let scale = match name {
             // The converter leaves it out, since it is the size of a head in all but two models.
