@@ -18,13 +18,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-PROMPT, NEW, NEAR = 8, 12, 1e-4
+PROMPT, NEW, NEAR, END = 8, 12, 1e-4, 0
 
 
 def greedy(model, tokens):
     text, scores = tokens[:1, :PROMPT], []
     for _ in range(NEW):
-        score, token = model(text).logits[:, -1].log_softmax(-1).max(-1)
+        likely = model(text).logits[:, -1].log_softmax(-1)
+        # Texts do not end.
+        likely[:, END] = -torch.inf
+        score, token = likely.max(-1)
         text = torch.cat([text, token[:, None]], 1)
         scores.append(score.item())
     return {"prompt": text[0, :PROMPT].tolist(), "tokens": text[0, PROMPT:].tolist(), "scores": scores}
