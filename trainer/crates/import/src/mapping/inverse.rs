@@ -183,15 +183,15 @@ fn step(
     let (factor, addend) = factors.of(&pattern);
     let mut from = 0;
     let mut pieces = Vec::new();
-    for (i, (source, outputs)) in
-        rule.sources.iter().zip(source_outputs(spec, &target, rule.sources.len())).enumerate()
-    {
+    let outputs = source_outputs(spec, &target, rule, rule.sources.len());
+    for (i, (source, outputs)) in rule.sources.iter().zip(outputs).enumerate() {
         let heads = interleaved_heads(tensor_map, spec, rule, i).map(usize::from);
         let count = outputs as usize;
         pieces.push(TensorPiece {
             name: tensor_map.name(source, block, tensor_map.prefix),
             shape: source_shape(&target, outputs, rule),
-            part: part(spec, rule, columns, (from, count), heads),
+            part: part(spec, rule, columns, (from, count), heads)
+                .ok_or_else(|| target.name.clone())?,
             scale: (factors.of_source(spec, rule, i) * factor, addend),
         });
         from += count;
@@ -200,16 +200,16 @@ fn step(
 }
 
 /// Returns the part of a canonical tensor that one source of its rule is: `count` outputs from
-/// `from` on, unless it is all of it.
+/// `from` on, unless it is all of it. Returns `None` for experts, which no family is written with.
 fn part(
     spec: &ModelSpec,
     rule: &TensorRule,
     columns: usize,
     (from, count): (usize, usize),
     heads: Option<usize>,
-) -> Part {
+) -> Option<Part> {
     let transposed = rule.transposed;
-    match rule.rows {
+    Some(match rule.rows {
         Rows::All if rule.sources.len() == 1 => Part::Whole { transposed },
         Rows::All => Part::Outputs { from, count, transposed, heads },
         Rows::Half(0) => Part::FirstHalf,
@@ -220,7 +220,8 @@ fn part(
             let group_heads = usize::from(spec.heads) / groups.max(1);
             Part::ByHead { transposed, groups, group_heads }
         }
-    }
+        Rows::OfExpert | Rows::OfExperts => return None,
+    })
 }
 
 /// Reverses the factor and the addend that an import applies. Returns the number of values to which
