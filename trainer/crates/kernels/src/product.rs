@@ -22,6 +22,8 @@ const CHAIN: usize = pol_numerics::CHAIN as usize;
 const BLOCK: (usize, usize) = (8, 4);
 /// Largest number of packed values of a side, unless a single panel has more.
 const PACKED: usize = 1 << 23;
+/// Panels that are packed together, so that a line of memory is read once.
+const PANELS: usize = 8;
 /// Terms that are transposed at a time.
 const TRANSPOSED: usize = 16;
 /// Vectors that are transposed together.
@@ -135,12 +137,13 @@ impl Kernels {
         buffer: &'a mut Buffer,
     ) -> &'a [f32] {
         let packed = buffer.get(count.next_multiple_of(width) * side.inner);
-        packed.par_chunks_mut((width * side.inner).max(1)).enumerate().for_each(
-            |(panel, packed)| {
-                let first = first + panel * width;
-                self.run(Pack { side, first, width, packed });
-            },
-        );
+        let share = count.div_ceil(width).div_ceil(rayon::current_num_threads());
+        let panels = share.clamp(1, PANELS);
+        let group = (width * side.inner).max(1) * panels;
+        packed.par_chunks_mut(group).enumerate().for_each(|(group, packed)| {
+            let first = first + group * panels * width;
+            self.run(Pack { side, first, width, packed });
+        });
         packed
     }
 
@@ -192,43 +195,71 @@ impl Pack<'_, '_> {
     #[inline(always)]
     fn pack(self, width: usize) {
         let Self { side, first, packed, .. } = self;
-        let count = width.min(side.count - first);
-        if count < width {
-            packed.fill(0.0);
-        }
-        if !side.is_contiguous {
-            for term in 0..side.inner {
-                let values = &side.values[term * side.count + first..][..count];
-                let packed = &mut packed[term * width..][..width];
-                if count == width {
-                    for i in 0..width {
-                        packed[i] = values[i];
-                    }
-                } else {
-                    packed[..count].copy_from_slice(values);
-                }
-            }
-            return;
-        }
-        let values = &side.values[first * side.inner..][..count * side.inner];
+        let panel = width * side.inner;
         let mut start = 0;
         while start < side.inner {
             let terms = TRANSPOSED.min(side.inner - start);
-            let mut vector = 0;
-            while vector < count {
-                let at = vector * side.inner + start;
-                let packed = &mut packed[start * width + vector..];
-                if terms == TRANSPOSED && vector + SQUARE <= count {
-                    transpose(&values[at..], side.inner, packed, width);
-                    vector += SQUARE;
+            for i in 0..packed.len() / panel {
+                let count = width.min(side.count - (first + i * width));
+                let packed = &mut packed[i * panel + start * width..][..terms * width];
+                if count < width {
+                    packed.fill(0.0);
+                }
+                let place = Place { first: first + i * width, count, start, terms };
+                if side.is_contiguous {
+                    transpose_terms(side, place, width, packed);
                 } else {
-                    for term in 0..terms {
-                        packed[term * width] = values[at + term];
-                    }
-                    vector += 1;
+                    copy_terms(side, place, width, packed);
                 }
             }
             start += terms;
+        }
+    }
+}
+
+/// Vectors and terms of a part of a panel.
+#[derive(Clone, Copy)]
+struct Place {
+    first: usize,
+    count: usize,
+    start: usize,
+    terms: usize,
+}
+
+/// Copies a part of a panel, the vectors of which lie apart.
+#[inline(always)]
+fn copy_terms(side: Side<'_>, place: Place, width: usize, packed: &mut [f32]) {
+    let Place { first, count, start, terms } = place;
+    for term in 0..terms {
+        let values = &side.values[(start + term) * side.count + first..][..count];
+        let packed = &mut packed[term * width..][..width];
+        if count == width {
+            for i in 0..width {
+                packed[i] = values[i];
+            }
+        } else {
+            packed[..count].copy_from_slice(values);
+        }
+    }
+}
+
+/// Copies a part of a panel, the terms of which lie apart.
+#[inline(always)]
+fn transpose_terms(side: Side<'_>, place: Place, width: usize, packed: &mut [f32]) {
+    let Place { first, count, start, terms } = place;
+    let values = &side.values[first * side.inner..][..count * side.inner];
+    let mut vector = 0;
+    while vector < count {
+        let at = vector * side.inner + start;
+        let packed = &mut packed[vector..];
+        if terms == TRANSPOSED && vector + SQUARE <= count {
+            transpose(&values[at..], side.inner, packed, width);
+            vector += SQUARE;
+        } else {
+            for term in 0..terms {
+                packed[term * width] = values[at + term];
+            }
+            vector += 1;
         }
     }
 }
@@ -335,36 +366,42 @@ impl Task for Multiply<'_, '_> {
 /// Adds the sums of a chunk to those of the chunks before it, and then bias and addend. Encodes NaN
 /// at last.
 #[inline(always)]
-fn add(
+fn add(out: &mut [f32], sums: &[f32], added: [Option<&[f32]>; 2], is_first: bool, is_last: bool) {
+    match (is_first, is_last) {
+        (true, true) => add_by::<true, true>(out, sums, added),
+        (true, false) => add_by::<true, false>(out, sums, added),
+        (false, true) => add_by::<false, true>(out, sums, added),
+        (false, false) => add_by::<false, false>(out, sums, added),
+    }
+}
+
+/// Adds as [`add`] does, in one loop.
+#[inline(always)]
+fn add_by<const FIRST: bool, const LAST: bool>(
     out: &mut [f32],
     sums: &[f32],
-    [bias, addend]: [Option<&[f32]>; 2],
-    is_first: bool,
-    is_last: bool,
+    added: [Option<&[f32]>; 2],
 ) {
-    if is_first {
-        // The first sum is not added to zero, which would take the sign of a zero.
-        for i in 0..out.len() {
-            out[i] = sums[i];
+    let len = out.len();
+    let sums = &sums[..len];
+    // The first sum is not added to zero, which would take the sign of a zero.
+    let sum = |old: f32, sum: f32| if FIRST { sum } else { old + sum };
+    let last = |x: f32| if LAST { canonical(x) } else { x };
+    match added.map(|values| values.map(|values| &values[..len])) {
+        [None, None] => {
+            for i in 0..len {
+                out[i] = last(sum(out[i], sums[i]));
+            }
         }
-    } else {
-        for i in 0..out.len() {
-            out[i] += sums[i];
+        [Some(values), None] | [None, Some(values)] => {
+            for i in 0..len {
+                out[i] = last(sum(out[i], sums[i]) + values[i]);
+            }
         }
-    }
-    if let Some(bias) = bias {
-        for i in 0..out.len() {
-            out[i] += bias[i];
-        }
-    }
-    if let Some(addend) = addend {
-        for i in 0..out.len() {
-            out[i] += addend[i];
-        }
-    }
-    if is_last {
-        for i in 0..out.len() {
-            out[i] = canonical(out[i]);
+        [Some(bias), Some(addend)] => {
+            for i in 0..len {
+                out[i] = last(sum(out[i], sums[i]) + bias[i] + addend[i]);
+            }
         }
     }
 }

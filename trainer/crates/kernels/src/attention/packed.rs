@@ -11,6 +11,8 @@ use rayon::prelude::*;
 
 /// Columns of packed rows are a multiple of every tile's.
 const COLUMNS: usize = 32;
+/// Rows that are transposed together.
+const SQUARE: usize = 8;
 
 /// Some heads of each token: those from `first` on, of `all`.
 #[derive(Clone, Copy)]
@@ -19,6 +21,20 @@ pub(super) struct Heads<'a> {
     pub(super) all: usize,
     pub(super) first: usize,
     pub(super) heads: usize,
+}
+
+/// Rows of a block, which lie apart.
+struct Rows<'a> {
+    values: &'a [f32],
+    stride: usize,
+    size: usize,
+    count: usize,
+}
+
+impl Rows<'_> {
+    fn get(&self, row: usize) -> &[f32] {
+        &self.values[row * self.stride..][..self.size]
+    }
 }
 
 /// A tensor in blocks of tokens, those of all heads of a block one after the other. Tokens and
@@ -36,9 +52,17 @@ pub(super) struct Packed<'a> {
 impl<'a> Packed<'a> {
     /// Packs heads with the tokens of a block side by side: `[size, STRIDE]`.
     pub(super) fn transposed(all: Sequences, heads: Heads<'_>, buffer: &'a mut Buffer) -> Self {
-        let pack = |token: usize, row: &[f32], out: &mut [f32]| {
-            for (out, &value) in out[token..].iter_mut().step_by(STRIDE).zip(row) {
-                *out = value;
+        let pack = |rows: Rows<'_>, out: &mut [f32]| {
+            for first in (0..rows.count).step_by(SQUARE) {
+                let count = SQUARE.min(rows.count - first);
+                let rows: [&[f32]; SQUARE] =
+                    std::array::from_fn(|i| rows.get(first + i.min(count - 1)));
+                for value in 0..all.size {
+                    let out = &mut out[value * STRIDE + first..][..count];
+                    for (out, row) in out.iter_mut().zip(rows) {
+                        *out = row[value];
+                    }
+                }
             }
         };
         Self::new(all, heads, [all.size * STRIDE, STRIDE], buffer, pack)
@@ -47,8 +71,10 @@ impl<'a> Packed<'a> {
     /// Packs heads with each token's values side by side: `[BLOCK, width]`.
     pub(super) fn rows(all: Sequences, heads: Heads<'_>, buffer: &'a mut Buffer) -> Self {
         let width = all.size.next_multiple_of(COLUMNS);
-        let pack = |token: usize, row: &[f32], out: &mut [f32]| {
-            out[token * width..][..row.len()].copy_from_slice(row);
+        let pack = |rows: Rows<'_>, out: &mut [f32]| {
+            for (token, out) in out.chunks_mut(width.max(1)).take(rows.count).enumerate() {
+                out[..all.size].copy_from_slice(rows.get(token));
+            }
         };
         Self::new(all, heads, [BLOCK * width, width], buffer, pack)
     }
@@ -58,18 +84,18 @@ impl<'a> Packed<'a> {
         part: Heads<'_>,
         [len, width]: [usize; 2],
         buffer: &'a mut Buffer,
-        pack: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+        pack: impl Fn(Rows<'_>, &mut [f32]) + Sync,
     ) -> Self {
         let (heads, blocks) = (part.heads, all.blocks());
         let packed = buffer.get(all.count * blocks * heads * len);
         packed.par_chunks_mut(len.max(1)).enumerate().for_each(|(task, packed)| {
             let Place { sequence, block, head } = Place::new(all, task, heads);
             packed.fill(0.0);
-            for token in 0..BLOCK.min(all.length - block * BLOCK) {
-                let row = sequence * all.length + block * BLOCK + token;
-                let at = (row * part.all + part.first + head) * all.size;
-                pack(token, &part.values[at..at + all.size], packed);
-            }
+            let count = BLOCK.min(all.length - block * BLOCK);
+            let row = sequence * all.length + block * BLOCK;
+            let at = (row * part.all + part.first + head) * all.size;
+            let (values, stride) = (&part.values[at..], part.all * all.size);
+            pack(Rows { values, stride, size: all.size, count }, packed);
         });
         Self { values: packed, heads, blocks, len, width }
     }
