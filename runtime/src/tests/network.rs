@@ -5,6 +5,7 @@
 use super::*;
 use alloc::collections::BTreeMap;
 use frame_support::BoundedVec;
+use pallet_proof_of_learning::types::SECOND_DRAW_WAIT;
 use pol_primitives::{
     RoundNumber,
     audit::{
@@ -249,9 +250,13 @@ impl TestNetwork {
             self.chain.block([]);
             assert!(System::block_number() < start + 30, "no audit is drawn");
         }
-        // The block after the mix seals the mixture. The pulse is due 12 seconds after its parent,
-        // three blocks later, and the draw is made in the next one.
-        assert_eq!(System::block_number() - start, presets_of::AUDIT_CONFIG.mix + 1 + 3 + 1);
+        // The block after the mix seals the mixture, or the one after the longer wait of a second
+        // draw. The pulse is due 12 seconds after its parent, three blocks later, and the draw is
+        // made in the next one.
+        let (_, audit) = Self::open_audit();
+        let wait = if audit.draw > 0 { SECOND_DRAW_WAIT } else { 0 };
+        let sealed = presets_of::AUDIT_CONFIG.mix + wait + 1;
+        assert_eq!(System::block_number() - start, sealed + 3 + 1);
     }
 
     /// Returns the only open audit.

@@ -8,6 +8,7 @@ use frame_support::{
     traits::{Get, Hooks, fungible::Mutate},
     weights::Weight,
 };
+use pallet_proof_of_learning::types::SECOND_DRAW_WAIT;
 use pol_primitives::{
     MAX_SUBMISSIONS,
     audit::{AuditConfig, MAX_AUDITED_SEGMENTS, MAX_PROBE_SHARDS, MAX_SEATS, PendingAudit},
@@ -135,8 +136,12 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
 
         pallet_pol_beacon::Beacon::<Runtime>::kill();
 
-        System::set_block_number(1);
-        let weight = ProofOfLearning::on_initialize(1);
+        let mut weight = Weight::zero();
+        for block in 1..=SECOND_DRAW_WAIT + 1 {
+            assert!(ProofOfLearning::audits(0).is_empty());
+            System::set_block_number(block);
+            weight = ProofOfLearning::on_initialize(block);
+        }
         let (_, audit) = ProofOfLearning::audits(0).remove(0);
         assert_eq!(audit.cases.len(), MAX_SUBMISSIONS as usize);
         assert!(audit.cases.iter().all(|case| case.seats.len() == MAX_SEATS as usize));
