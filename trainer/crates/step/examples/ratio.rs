@@ -264,12 +264,15 @@ fn compare_steps(
     Ok(())
 }
 
+/// Compares both on one model, by its name and specification.
+type Comparison<'a> = &'a dyn Fn(&str, &ModelSpec) -> Result<(), Box<dyn Error>>;
+
 fn main() -> Result<(), Box<dyn Error>> {
     determinism::ensure(NumericsMode::Stock)?;
     let rounds = env::args().nth(1).map_or(Ok(5), |count| count.parse())?;
     let [wanted, table] = [2, 3].map(|place| env::args().nth(place).unwrap_or_default());
     let cores = std::thread::available_parallelism()?.get();
-    let each = |run: &dyn Fn(&str, &ModelSpec) -> Result<(), Box<dyn Error>>| {
+    let each = |run: Comparison<'_>| {
         let models = [128, 512].into_iter().flat_map(models);
         let mut wanted = models.filter(|(name, _)| name.starts_with(&wanted));
         wanted.try_for_each(|(name, spec)| run(name, &spec))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! A micro-batch has one result, on every instruction set and number of threads.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod families;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Gradients are those of the loss, and those of libtorch.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod families;
 

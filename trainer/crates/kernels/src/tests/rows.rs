@@ -364,7 +364,7 @@ fn rotations_are_as_defined() {
                 let other = RotaryTable::new(dimensions, 500, length).unwrap();
                 let refused = Kernels::best().rotate(&shape, &other, width, &mut x.clone());
                 assert_eq!(refused, Err(Error::Angles));
-                let refused = Kernels::best().rotate(&shape, &table, width, &mut vec![0.0; 1]);
+                let refused = Kernels::best().rotate(&shape, &table, width, &mut [0.0; 1]);
                 assert!(matches!(refused, Err(Error::Length { tensor: "rows", .. })));
             }
         }

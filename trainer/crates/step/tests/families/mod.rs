@@ -9,7 +9,7 @@ use pol_primitives::model::{
 };
 
 /// Returns names and specifications, with vocabulary 29, width 24, and context 70.
-pub fn families() -> Vec<(&'static str, ModelSpec)> {
+pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
     // A head of few values may be nearly zero, and its norm then turns rounding into a difference
     // that tests would see.
     let epsilon = 10_000_000;
@@ -76,14 +76,14 @@ pub fn families() -> Vec<(&'static str, ModelSpec)> {
 }
 
 /// Creates parameters that are large enough for every path through the model to matter.
-pub fn parameters(spec: &ModelSpec) -> Vec<f32> {
+pub(crate) fn parameters(spec: &ModelSpec) -> Vec<f32> {
     let larger = |value: f32| if value == 1.0 { value } else { value * 15.0 };
     let values = initial_parameters(spec, &[3; 32]).into_iter().enumerate();
     values.map(|(i, value)| larger(value) + (i % 7) as f32 * 0.01).collect()
 }
 
 /// Creates sequences of tokens, `length + 1` each.
-pub fn tokens(spec: &ModelSpec, sequences: u32, length: u32) -> Vec<u32> {
+pub(crate) fn tokens(spec: &ModelSpec, sequences: u32, length: u32) -> Vec<u32> {
     let hash = |i: u32| (i + 1).wrapping_mul(2_654_435_761) >> 8;
     (0..sequences * (length + 1)).map(|i| hash(i) % spec.vocabulary).collect()
 }
