@@ -445,9 +445,7 @@ impl<T: Config> Pallet<T> {
         let undrawn = UndrawnUpdates::<T>::get();
         for (round, account) in SeatTallies::<T>::iter_keys() {
             let awaits = open.iter().any(|audit| audit.round == round && audit.awaits(&account))
-                || undrawn
-                    .iter()
-                    .any(|(update, _)| update.round == round && update.awaits(&account));
+                || undrawn.iter().any(|(update, _)| update.awaits(round, &account));
             ensure!(awaits, "tallied seats wait for a decision");
         }
         Ok(())

@@ -183,13 +183,13 @@ impl<AccountId: Encode> PendingAudit<AccountId> {
         }
     }
 
-    /// Returns `true` if `account` had a seat in the first draw, about which the second says
-    /// something.
-    pub fn awaits(&self, account: &AccountId) -> bool
+    /// Returns `true` if this is an update of `round`, and `account` had a seat in its first draw,
+    /// about which the second says something.
+    pub fn awaits(&self, round: RoundNumber, account: &AccountId) -> bool
     where
         AccountId: PartialEq,
     {
-        has_seat(&self.earlier, account)
+        self.round == round && has_seat(&self.earlier, account)
     }
 
     /// Draws the segments to replay, in ascending order: the disputed ones, and `count` others

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the audits of a round say about the validators with seats in them.
-
-use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use scale_info::TypeInfo;
+//! Results of validators' seats in the audits of a round.
 
 use super::Verdict;
+use alloc::collections::BTreeMap;
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
 
 /// Largest number of strikes. A validator that works again is rid of them after as many rounds,
 /// however long it was away.
@@ -14,7 +14,7 @@ pub const MAX_STRIKES: u32 = 8;
 /// the whole bond before anybody notices.
 pub const MAX_FINES: u32 = 8;
 
-/// What the decision of a case says about a seat.
+/// Result of a seat by the decision of its case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeatResult {
     /// The seat found what was decided.
@@ -36,9 +36,21 @@ impl SeatResult {
         }
     }
 
-    /// Returns the result of an account with seats in both draws of an update. A wrong finding is
-    /// not made good by a right one, since it has made others work.
-    pub fn and(self, other: Self) -> Self {
+    /// Returns one result for each account, whatever seats it had in both draws of an update.
+    pub fn by_account<AccountId: Ord>(
+        results: impl Iterator<Item = (AccountId, Self)>,
+    ) -> BTreeMap<AccountId, Self> {
+        let mut accounts = BTreeMap::new();
+        for (account, result) in results {
+            let entry = accounts.entry(account).or_insert(result);
+            *entry = entry.and(result);
+        }
+        accounts
+    }
+
+    /// Returns the result of an account with two seats. A wrong finding is not made good by a right
+    /// one, since it has made others work.
+    fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Wrong, _) | (_, Self::Wrong) => Self::Wrong,
             (Self::Right, _) | (_, Self::Right) => Self::Right,

@@ -96,12 +96,7 @@ impl PanelDecision {
         let seats = panel.iter().zip(found).map(|((account, _), (&is_right, &opinion))| {
             (account.clone(), SeatResult::new(is_right, opinion))
         });
-        let mut judged = BTreeMap::new();
-        for (account, result) in earlier.chain(seats).filter(|_| self.is_replayed()) {
-            let entry = judged.entry(account).or_insert(result);
-            *entry = entry.and(result);
-        }
-        judged
+        SeatResult::by_account(earlier.chain(seats).filter(|_| self.is_replayed()))
     }
 }
 
@@ -344,16 +339,16 @@ impl<T: Config> Pallet<T> {
         panel: &Panel<T::AccountId>,
     ) {
         let undrawn = UndrawnUpdates::<T>::get();
-        let again = |account| {
-            undrawn.iter().any(|(update, _)| update.round == audit.round && update.awaits(account))
+        let is_open = |account| {
+            let again = || undrawn.iter().any(|(update, _)| update.awaits(audit.round, account));
+            audit.awaits(account) || again()
         };
         let earlier = case.earlier.iter().map(|seat| &seat.account);
         for account in panel.iter().map(|(account, _)| account).chain(earlier) {
-            let is_open = audit.awaits(account) || again(account);
             // An account with several seats comes several times. It has no tally if nothing was
             // decided.
             let tally = SeatTallies::<T>::try_get(audit.round, account).ok();
-            let Some(tally) = tally.filter(|_| !is_open) else { continue };
+            let Some(tally) = tally.filter(|_| !is_open(account)) else { continue };
             SeatTallies::<T>::remove(audit.round, account);
             let strikes = T::Bonds::note_seats(account, &tally);
             let fines = tally.fines(strikes, T::SeatStrikes::get());

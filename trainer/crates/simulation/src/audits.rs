@@ -135,7 +135,7 @@ impl Validators {
 pub struct SeatRecord {
     /// Its account.
     pub account: Account,
-    /// What the decision says about it; none if nobody knows.
+    /// Result of the seat; none if nobody knows.
     pub result: Option<SeatResult>,
     /// `true` if its validator spent the compute.
     pub worked: bool,

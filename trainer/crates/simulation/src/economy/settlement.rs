@@ -205,11 +205,8 @@ fn settle_panel(
     tallies: &mut Tallies,
 ) -> Vec<(Account, RoundEarnings)> {
     let seats = decision.earlier.iter().chain(&decision.panel);
-    let mut results = BTreeMap::new();
-    for (account, result) in seats.filter_map(|seat| Some((seat.account, seat.result?))) {
-        let entry = results.entry(account).or_insert(result);
-        *entry = entry.and(result);
-    }
+    let results = seats.filter_map(|seat| Some((seat.account, seat.result?)));
+    let results = SeatResult::by_account(results);
     for (&account, &result) in &results {
         let draw = u8::from(!decision.earlier.is_empty() || waiting.contains(&account));
         tallies.entry((draw, account)).or_default().note(result);
