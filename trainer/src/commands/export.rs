@@ -68,25 +68,25 @@ enum TypeOption {
 
 /// Exports a model and prints the result.
 pub(crate) async fn run(options: ExportOptions) -> Result<()> {
-    let head = match &options.model {
-        Some(_) => None,
-        None => Some(ModelSource::fetch(&options.node, None).await?),
-    };
-    tokio::task::spawn_blocking(move || write(&options, head)).await?
-}
-
-fn write(options: &ExportOptions, head: Option<ModelSource>) -> Result<()> {
-    let (format, kind) = (options.format.into(), options.dtype.into());
+    // Fetching a model takes long, so invalid options are reported before it.
     ensure!(
-        format == ExportFormat::Gguf || options.dtype != TypeOption::Q8,
+        ExportFormat::from(options.format) == ExportFormat::Gguf || options.dtype != TypeOption::Q8,
         "--dtype q8_0 is an encoding of GGUF; pass --format gguf, or f32, f16, or bf16"
     );
-    let start = Instant::now();
-    let source = match (head, &options.model) {
-        (None, Some(folder)) => ExportSource::open(folder)?,
-        (Some(head), _) => head.into_export()?,
-        (None, None) => anyhow::bail!("name the folder of a model"),
+    let open: Box<dyn FnOnce() -> Result<ExportSource> + Send> = match options.model.clone() {
+        Some(folder) => Box::new(move || Ok(ExportSource::open(&folder)?)),
+        None => {
+            let head = ModelSource::fetch(&options.node, None).await?;
+            Box::new(move || head.into_export())
+        }
     };
+    tokio::task::spawn_blocking(move || write(&options, open)).await?
+}
+
+fn write(options: &ExportOptions, open: impl FnOnce() -> Result<ExportSource>) -> Result<()> {
+    let (format, kind) = (options.format.into(), options.dtype.into());
+    let start = Instant::now();
+    let source = open()?;
     let bar = progress_bar(options.json, "{bar:40} {pos}/{len} tensors");
     let report = export(&source, &options.out, format, kind, &bar)?;
     bar.finish_and_clear();
