@@ -12,9 +12,10 @@ use clap::Args;
 use pol_chain::format_account;
 use pol_generate::{Completion, LanguageModel, Prompt, Request, TextTokenizer, generate};
 use pol_primitives::Hash;
-use pol_receipt::{Difference, MAX_RECEIPT_BYTES, Match, ReceiptFile, output_hash};
+use pol_receipt::{Difference, MAX_RECEIPT_BYTES, Match, ReceiptError, ReceiptFile, output_hash};
 use serde_json::json;
 use std::{
+    io::ErrorKind,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -69,8 +70,11 @@ pub(crate) async fn run(options: VerifyReceiptOptions) -> Result<()> {
 
 /// Reads a file whose account signed it.
 fn read(path: &Path) -> Result<ReceiptFile> {
-    let bytes = read_limited(path, MAX_RECEIPT_BYTES as u64 + 1)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = match read_limited(path, MAX_RECEIPT_BYTES as u64) {
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => Err(ReceiptError::TooLarge.into()),
+        read => read.map_err(anyhow::Error::from),
+    };
+    let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
     let read = ReceiptFile::parse(&bytes).and_then(|file| file.check_signature().map(|()| file));
     read.with_context(|| path.display().to_string())
 }
@@ -185,6 +189,7 @@ mod tests {
             (b"{\"version\":2}".to_vec(), "receipts of version 2 are unknown"),
             (vec![b'['; 100], "nested deeper"),
             (vec![b' '; MAX_RECEIPT_BYTES + 1], "larger than a receipt can be"),
+            (vec![b' '; MAX_RECEIPT_BYTES + 9], "larger than a receipt can be"),
         ] {
             fs::write(&path, bytes).unwrap();
             let error = read(&path).unwrap_err();
