@@ -79,7 +79,7 @@ pub fn measure_throughput(
         mode: [NumericsMode::Exact, NumericsMode::Stock]
             .into_iter()
             .find(|&mode| determinism::is_applied(mode)),
-        workers: workers.clamp(1, recipe.tier(tier).accumulation.into()),
+        workers: run.threads(),
         steps,
         tokens: recipe.tokens(tier, 1) * u64::from(steps),
         seconds: start.elapsed().as_secs_f64(),

@@ -5,7 +5,6 @@
 
 use crate::{
     EngineError, LeaseJob, TrainingState,
-    device::check_profile,
     sketch::value_ranges,
     train::{TrainingRun, train_segment},
 };
@@ -44,7 +43,6 @@ pub fn train_with_deviation(
     segment: u16,
     deviation: Deviation,
 ) -> Result<(), EngineError> {
-    check_profile(job.recipe.numerics)?;
     let steps = job.recipe.steps_per_segment(job.lease.tier);
     let first = segment * steps;
     match deviation {

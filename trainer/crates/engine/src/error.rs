@@ -16,6 +16,12 @@ pub enum EngineError {
     /// The model crate failed.
     #[error(transparent)]
     Model(#[from] pol_model::Error),
+    /// The kernels failed.
+    #[error(transparent)]
+    Step(#[from] pol_step::Error),
+    /// Threads could not be started.
+    #[error("cannot start threads: {0}; set a smaller number with --workers")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
     /// The recipe contradicts itself.
     #[error("the recipe is invalid: {0}")]
     Recipe(InvalidRecipe),
@@ -160,6 +166,12 @@ impl EngineError {
 impl From<InvalidSpec> for EngineError {
     fn from(invalid: InvalidSpec) -> Self {
         Self::Model(invalid.into())
+    }
+}
+
+impl From<pol_kernels::Error> for EngineError {
+    fn from(error: pol_kernels::Error) -> Self {
+        Self::Step(error.into())
     }
 }
 

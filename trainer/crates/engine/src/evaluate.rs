@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{EngineError, check_len, train::tokens};
+use crate::{EngineError, check_len, gradient::tokens};
 use pol_model::{Decoder, Layout, Weights};
 use pol_primitives::model::ModelSpec;
 

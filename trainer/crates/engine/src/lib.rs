@@ -10,7 +10,8 @@
 //!
 //! A trainer calls [`train_segment`], an auditor [`replay`], and both are the same function. Given
 //! the same recipe, lease, account, data and start state, every machine of the exact numerics
-//! profile computes the same bits, with any number of workers. Everything outside libtorch is plain
+//! profile computes the same bits, with any number of threads: on the kernels of [`pol_step`], and
+//! where they do not cover a model, on libtorch under pinned settings. Everything else is plain
 //! IEEE-754 arithmetic in a fixed order. Under the native profile any kernels may compute, and
 //! replays are compared by distance.
 //!
@@ -78,6 +79,7 @@ mod pack;
 mod score;
 mod sketch;
 mod state;
+mod threads;
 mod trace;
 mod train;
 
@@ -117,21 +119,4 @@ fn check_finite(values: &[f32]) -> Result<(), EngineError> {
         None => Ok(()),
         Some(index) => Err(EngineError::NotFinite { index }),
     }
-}
-
-/// Returns the sum of squares in float64: eight interleaved partial sums, added in order.
-///
-/// The order is part of the definition of every norm, and makes the loop memory-bandwidth-bound.
-fn sum_of_squares(values: &[f32]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let (whole, rest) = values.as_chunks::<8>();
-    for eight in whole {
-        for (lane, &value) in lanes.iter_mut().zip(eight) {
-            *lane += f64::from(value) * f64::from(value);
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane += f64::from(value) * f64::from(value);
-    }
-    lanes.iter().sum()
 }

@@ -2,18 +2,20 @@
 
 use crate::{
     EngineError, LeaseData, TrainingState,
-    device::{check_profile, prepare_device},
-    optimiser::{AdamWStep, StepBuffers},
-    sum_of_squares,
+    gradient::{Batch, BatchGradient, Gradients, Settings},
+    optimiser, threads,
 };
-use pol_model::{Decoder, Layout, Weights};
+use pol_kernels::Kernels;
+use pol_model::Layout;
+use pol_numerics::clip_factor;
 use pol_primitives::{
-    Hash,
+    Hash, MILLION,
     lease::{Lease, micro_batch},
     recipe::{Numerics, Recipe},
 };
-use std::ops::Range;
-use tch::{Device, Kind, Tensor};
+use rayon::ThreadPool;
+use std::{ops::Range, sync::Arc};
+use tch::Cuda;
 
 /// Inputs that fix a lease's training, except for the state it starts from.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,7 @@ pub struct LeaseJob<'a> {
     pub account: &'a [u8; 32],
     /// Decoded shards of the lease.
     pub data: &'a LeaseData,
-    /// Threads that micro-batches are spread over, at least one. The result does not depend on it.
+    /// Most threads that compute, at least one. The result does not depend on it.
     pub workers: usize,
 }
 
@@ -69,7 +71,6 @@ pub fn train_segment(
     state: &mut TrainingState,
     segment: u16,
 ) -> Result<SegmentReport, EngineError> {
-    check_profile(job.recipe.numerics)?;
     let (segments, steps) = (job.recipe.segments, job.recipe.steps_per_segment(job.lease.tier));
     if segment >= segments {
         return Err(EngineError::NoSuchSegment { segment, segments });
@@ -126,23 +127,14 @@ pub(crate) struct StepReport {
 pub(crate) struct TrainingRun<'a> {
     job: &'a LeaseJob<'a>,
     layout: Layout,
-    decoder: Decoder,
-    weights: Weights,
-    device: Device,
-    /// Threads of each operation, and number of micro-batches computed as one batch. `None` where
-    /// both are one, or where libtorch chooses its threads.
-    threads: Option<u16>,
+    pool: Arc<ThreadPool>,
+    gradients: Gradients,
+    /// Micro-batches that are computed as one batch.
+    together: u16,
     /// Sequences of the lease in reading order.
     pub(crate) order: Vec<u32>,
-    workers: Vec<Worker>,
-    /// Sum of the gradients of a step's micro-batches, added in micro-batch order.
+    /// Sum of the gradients of a step's micro-batches, added in their order.
     pub(crate) gradient_sum: Vec<f32>,
-}
-
-/// Buffers in which one thread leaves gradient and loss of a micro-batch.
-struct Worker {
-    gradient: Vec<f32>,
-    loss: f64,
 }
 
 impl<'a> TrainingRun<'a> {
@@ -161,31 +153,27 @@ impl<'a> TrainingRun<'a> {
         }
         let layout = Layout::new(&recipe.model)?;
         state.validate(layout.len())?;
-        let device = prepare_device(recipe.numerics);
-        let mut workers = job.workers.clamp(1, recipe.tier(lease.tier).accumulation.into());
-        let native = device == Device::Cpu && recipe.numerics != Numerics::Exact;
-        let threads = (native && workers > 1).then(|| {
-            // One batch on all threads computes each gradient once, not once per worker. The
-            // auxiliary losses of experts are not means over sequences, so their micro-batches stay
-            // separate.
-            if recipe.model.experts.is_none() {
-                std::mem::replace(&mut workers, 1) as u16
-            } else {
-                1
-            }
-        });
-        let worker = || Worker { gradient: vec![0.0; layout.len()], loss: 0.0 };
+        let tier = recipe.tier(lease.tier);
+        let tokens = usize::from(tier.micro_batch) * usize::from(recipe.sequence);
+        let pool = Arc::new(threads::pool(tokens, layout.len(), job.workers)?);
+        let (settings, together) = libtorch_settings(job);
         Ok(Self {
             job,
-            decoder: Decoder::new(&recipe.model)?.with_fused_attention(native),
-            weights: Weights::on_device(&layout, &state.parameters, device)?,
-            device,
-            threads,
+            pool,
+            gradients: Gradients::new(recipe, settings)?,
+            together,
             order: lease.order(account, recipe),
-            workers: (0..workers).map(|_| worker()).collect(),
             gradient_sum: vec![0.0; layout.len()],
             layout,
         })
+    }
+
+    /// Returns the number of threads that compute.
+    pub(crate) fn threads(&self) -> usize {
+        match &self.gradients {
+            Gradients::Kernels(_) => self.pool.current_num_threads(),
+            Gradients::Libtorch(libtorch) => libtorch.threads(),
+        }
     }
 
     /// Takes one optimiser step, the lease's `step`-th from 0.
@@ -209,157 +197,76 @@ impl<'a> TrainingRun<'a> {
         let LeaseJob { recipe, lease, .. } = *self.job;
         let accumulation = recipe.tier(lease.tier).accumulation;
         let loss = sum_of_losses / f64::from(accumulation);
-        // The sum is `accumulation` times the gradient; averaging and clipping are one product.
-        let norm = self.sum_of_squares().sqrt() / f64::from(accumulation);
+        let Self { layout, pool, gradient_sum, .. } = self;
+        let squares = pool.install(|| optimiser::sum_of_squares(gradient_sum))?;
+        let norm = f64::from(squares).sqrt() / f64::from(accumulation);
         if !norm.is_finite() || !loss.is_finite() {
             return Err(EngineError::Diverged { step });
         }
-        let clip = f64::from(recipe.gradient_clip) / 1e6;
-        let is_clipped = norm > clip;
-        let scale = if is_clipped { clip / norm } else { 1.0 } / f64::from(accumulation);
-        let rate = recipe.schedule.rate(state.steps, lease.head_tokens) as f64 / 1e9;
+        let rate = recipe.schedule.rate(state.steps, lease.head_tokens);
         state.steps = state.steps.saturating_add(1);
-        let buffers = StepBuffers {
-            parameters: &mut state.parameters,
-            first_moment: &mut state.first_moment,
-            second_moment: &mut state.second_moment,
-            gradient: &self.gradient_sum,
-            scale: scale as f32,
-        };
-        AdamWStep::new(&recipe.optimiser, rate, state.steps).apply(
-            &self.layout,
-            buffers,
-            self.job.workers,
-        );
+        let factor = clip_factor(squares, accumulation.into(), recipe.gradient_clip);
+        pool.install(|| {
+            optimiser::step(&recipe.optimiser, rate, layout, state, gradient_sum, factor)
+        })?;
+        let is_clipped = norm > f64::from(recipe.gradient_clip) / f64::from(MILLION);
         Ok(StepReport { loss, gradient_norm: norm, is_clipped })
-    }
-
-    /// Returns the squared norm of `gradient_sum`. One thread computes it unless micro-batches are
-    /// taken together, since the order of additions changes bits.
-    fn sum_of_squares(&self) -> f64 {
-        let threads = usize::from(self.threads.unwrap_or(1));
-        let mut parts = self.gradient_sum.chunks(self.gradient_sum.len().div_ceil(threads).max(1));
-        std::thread::scope(|scope| {
-            let first = parts.next().unwrap_or_default();
-            let others: Vec<_> = parts.map(|part| scope.spawn(|| sum_of_squares(part))).collect();
-            let first = sum_of_squares(first);
-            others.into_iter().fold(first, |sum, thread| sum + thread.join().unwrap_or(f64::NAN))
-        })
     }
 
     /// Sums the gradients of the step's micro-batches at `parameters` into `gradient_sum`, in their
     /// order. Returns the sum of their losses.
     ///
-    /// Workers take one micro-batch each, then their gradients are added. So the order of
-    /// additions, and with it every bit, is the same for any number of workers. Only under the
-    /// native profile may micro-batches be one batch.
+    /// So the order of additions, and with it every bit, is the same for any number of threads.
+    /// Only under the native profile may micro-batches be one batch.
     pub(crate) fn accumulate(&mut self, parameters: &[f32], step: u16) -> Result<f64, EngineError> {
-        if let Some(threads) = self.threads {
-            // Evaluation in the same process sets the number of threads too.
-            tch::set_num_threads(threads.into());
-        }
-        self.weights.refresh(parameters)?;
-        let together = self.threads.unwrap_or(1);
         let accumulation = self.job.recipe.tier(self.job.lease.tier).accumulation;
-        let mut groups = (0..accumulation)
+        let (job, order, together) = (self.job, &self.order, self.together);
+        let batches: Vec<Batch<'_>> = (0..accumulation)
             .step_by(together.into())
-            .map(|first| first..accumulation.min(first + together));
+            .map(|first| batch(job, order, step, first..accumulation.min(first + together)))
+            .collect();
+        let Self { gradients, gradient_sum, pool, .. } = self;
         let (mut sum_of_losses, mut is_first) = (0.0, true);
-        while groups.len() > 0 {
-            let count = self.train_wave(&mut groups, step)?;
-            for worker in &mut self.workers[..count] {
-                sum_of_losses += worker.loss;
+        pool.install(|| {
+            gradients.for_each(parameters, &batches, |BatchGradient { loss, gradient }| {
+                sum_of_losses += loss;
                 if std::mem::take(&mut is_first) {
-                    std::mem::swap(&mut self.gradient_sum, &mut worker.gradient);
+                    std::mem::swap(gradient_sum, gradient);
+                    Ok(())
                 } else {
-                    let pairs = self.gradient_sum.iter_mut().zip(&worker.gradient);
-                    pairs.for_each(|(sum, &gradient)| *sum += gradient);
+                    Ok(Kernels::best().add(gradient, gradient_sum)?)
                 }
-            }
-        }
+            })
+        })?;
         Ok(sum_of_losses)
     }
+}
 
-    /// Trains the next of `groups` on one worker each, in parallel. Returns the number of workers
-    /// that took one; these are the first.
-    fn train_wave(
-        &mut self,
-        groups: &mut impl Iterator<Item = Range<u16>>,
-        step: u16,
-    ) -> Result<usize, EngineError> {
-        let Self { job, decoder, weights, device, order, workers, .. } = self;
-        let decoder = &*decoder;
-        let wave: Vec<_> = workers.iter_mut().zip(groups).collect();
-        let count = wave.len();
-        std::thread::scope(|scope| {
-            let mut tasks = Vec::with_capacity(count);
-            for (worker, micros) in wave {
-                let (weights, micro_batches) = (weights.share(true)?, micros.len());
-                let tokens = batch(job, order, step, micros)?
-                    .f_to(*device)
-                    .map_err(pol_model::Error::from)?;
-                tasks.push(move || worker.train(decoder, &weights, &tokens, micro_batches));
-            }
-            // The calling thread runs the last task.
-            let own = tasks.pop();
-            let others: Vec<_> = tasks.into_iter().map(|task| scope.spawn(task)).collect();
-            let own = own.map(|mut task| task());
-            others
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or(Err(EngineError::WorkerPanicked)))
-                .chain(own)
-                .collect::<Result<(), EngineError>>()
-        })?;
-        Ok(count)
+/// Returns how libtorch computes the gradients of a lease, and the number of micro-batches that it
+/// takes as one batch.
+fn libtorch_settings(job: &LeaseJob<'_>) -> (Settings, u16) {
+    let recipe = job.recipe;
+    let workers = job.workers.clamp(1, recipe.tier(job.lease.tier).accumulation.into());
+    let native = recipe.numerics != Numerics::Exact && !Cuda::is_available();
+    let plain = Settings { workers, threads: None, fused_attention: native, with_auxiliary: true };
+    if !native || workers == 1 {
+        (plain, 1)
+    } else if recipe.model.experts.is_some() {
+        // The auxiliary losses of experts are not means over sequences, so their micro-batches stay
+        // separate.
+        (Settings { threads: Some(1), ..plain }, 1)
+    } else {
+        // One batch on all threads computes each gradient once, not once per worker.
+        (Settings { workers: 1, threads: Some(workers), ..plain }, workers as u16)
     }
 }
 
-impl Worker {
-    /// Computes gradient and loss of `tokens`, summed over its `count` micro-batches of equal size.
-    fn train(
-        &mut self,
-        decoder: &Decoder,
-        weights: &Weights,
-        tokens: &Tensor,
-        count: usize,
-    ) -> Result<(), EngineError> {
-        let outcome = decoder.forward_loss(weights, tokens)?;
-        let loss = outcome.losses.f_detach().and_then(|losses| losses.f_mean(Kind::Float));
-        self.loss =
-            loss.and_then(|loss| loss.f_double_value(&[])).map_err(pol_model::Error::from)?
-                * count as f64;
-        let objective = match count {
-            1 => outcome.objective,
-            // The objective is a mean over all micro-batches, and their sum is needed.
-            _ => outcome.objective.f_mul_scalar(count as f64).map_err(pol_model::Error::from)?,
-        };
-        weights.gradient(&objective, &mut self.gradient)?;
-        Ok(())
-    }
-}
-
-/// Returns the tokens of some micro-batches of a step, int64
-/// `[micros · micro_batch, sequence + 1]`.
-fn batch(
-    job: &LeaseJob<'_>,
-    order: &[u32],
-    step: u16,
-    micros: Range<u16>,
-) -> Result<Tensor, EngineError> {
+/// Returns the sequences of some micro-batches of a step.
+fn batch<'a>(job: &LeaseJob<'a>, order: &[u32], step: u16, micros: Range<u16>) -> Batch<'a> {
     let LeaseJob { recipe, lease, data, .. } = *job;
+    let terms = micros.len() as u16;
     let rows =
         micros.flat_map(|micro| micro_batch(recipe, lease.tier, step, micro, data.sequences()));
     let sequences = rows.filter_map(|position| data.sequence(*order.get(position as usize)?));
-    let length = i64::from(recipe.sequence) + 1;
-    tokens(sequences, length)
-}
-
-/// Copies sequences of `length` tokens each to one int64 tensor `[sequences, length]`.
-pub(crate) fn tokens<'a>(
-    sequences: impl Iterator<Item = &'a [u32]>,
-    length: i64,
-) -> Result<Tensor, EngineError> {
-    let tokens: Vec<i64> = sequences.flatten().copied().map(i64::from).collect();
-    let tensor = Tensor::f_from_slice(&tokens).and_then(|flat| flat.f_view([-1, length]));
-    Ok(tensor.map_err(pol_model::Error::from)?)
+    Batch { sequences: sequences.collect(), terms }
 }

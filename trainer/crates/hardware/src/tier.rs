@@ -24,7 +24,8 @@ const MODEL_VECTORS: u64 = 7;
 const WORKER_VECTORS: u64 = 2;
 
 /// Estimates the memory, in bytes, that training as `tier` takes in float32, with `workers`
-/// micro-batches at a time.
+/// micro-batches at a time. On kernels there is one at a time, whatever the number of threads, and
+/// the figure is an upper bound.
 ///
 /// With `P` parameters, `T` tokens in a micro-batch, `s` tokens in a sequence, `l` layers, width
 /// `d`, `h` heads of total width `a`, queries, keys and values of total width `q`, feed-forward
@@ -78,6 +79,7 @@ pub fn memory_needed(recipe: &Recipe, tier: Tier, workers: usize) -> u64 {
     let activations = tokens.saturating_mul(l * layer + 2 * d + 3 * v);
     let parameters = recipe.model.size();
     let worker = parameters.saturating_mul(WORKER_VECTORS).saturating_add(activations);
+    let workers = if pol_step::covers(recipe) { workers.min(1) } else { workers };
     parameters
         .saturating_mul(MODEL_VECTORS)
         .saturating_add(worker.saturating_mul(workers as u64))
@@ -125,9 +127,13 @@ pub fn largest_fitting_tier(machine: &Machine, recipe: &Recipe) -> Result<Tier, 
     })
 }
 
-/// Returns the number of micro-batches to compute at a time: one for each core, at most as many as
-/// a step has and as fit in 80 % of the memory, and at least one.
+/// Returns the number of threads that train, at least one. On kernels it is the number of cores.
+/// Elsewhere each thread takes a micro-batch, so it is also at most as many as a step has, and as
+/// fit in 80 % of the memory.
 pub fn max_workers(machine: &Machine, recipe: &Recipe, tier: Tier) -> usize {
+    if pol_step::covers(recipe) {
+        return machine.cores.max(1);
+    }
     let most = machine.cores.min(usize::from(recipe.tier(tier).accumulation)).max(1);
     (1..=most)
         .rev()
@@ -189,7 +195,7 @@ mod tests {
             outer_rate: MILLION,
             compression: Compression { top_k: 256, feedback: 950_000 },
             segments: 10,
-            numerics: Numerics::Exact,
+            numerics: Numerics::Native { tolerance: 50_000 },
         }
     }
 
@@ -207,6 +213,8 @@ mod tests {
         );
         assert!(memory_needed(&recipe, Tier::Whale, 1) > memory_needed(&recipe, Tier::Miner, 1));
         assert_eq!(memory_needed(&recipe, Tier::Whale, usize::MAX), u64::MAX);
+        let exact = Recipe { numerics: Numerics::Exact, ..recipe.clone() };
+        assert_eq!(memory_needed(&exact, Tier::Whale, 9), memory_needed(&recipe, Tier::Whale, 1));
     }
 
     #[test]
@@ -263,5 +271,8 @@ mod tests {
         assert_eq!(count(64, memory_needed(&recipe, Tier::Participant, 3) * 124 / 100), 2);
         assert_eq!(count(64, 0), 1);
         assert_eq!(count(0, 1_000 * GIB), 1);
+        let exact = Recipe { numerics: Numerics::Exact, ..recipe.clone() };
+        let count = |cores| max_workers(&machine(cores, GIB, 0), &exact, Tier::Participant);
+        assert_eq!([0, 1, 64].map(count), [1, 1, 64], "threads of kernels share a batch");
     }
 }

@@ -4,10 +4,11 @@
 //!
 //! A [`Step`] computes the loss of a batch of token sequences and the gradient of every parameter
 //! of a [`ModelSpec`](pol_primitives::model::ModelSpec). All arithmetic is that of [`pol_kernels`],
-//! so every instruction set and every number of threads gives the same bits. Training does not use
-//! it yet. `docs/operators.md` tells what is covered.
+//! so every instruction set and every number of threads gives the same bits. `docs/operators.md`
+//! tells what is covered.
 //!
-//! - [`Plan`] has the place of each parameter, and names a part that is not covered.
+//! - [`Plan`] has the place of each parameter, and names a part that is not covered. [`covers`] says
+//!   if a recipe trains on kernels.
 //! - [`Step`] plans all memory once, and runs micro-batches in it.
 //!
 //! # Example
@@ -36,5 +37,5 @@ mod plan;
 mod step;
 
 pub use error::Error;
-pub use plan::{Plan, Slot};
+pub use plan::{Plan, Slot, covers};
 pub use step::Step;

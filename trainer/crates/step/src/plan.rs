@@ -4,7 +4,10 @@
 
 use crate::Error;
 use pol_kernels::Activation;
-use pol_primitives::model::{self, ModelSpec, Norm, Parameter, PositionEncoding, Rotation};
+use pol_primitives::{
+    model::{self, ModelSpec, Norm, Parameter, PositionEncoding, Rotation},
+    recipe::{Numerics, Recipe},
+};
 use std::{collections::BTreeMap, ops::Range};
 
 /// Parts of a model that kernels compute, and the place of each parameter in the flat vector.
@@ -20,6 +23,12 @@ pub struct Plan {
     /// Output projection, `[vocabulary, width]`; the embedding where both are tied.
     pub(crate) head: Range<usize>,
     pub(crate) head_bias: Option<Range<usize>>,
+}
+
+/// Returns `true` if a recipe trains on kernels: it has the exact profile, and a model that they
+/// cover.
+pub fn covers(recipe: &Recipe) -> bool {
+    recipe.numerics == Numerics::Exact && Plan::new(&recipe.model).is_ok()
 }
 
 /// Place of a tensor in the flat vector of parameters.
