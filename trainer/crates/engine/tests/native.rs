@@ -49,14 +49,24 @@ fn finding(end: Sketch) -> Finding {
 }
 
 #[test]
-fn only_the_exact_profile_needs_its_environment() {
-    let (mut setup, state) = setup();
+fn only_exact_training_on_libtorch_needs_its_environment() {
     let applied = determinism::is_applied(determinism::NumericsMode::Exact);
-    assert!(train_segment(&setup.job(1), &mut state.clone(), 1).is_ok());
-    setup.recipe.numerics = Numerics::Exact;
-    setup.lease.recipe = setup.recipe.hash();
-    let outcome = train_segment(&setup.job(1), &mut state.clone(), 1);
-    assert!(applied || matches!(outcome, Err(EngineError::Numerics(_))), "{outcome:?}");
+    let native = Numerics::Native { tolerance: TOLERANCE };
+    // Kernels do not cover introspection.
+    for (numerics, introspection) in
+        [(native, true), (native, false), (Numerics::Exact, false), (Numerics::Exact, true)]
+    {
+        let mut recipe = Recipe { numerics, ..test_recipe::recipe() };
+        recipe.model.mind.introspection = introspection;
+        let mut state = TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed));
+        let setup = LeaseSetup::new(&recipe, Tier::Miner, [9; 32], &state, 1);
+        let outcome = train_segment(&setup.job(1), &mut state, 0);
+        if numerics == Numerics::Exact && introspection && !applied {
+            assert!(matches!(outcome, Err(EngineError::Numerics(_))), "{outcome:?}");
+        } else {
+            assert!(outcome.is_ok(), "{outcome:?}");
+        }
+    }
 }
 
 #[test]
