@@ -67,8 +67,8 @@ impl Step {
         &self.plan
     }
 
-    /// Returns the number of bytes of all planned tensors. They do not grow, whichever experts
-    /// tokens go to. Packed sides of products are left out.
+    /// Returns the number of bytes of all planned tensors, which have room for all tokens at any
+    /// expert. Packed sides of products are left out; they grow to those of the largest product.
     pub fn bytes(&self) -> usize {
         self.memory.bytes()
     }

@@ -92,6 +92,7 @@ struct Defined {
     out: Vec<u32>,
     of_x: Vec<u32>,
     gradients: BTreeMap<&'static str, Vec<u32>>,
+    auxiliary_loss: f32,
 }
 
 /// An expert's values that its gradient needs.
@@ -193,9 +194,26 @@ impl Definition<'_> {
         (gradients, of_inputs, of_gates)
     }
 
-    /// Returns the gradient of the auxiliary losses for scores, and the excess of each expert.
-    fn auxiliary(&self, scores: &[u32], loads: &[usize]) -> (Vec<u32>, Vec<f32>) {
-        let shares: Vec<f32> = loads.iter().map(|&load| load as f32 / (T * A) as f32).collect();
+    /// Returns the weighted sum of the auxiliary losses.
+    fn auxiliary_loss(&self, scores: &[u32], shares: &[f32]) -> f32 {
+        let shares: Vec<u32> = shares.iter().map(|share| share.to_bits()).collect();
+        let sum = |rows: &[u32], others: &[u32]| {
+            let shape = Op::Sum { rows: 1, columns: rows.len() as u32, of: Summand::Products };
+            f32::from_bits(op(shape, &[rows, others])[0])
+        };
+        let sums = columns(&op(Op::Softmax { rows: T, columns: C }, &[scores]), C);
+        let means: Vec<u32> =
+            floats(&sums).into_iter().map(|sum| (sum / T as f32).to_bits()).collect();
+        let excesses: Vec<u32> =
+            floats(&shares).into_iter().map(|share| (share - 0.25).to_bits()).collect();
+        let spread =
+            C as f32 * sum(&means, &shares) + sum(&self.parameters["router.bias"], &excesses);
+        let logarithms = op(Op::LogSumExp { rows: T, columns: C }, &[scores]);
+        0.3 * spread + 0.07 * (sum(&logarithms, &logarithms) / T as f32)
+    }
+
+    /// Returns the gradient of the auxiliary losses for scores.
+    fn auxiliary_gradient(&self, scores: &[u32], shares: &[f32]) -> Vec<u32> {
         let of_share = (0.3 * (f64::from(C) / f64::from(T))) as f32;
         let pulls: Vec<u32> = shares.iter().map(|share| (share * of_share).to_bits()).collect();
         let pulls = pulls.repeat(T as usize);
@@ -211,8 +229,7 @@ impl Definition<'_> {
             (Broadcast::Row, &pushes),
             (Broadcast::Each, &of_balance),
         ];
-        let sum = element(Function::MultiplyAdd, C, operands);
-        (sum, shares.iter().map(|share| share - 0.25).collect())
+        element(Function::MultiplyAdd, C, operands)
     }
 
     fn compute(&self, has_auxiliary: bool) -> Defined {
@@ -251,19 +268,21 @@ impl Definition<'_> {
             of_scores[place(choice) as usize] = gradient;
         }
         let loads: Vec<usize> = experts.iter().map(|expert| expert.tokens.len()).collect();
-        let (of_auxiliary, excesses) = self.auxiliary(&scores, &loads);
+        let shares: Vec<f32> = loads.iter().map(|&load| load as f32 / (T * A) as f32).collect();
         if has_auxiliary {
+            let of_auxiliary = self.auxiliary_gradient(&scores, &shares);
             of_scores = both(Function::Add, &of_scores, &of_auxiliary);
         }
         let weight = if has_auxiliary { 0.3 } else { 0.0 };
-        let of_bias = excesses.iter().map(|excess| (excess * weight).to_bits()).collect();
+        let of_bias = shares.iter().map(|share| ((share - 0.25) * weight).to_bits()).collect();
         gradients.insert("router.bias", of_bias);
         let of_router = product([W, T, C], [true, false], [self.x, &of_scores], None);
         gradients.insert("router.weight", of_router);
         let through = product([T, C, W], [false, true], [&of_scores, router], None);
         let back = Op::EmbeddingGradient { rows: T * A, entries: T, width: W };
         let of_x = both(Function::Add, &through, &op(back, &[&of_rows, &tokens]));
-        Defined { out, of_x, gradients }
+        let auxiliary_loss = self.auxiliary_loss(&scores, &shares);
+        Defined { out, of_x, gradients, auxiliary_loss }
     }
 }
 
@@ -308,6 +327,8 @@ fn bits_are_those_of_the_operators() {
         assert_eq!(memory.routing.loads[1..3], [0, T]);
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert!(bits(&out) == expected.out);
+        let loss = memory.routing.auxiliary_loss;
+        assert_eq!(loss.to_bits(), expected.auxiliary_loss.to_bits());
         assert!(bits(&of_x) == expected.of_x);
         for name in NAMES {
             assert!(bits(&gradient[place(name)]) == expected.gradients[name], "{name}");
