@@ -8,7 +8,7 @@ use crate::{
     memory::{BlockMemory, Normed, Work},
     plan::Block,
 };
-use pol_kernels::{AttentionUpstream, Gated};
+use pol_kernels::AttentionUpstream;
 use pol_numerics::Summand;
 
 impl Run<'_> {
@@ -50,25 +50,24 @@ impl Run<'_> {
         }
         let shared = if is_parallel { first } else { second };
         let input = if block.norm2.is_some() { &norm2.values[..] } else { shared };
-        let BlockMemory { gate, up, hidden, .. } = memory;
-        self.linear(&block.up, input, None, up)?;
-        let activation = self.plan.activation();
-        match &block.gate {
-            Some(linear) => {
-                self.linear(linear, input, None, gate)?;
-                kernels.activate(activation, gate, Some(&up[..]), hidden)?;
+        let (addend, outputs) = match &block.behind2 {
+            Some(_) => (None, &mut memory.behind2.values[..]),
+            None => (Some(&middle[..]), &mut out[..]),
+        };
+        let (layer, of_layer) = (&block.feed_forward, &mut memory.feed_forward);
+        match &block.router {
+            Some(router) => {
+                let work = &mut work.feed_forward;
+                self.experts((layer, router), input, of_layer, work, addend, outputs)?;
             }
-            None => kernels.activate(activation, up, None, hidden)?,
+            None => self.feed_forward(layer, input, of_layer.inner.all_mut(), addend, outputs)?,
         }
-        match &block.behind2 {
-            Some(norm) => {
-                let Normed { statistics, values } = &mut memory.behind2;
-                self.linear(&block.down, hidden, None, values)?;
-                self.norm(norm, values, statistics, out)?;
-                Ok(kernels.add(middle, out)?)
-            }
-            None => self.linear(&block.down, hidden, Some(&middle[..]), out),
+        if let Some(norm) = &block.behind2 {
+            let Normed { statistics, values } = &mut memory.behind2;
+            self.norm(norm, values, statistics, out)?;
+            kernels.add(middle, out)?;
         }
+        Ok(())
     }
 
     /// Norms queries and keys, if the block does, and keeps what they were.
@@ -141,7 +140,7 @@ impl Run<'_> {
         work: &mut Work,
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        let Work { stream: upstream, other, third, hidden, gate, .. } = work;
+        let Work { stream: upstream, other, third, feed_forward: of_layer, .. } = work;
         let upstream = match &block.behind2 {
             Some(norm) => {
                 let Normed { statistics, values } = &memory.behind2;
@@ -150,7 +149,6 @@ impl Run<'_> {
             }
             None => &upstream[..],
         };
-        self.linear_gradient(&block.down, [&memory.hidden, upstream], gradient, None, hidden)?;
         let is_parallel = self.spec().parallel;
         let shared = match (is_parallel, block.norm1.is_some()) {
             (true, true) => &memory.norm1.values[..],
@@ -158,19 +156,14 @@ impl Run<'_> {
             (false, _) => &memory.middle,
         };
         let input = if block.norm2.is_some() { &memory.norm2.values[..] } else { shared };
-        let (kernels, activation) = (self.kernels, self.plan.activation());
-        match &block.gate {
-            Some(linear) => {
-                let gated = Gated { up: &memory.up, gradient: gate };
-                kernels.activation_gradient(activation, &memory.gate, Some(gated), hidden)?;
-                self.linear_gradient(&block.up, [input, gate], gradient, None, third)?;
-                self.linear_gradient(linear, [input, hidden], gradient, Some(third), other)
-            }
-            None => {
-                kernels.activation_gradient(activation, &memory.up, None, hidden)?;
-                self.linear_gradient(&block.up, [input, hidden], gradient, None, other)
-            }
+        let (layer, memory) = (&block.feed_forward, &memory.feed_forward);
+        if let Some(router) = &block.router {
+            let pair = [input, upstream];
+            return self.experts_gradient((layer, router), pair, memory, gradient, of_layer, other);
         }
+        let (inner, of_inner) = (memory.inner.all(), of_layer.inner.all_mut());
+        self.inner_gradient(layer, inner, upstream, gradient, of_inner)?;
+        self.input_gradient(layer, input, of_layer.inner.all(), gradient, third, other)
     }
 
     /// Computes the gradient of the projection to queries, keys, and values, `work.projected`.

@@ -19,6 +19,8 @@ pub(crate) struct Run<'a> {
     pub(crate) parameters: &'a [f32],
     pub(crate) sequences: u32,
     pub(crate) length: u32,
+    /// Set for the gradient of the training objective, not for that of the loss alone.
+    pub(crate) has_auxiliary: bool,
 }
 
 impl<'a> Run<'a> {
@@ -40,7 +42,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), Error> {
         let bias = linear.bias.clone().map(|bias| &self.parameters[bias]);
         let shape = Product {
-            rows: self.tokens(),
+            rows: rows_of(x, linear.inputs),
             inner: linear.inputs,
             columns: linear.outputs,
             left_transposed: false,
@@ -65,7 +67,7 @@ impl<'a> Run<'a> {
         let Linear { inputs, outputs, .. } = *linear;
         let of_weight = Product {
             rows: inputs,
-            inner: self.tokens(),
+            inner: rows_of(x, inputs),
             columns: outputs,
             left_transposed: true,
             right_transposed: false,
@@ -77,7 +79,7 @@ impl<'a> Run<'a> {
             self.column_sums(outputs, dy, &mut gradient[bias])?;
         }
         let of_x = Product {
-            rows: self.tokens(),
+            rows: rows_of(x, inputs),
             inner: outputs,
             columns: inputs,
             left_transposed: false,
@@ -96,7 +98,7 @@ impl<'a> Run<'a> {
         rows: &[f32],
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let length = rows.len() as u32 / width.max(1);
+        let length = rows_of(rows, width);
         let chain = Chain { outer: 1, length, inner: width, weighted: false };
         Ok(self.kernels.chain(&chain, rows, None, out)?)
     }
@@ -104,7 +106,7 @@ impl<'a> Run<'a> {
     fn norm_shape(&self, part: &NormPart, values: &[f32]) -> Norm {
         let norm = self.spec().norm;
         Norm {
-            rows: values.len() as u32 / part.width.max(1),
+            rows: rows_of(values, part.width),
             width: part.width,
             kind: match norm {
                 model::Norm::Layer { .. } => NormKind::Layer,
@@ -189,6 +191,11 @@ impl<'a> Run<'a> {
         let table = table.ok_or(pol_kernels::Error::Angles)?;
         Ok(self.kernels.rotate(&shape, table, width, projected)?)
     }
+}
+
+/// Returns the number of rows.
+fn rows_of(values: &[f32], width: u32) -> u32 {
+    (values.len() / width.max(1) as usize) as u32
 }
 
 /// Copies `out.len() / rows` values of each row, from value `first` on.

@@ -31,6 +31,8 @@
 
 mod block;
 mod error;
+mod experts;
+mod feed_forward;
 mod layers;
 mod memory;
 mod plan;

@@ -2,7 +2,11 @@
 
 //! Memory of a micro-batch, which is planned once.
 
-use crate::plan::{Block, Plan};
+use crate::{
+    feed_forward::{Inner, InnerGradient},
+    plan::{Block, Plan},
+};
+use pol_primitives::model::{Experts, ModelSpec};
 
 /// Most logits at a time, unless a single chain of tokens has more.
 const LOGITS: usize = 1 << 24;
@@ -44,11 +48,39 @@ pub(crate) struct BlockMemory {
     /// The residual stream after attention.
     pub(crate) middle: Vec<f32>,
     pub(crate) norm2: Normed,
-    /// Inputs of the activation in a gated layer.
-    pub(crate) gate: Vec<f32>,
-    pub(crate) up: Vec<f32>,
-    pub(crate) hidden: Vec<f32>,
+    pub(crate) feed_forward: FeedForwardMemory,
     pub(crate) behind2: Normed,
+}
+
+/// Values of a feed-forward layer. With experts there is a row for each choice of a token.
+#[derive(Default)]
+pub(crate) struct FeedForwardMemory {
+    pub(crate) inner: Inner<Vec<f32>>,
+    /// Outputs of experts before their gates, by row.
+    pub(crate) outputs: Vec<f32>,
+    pub(crate) routing: Routing,
+}
+
+/// Choices of experts. Nothing is in it without experts.
+#[derive(Default)]
+pub(crate) struct Routing {
+    /// Share of each expert for each token, by all scores, and the logarithm of their sum of
+    /// exponentials.
+    pub(crate) probabilities: Vec<f32>,
+    pub(crate) logarithms: Vec<f32>,
+    /// Experts of each token, the best first, and their gates.
+    pub(crate) chosen: Vec<u32>,
+    pub(crate) gates: Vec<f32>,
+    /// Row of each choice.
+    pub(crate) rows: Vec<u32>,
+    /// Token of each row.
+    pub(crate) tokens: Vec<u32>,
+    /// Number of rows of each expert, their share of all, and by how much it is above an even one.
+    pub(crate) loads: Vec<u32>,
+    pub(crate) shares: Vec<f32>,
+    pub(crate) excesses: Vec<f32>,
+    /// Weighted sum of the auxiliary losses.
+    pub(crate) auxiliary_loss: f32,
 }
 
 /// A norm's statistics, and either its inputs or its outputs, whichever is not elsewhere.
@@ -68,10 +100,31 @@ pub(crate) struct Work {
     pub(crate) projected: Vec<f32>,
     pub(crate) mixed: Vec<f32>,
     pub(crate) products: Vec<f32>,
-    pub(crate) hidden: Vec<f32>,
-    pub(crate) gate: Vec<f32>,
     /// Queries or keys alone.
     pub(crate) heads: [Vec<f32>; 2],
+    pub(crate) feed_forward: FeedForwardWork,
+}
+
+/// Memory that feed-forward layers share. All but the first is for experts.
+#[derive(Default)]
+pub(crate) struct FeedForwardWork {
+    pub(crate) inner: InnerGradient<Vec<f32>>,
+    /// Rows of one expert, of which there are at most as many as tokens.
+    pub(crate) rows: [Vec<f32>; 2],
+    /// All rows, or outputs by choice.
+    pub(crate) choices: Vec<f32>,
+    /// A score for each choice, and gates or their gradients.
+    pub(crate) picked: Vec<f32>,
+    pub(crate) gates: Vec<f32>,
+    /// Gradient of each row's gate.
+    pub(crate) products: Vec<f32>,
+    /// Scores of all experts for each token, or gradients.
+    pub(crate) scores: Vec<f32>,
+    pub(crate) spread: [Vec<f32>; 2],
+    /// A value for each token.
+    pub(crate) logarithms: Vec<f32>,
+    /// A value for each expert.
+    pub(crate) means: Vec<f32>,
 }
 
 impl Normed {
@@ -101,9 +154,8 @@ impl Memory {
             projected: like(|block| &block.projected),
             mixed: like(|block| &block.mixed),
             products: like(|block| &block.logarithms),
-            hidden: like(|block| &block.hidden),
-            gate: like(|block| &block.gate),
             heads: [0; 2].map(|_| like(|block| &block.heads[0].values)),
+            feed_forward: FeedForwardWork::new(spec, tokens),
         };
         Self {
             streams: (0..=plan.blocks.len()).map(|_| stream()).collect(),
@@ -126,29 +178,117 @@ impl Memory {
     pub(crate) fn bytes(&self) -> usize {
         let Self { streams, blocks, norm, logits, losses, inputs, work, .. } = self;
         let mut all: Vec<&[f32]> = streams.iter().map(Vec::as_slice).collect();
+        let mut integers = inputs.len() * 3;
         for block in blocks {
             let BlockMemory { norm1, heads: [queries, keys], behind1, norm2, behind2, .. } = block;
             for norm in [norm1, queries, keys, behind1, norm2, behind2] {
                 all.extend([&norm.statistics[..], &norm.values]);
             }
-            let BlockMemory { projected, mixed, logarithms, middle, gate, up, hidden, .. } = block;
-            all.extend([projected, mixed, logarithms, middle, gate, up, hidden].map(|v| &v[..]));
+            let BlockMemory { projected, mixed, logarithms, middle, .. } = block;
+            all.extend([projected, mixed, logarithms, middle].map(|values| &values[..]));
+            all.extend(block.feed_forward.tensors());
+            integers += block.feed_forward.routing.integers();
         }
-        let Work { stream, other, third, projected, mixed, products, hidden, gate, heads } = work;
+        let Work { stream, other, third, projected, mixed, products, heads, feed_forward } = work;
         all.extend([stream, other, third, projected, mixed, products].map(|values| &values[..]));
-        all.extend([hidden, gate, &heads[0], &heads[1]].map(|values| &values[..]));
+        all.extend([&heads[0], &heads[1]].map(|values| &values[..]));
+        all.extend(feed_forward.tensors());
         all.extend([&norm.statistics, &norm.values, logits, &self.logarithms].map(|v| &v[..]));
         all.extend([losses, &self.upstream, &self.bias].map(|values| &values[..]));
-        (all.iter().map(|values| values.len()).sum::<usize>() + inputs.len() * 3) * 4
+        (all.iter().map(|values| values.len()).sum::<usize>() + integers) * 4
+    }
+}
+
+impl FeedForwardMemory {
+    pub(crate) fn new(spec: &ModelSpec, tokens: usize) -> Self {
+        let active = spec.experts.map_or(1, |experts| experts.active.into());
+        let values = |width: u32| vec![0.0; tokens * active * width as usize];
+        let (hidden, gate) = (spec.feed_forward, if spec.gated { spec.feed_forward } else { 0 });
+        let outputs = if spec.experts.is_some() { spec.width } else { 0 };
+        Self {
+            inner: Inner { gate: values(gate), up: values(hidden), hidden: values(hidden) },
+            outputs: values(outputs),
+            routing: spec.experts.map_or_else(Routing::default, |of| Routing::new(of, tokens)),
+        }
+    }
+
+    fn tensors(&self) -> [&[f32]; 9] {
+        let Self { inner: Inner { gate, up, hidden }, outputs, routing } = self;
+        let Routing { probabilities, logarithms, gates, shares, excesses, .. } = routing;
+        [gate, up, hidden, outputs, probabilities, logarithms, gates, shares, excesses]
+            .map(|values| &values[..])
+    }
+}
+
+impl Routing {
+    fn new(experts: Experts, tokens: usize) -> Self {
+        let [count, active] = [experts.count, experts.active].map(usize::from);
+        let choices = tokens * active;
+        Self {
+            probabilities: vec![0.0; tokens * count],
+            logarithms: vec![0.0; tokens],
+            chosen: vec![0; choices],
+            gates: vec![0.0; choices],
+            rows: vec![0; choices],
+            tokens: vec![0; choices],
+            loads: vec![0; count],
+            shares: vec![0.0; count],
+            excesses: vec![0.0; count],
+            auxiliary_loss: 0.0,
+        }
+    }
+
+    /// Returns the number of integers.
+    fn integers(&self) -> usize {
+        self.chosen.len() + self.rows.len() + self.tokens.len() + self.loads.len()
+    }
+}
+
+impl FeedForwardWork {
+    pub(crate) fn new(spec: &ModelSpec, tokens: usize) -> Self {
+        let [width, hidden] = [spec.width, spec.feed_forward].map(|size| size as usize);
+        let values = |width: usize| vec![0.0; tokens * width];
+        let inner = InnerGradient {
+            hidden: values(hidden),
+            up: values(if spec.gated { hidden } else { 0 }),
+        };
+        let Some(experts) = spec.experts else { return Self { inner, ..Self::default() } };
+        let [count, active] = [experts.count, experts.active].map(usize::from);
+        Self {
+            inner,
+            rows: [values(width), values(width)],
+            choices: values(active * width),
+            picked: values(active),
+            gates: values(active),
+            products: values(active),
+            scores: values(count),
+            spread: [values(count), values(count)],
+            logarithms: values(1),
+            means: vec![0.0; count],
+        }
+    }
+
+    fn tensors(&self) -> [&[f32]; 13] {
+        let Self { inner: InnerGradient { hidden, up }, rows: [first, second], .. } = self;
+        let Self { choices, picked, gates, products, scores, spread, logarithms, means, .. } = self;
+        let [third, fourth] = spread;
+        [
+            hidden, up, first, second, third, fourth, choices, picked, gates, products, scores,
+            logarithms, means,
+        ]
+        .map(|values| &values[..])
     }
 }
 
 impl BlockMemory {
+    pub(crate) fn auxiliary_loss(&self) -> f32 {
+        self.feed_forward.routing.auxiliary_loss
+    }
+
     fn new(plan: &Plan, block: &Block, tokens: usize) -> Self {
         let spec = &plan.spec;
-        let [width, attention, keys, hidden] =
-            [spec.width, spec.attention_width(), spec.key_value_width(), spec.feed_forward]
-                .map(|size| tokens * size as usize);
+        let [width, attention, keys] = [spec.width, spec.attention_width(), spec.key_value_width()]
+            .map(|size| tokens * size as usize);
         let normed = |is_present: bool| Normed::new(is_present, tokens, spec.width as usize);
         let heads = |part: usize, len: usize| {
             let width = block.query_key_norms.as_ref().map(|norms| norms[part].width as usize);
@@ -164,9 +304,7 @@ impl BlockMemory {
             behind1: normed(block.behind1.is_some()),
             middle: vec![0.0; width],
             norm2: normed(block.norm2.is_some()),
-            gate: vec![0.0; if block.gate.is_some() { hidden } else { 0 }],
-            up: vec![0.0; hidden],
-            hidden: vec![0.0; hidden],
+            feed_forward: FeedForwardMemory::new(spec, tokens),
             behind2: normed(block.behind2.is_some()),
         }
     }

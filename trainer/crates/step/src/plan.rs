@@ -51,13 +51,31 @@ pub(crate) struct Block {
     /// Norm of the output of attention.
     pub(crate) behind1: Option<NormPart>,
     pub(crate) norm2: Option<NormPart>,
-    pub(crate) gate: Option<Linear>,
-    pub(crate) up: Linear,
-    pub(crate) down: Linear,
+    pub(crate) router: Option<Router>,
+    /// The feed-forward layer. With a router it is that of the first expert.
+    pub(crate) feed_forward: FeedForward,
     /// Norm of the output of the feed-forward layer.
     pub(crate) behind2: Option<NormPart>,
     pub(crate) window: Option<u32>,
     pub(crate) rotation: Option<Rotation>,
+}
+
+/// Choice among experts.
+#[derive(Clone, Debug)]
+pub(crate) struct Router {
+    pub(crate) experts: model::Experts,
+    /// Projection to a score for each expert.
+    pub(crate) scores: Linear,
+    /// Addend of each expert in the choice.
+    pub(crate) bias: Range<usize>,
+}
+
+/// Projections of a feed-forward layer.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedForward {
+    pub(crate) gate: Option<Linear>,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
 }
 
 /// A projection: weight `[inputs, outputs]`, and bias.
@@ -67,6 +85,29 @@ pub(crate) struct Linear {
     pub(crate) bias: Option<Range<usize>>,
     pub(crate) inputs: u32,
     pub(crate) outputs: u32,
+}
+
+impl FeedForward {
+    /// Returns the layer of an expert, given that of the first.
+    pub(crate) fn expert(&self, index: usize) -> Self {
+        let Self { gate, up, down } = self;
+        Self {
+            gate: gate.as_ref().map(|linear| linear.expert(index)),
+            up: up.expert(index),
+            down: down.expert(index),
+        }
+    }
+}
+
+impl Linear {
+    fn expert(&self, index: usize) -> Self {
+        let shifted = |range: &Range<usize>| {
+            let by = range.len() * index;
+            range.start + by..range.end + by
+        };
+        let (weight, bias) = (shifted(&self.weight), self.bias.as_ref().map(shifted));
+        Self { weight, bias, ..*self }
+    }
 }
 
 /// Parameters of a norm.
@@ -139,7 +180,6 @@ impl Plan {
 fn check_coverage(spec: &ModelSpec) -> Result<(), Error> {
     let is_scaled = |rotation: &Rotation| rotation.scaling.is_some();
     let parts = [
-        (spec.experts.is_some(), "experts"),
         (spec.mind.superposition.is_some(), "superposition"),
         (spec.mind.introspection, "introspection"),
         (spec.mind.second_pass > 0, "the second pass"),
@@ -181,9 +221,34 @@ impl Reader<'_> {
         Ok(Linear { weight, bias, inputs, outputs })
     }
 
+    /// Takes a projection of the feed-forward layer. If there are experts, it is that of the first.
+    fn expert(&mut self, name: &str, inputs: u32) -> Result<Linear, Error> {
+        let count = self.spec.experts.map_or(1, |experts| usize::from(experts.count));
+        let first = |all: Range<usize>| all.start..all.start + all.len() / count.max(1);
+        let all = self.linear(name, inputs, self.spec.biases.feed_forward)?;
+        let (weight, bias) = (first(all.weight), all.bias.map(first));
+        let outputs = (weight.len() / inputs.max(1) as usize) as u32;
+        Ok(Linear { weight, bias, inputs, outputs })
+    }
+
+    fn feed_forward(&mut self, index: u16) -> Result<(Option<Router>, FeedForward), Error> {
+        let ModelSpec { width, feed_forward, gated, experts, .. } = *self.spec;
+        let name = |part: &str| format!("h.{index}.mlp.{part}");
+        let router = experts.map(|experts| {
+            let scores = self.linear(&name("router"), width, false)?;
+            let bias = self.take(&name("router.bias"))?;
+            Ok::<_, Error>(Router { experts, scores, bias })
+        });
+        let router = router.transpose()?;
+        let gate = gated.then(|| self.expert(&name("c_gate"), width)).transpose()?;
+        let up = self.expert(&name("c_fc"), width)?;
+        let down = self.expert(&name("c_proj"), feed_forward)?;
+        Ok((router, FeedForward { gate, up, down }))
+    }
+
     fn block(&mut self, index: u16) -> Result<Block, Error> {
         let spec = *self.spec;
-        let ModelSpec { width, feed_forward, biases, norms, gated, .. } = spec;
+        let ModelSpec { width, biases, norms, .. } = spec;
         let name = |part: &str| format!("h.{index}.{part}");
         let mut norm =
             |is_present: bool, part: &str| is_present.then(|| self.norm(&name(part))).transpose();
@@ -197,16 +262,18 @@ impl Reader<'_> {
         let attention = spec.attention_width();
         let mut linear =
             |part: &str, inputs: u32, has_bias: bool| self.linear(&name(part), inputs, has_bias);
+        let query_key_value = linear("attn.c_attn", width, biases.query_key_value)?;
+        let out = linear("attn.c_proj", attention, biases.attention_output)?;
+        let (router, feed_forward) = self.feed_forward(index)?;
         Ok(Block {
             norm1,
-            query_key_value: linear("attn.c_attn", width, biases.query_key_value)?,
+            query_key_value,
             query_key_norms: queries.zip(keys).map(|(queries, keys)| [queries, keys]),
-            out: linear("attn.c_proj", attention, biases.attention_output)?,
+            out,
             behind1,
             norm2,
-            gate: gated.then(|| linear("mlp.c_gate", width, biases.feed_forward)).transpose()?,
-            up: linear("mlp.c_fc", width, biases.feed_forward)?,
-            down: linear("mlp.c_proj", feed_forward, biases.feed_forward)?,
+            router,
+            feed_forward,
             behind2,
             window: spec.window(index),
             rotation: spec.rotation(index),

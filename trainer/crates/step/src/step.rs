@@ -2,9 +2,14 @@
 
 //! A micro-batch: loss, and gradients of all parameters.
 
-use crate::{Error, Plan, error::check, layers::Run, memory::Memory};
+use crate::{
+    Error, Plan,
+    error::check,
+    layers::Run,
+    memory::{BlockMemory, Memory},
+};
 use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
-use pol_numerics::{MAX_EXTENT, Product, Summand};
+use pol_numerics::{MAX_EXTENT, NAN, Product, Summand};
 use pol_primitives::model::ModelSpec;
 
 /// Tokens of a chain.
@@ -21,6 +26,7 @@ pub struct Step {
     scratch: Scratch,
     sequences: u32,
     length: u32,
+    auxiliary_loss: f32,
 }
 
 impl Step {
@@ -35,7 +41,8 @@ impl Step {
         let plan = Plan::new(spec)?;
         let context = spec.context;
         let tokens = sequences.saturating_mul(length);
-        if tokens == 0 || tokens > MAX_EXTENT || length > context {
+        let rows = tokens.saturating_mul(spec.experts.map_or(1, |experts| experts.active.into()));
+        if tokens == 0 || rows > MAX_EXTENT || length > context {
             return Err(Error::Batch { sequences, length, context });
         }
         let table = |rotation: pol_primitives::model::Rotation| {
@@ -44,7 +51,8 @@ impl Step {
         let tables = spec.rotations().into_iter().flatten().map(table).collect::<Result<_, _>>()?;
         let memory = Memory::new(&plan, sequences as usize, length as usize);
         let (kernels, scratch) = (Kernels::best(), Scratch::default());
-        Ok(Self { plan, kernels, tables, memory, scratch, sequences, length })
+        let auxiliary_loss = 0.0;
+        Ok(Self { plan, kernels, tables, memory, scratch, sequences, length, auxiliary_loss })
     }
 
     /// Computes with other kernels than the fastest. They give the same bits.
@@ -59,7 +67,8 @@ impl Step {
         &self.plan
     }
 
-    /// Returns the number of bytes of all planned tensors.
+    /// Returns the number of bytes of all planned tensors, which have room for all tokens at any
+    /// expert. Packed sides of products are left out; they grow to those of the largest product.
     pub fn bytes(&self) -> usize {
         self.memory.bytes()
     }
@@ -67,6 +76,12 @@ impl Step {
     /// Returns the loss of each token of the last micro-batch, in nats.
     pub fn token_losses(&self) -> &[f32] {
         &self.memory.losses
+    }
+
+    /// Returns the weighted sum of the auxiliary losses of experts in the last micro-batch, which
+    /// the training objective adds to the loss; 0 for models without experts.
+    pub fn auxiliary_loss(&self) -> f32 {
+        self.auxiliary_loss
     }
 
     /// Computes the mean loss of `tokens`, in nats per token.
@@ -79,11 +94,12 @@ impl Step {
     /// Fails if `parameters` or `tokens` are too many or too few, or if a token is not in the
     /// vocabulary.
     pub fn loss(&mut self, parameters: &[f32], tokens: &[u32]) -> Result<f32, Error> {
-        self.run(parameters, tokens, None)
+        self.run(parameters, tokens, None, false)
     }
 
-    /// Computes the mean loss of `tokens`, as [`loss`](Self::loss) does, and its gradient, which it
-    /// writes over `gradient`.
+    /// Computes the mean loss of `tokens`, as [`loss`](Self::loss) does, and the gradient of the
+    /// training objective, which it writes over `gradient`. The objective is the loss plus the
+    /// [`auxiliary_loss`](Self::auxiliary_loss).
     ///
     /// # Errors
     ///
@@ -94,8 +110,22 @@ impl Step {
         tokens: &[u32],
         gradient: &mut [f32],
     ) -> Result<f32, Error> {
-        check("gradient", gradient, self.plan.len())?;
-        self.run(parameters, tokens, Some(gradient))
+        self.run(parameters, tokens, Some(gradient), true)
+    }
+
+    /// Computes the mean loss of `tokens` as [`gradient`](Self::gradient) does, but the gradient of
+    /// that loss alone. Both differ for models with experts.
+    ///
+    /// # Errors
+    ///
+    /// Fails if [`gradient`](Self::gradient) does.
+    pub fn loss_gradient(
+        &mut self,
+        parameters: &[f32],
+        tokens: &[u32],
+        gradient: &mut [f32],
+    ) -> Result<f32, Error> {
+        self.run(parameters, tokens, Some(gradient), false)
     }
 
     fn run(
@@ -103,9 +133,14 @@ impl Step {
         parameters: &[f32],
         tokens: &[u32],
         mut gradient: Option<&mut [f32]>,
+        has_auxiliary: bool,
     ) -> Result<f32, Error> {
+        if let Some(gradient) = &gradient {
+            check("gradient", gradient, self.plan.len())?;
+        }
         check("parameters", parameters, self.plan.len())?;
-        let Self { plan, kernels, tables, memory, scratch, sequences, length } = self;
+        let Self { plan, kernels, tables, memory, scratch, sequences, length, auxiliary_loss } =
+            self;
         let count = *length as usize;
         check("tokens", tokens, (count + 1) * *sequences as usize)?;
         let places = memory.inputs.chunks_mut(count).zip(memory.targets.chunks_mut(count));
@@ -115,13 +150,17 @@ impl Step {
         }
         let (plan, kernels) = (&*plan, *kernels);
         let (sequences, length) = (*sequences, *length);
-        let mut run = Run { plan, kernels, tables, scratch, parameters, sequences, length };
+        let mut run =
+            Run { plan, kernels, tables, scratch, parameters, sequences, length, has_auxiliary };
         run.embed(memory)?;
         for (index, block) in plan.blocks.iter().enumerate() {
             let (before, after) = memory.streams.split_at_mut(index + 1);
             let (stream, out) = (&before[index], &mut after[0]);
             run.block(block, stream, &mut memory.blocks[index], &mut memory.work, out)?;
         }
+        let losses = memory.blocks.iter().map(BlockMemory::auxiliary_loss);
+        let sum = losses.fold(0.0, |sum, loss| sum + loss);
+        *auxiliary_loss = if sum.is_nan() { f32::from_bits(NAN) } else { sum };
         let stream = &memory.streams[plan.blocks.len()];
         run.norm(&plan.norm, stream, &mut memory.norm.statistics, &mut memory.norm.values)?;
         run.head(memory, gradient.as_deref_mut())?;

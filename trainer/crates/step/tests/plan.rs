@@ -31,7 +31,6 @@ fn a_part_that_is_not_covered_is_named() {
     let mind = |mind: Mind| ModelSpec { mind, ..llama };
     let superposition = Some(Superposition { branches: 2, rank: 2 });
     for (spec, part) in [
-        (ModelSpec { experts: Some(Experts::new(4, 2)), ..llama }, "experts"),
         (mind(Mind { superposition, ..Mind::default() }), "superposition"),
         (mind(Mind { introspection: true, ..Mind::default() }), "introspection"),
         (ModelSpec { scaling, ..llama }, "the scaling of a rotation"),
@@ -59,6 +58,10 @@ fn batches_that_do_not_fit_are_errors() {
         let refused = Step::new(&spec, sequences, length).err();
         assert_eq!(refused, Some(Error::Batch { sequences, length, context: 70 }));
     }
+    // A row for each expert of each token.
+    let experts = ModelSpec { experts: Some(Experts::new(64, 64)), ..spec };
+    let refused = Step::new(&experts, 235, 70).err();
+    assert_eq!(refused, Some(Error::Batch { sequences: 235, length: 70, context: 70 }));
     let mut step = Step::new(&spec, 2, 3).unwrap();
     let (parameters, tokens) = (parameters(&spec), tokens(&spec, 2, 3));
     let mut gradient = vec![0.0; parameters.len()];

@@ -4,7 +4,7 @@
 
 use pol_model::initial_parameters;
 use pol_primitives::model::{
-    Activation, Biases, LocalAttention, ModelSpec, Norm, NormPlacement, OtherRotation,
+    Activation, Biases, Experts, LocalAttention, ModelSpec, Norm, NormPlacement, OtherRotation,
     PositionEncoding, QueryKeyNorm, RotaryBase,
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
     let (head, whole) = (Some(QueryKeyNorm::Head), Some(QueryKeyNorm::Whole));
     let short = Some(RotaryBase { base: 10, scaling: None });
     let around = NormPlacement::Around;
-    vec![
+    let mut all = vec![
         ("gpt2", gpt2),
         ("gpt-neo", ModelSpec { local, scaled: false, biases: all_biases, ..gpt2 }),
         (
@@ -72,6 +72,25 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
                 ..gpt2
             },
         ),
+    ];
+    all.extend(mixtures(gpt2, llama));
+    all
+}
+
+/// Returns families with experts.
+fn mixtures(gpt2: ModelSpec, llama: ModelSpec) -> Vec<(&'static str, ModelSpec)> {
+    let of = |count, active, balance, z| Some(Experts { count, active, balance, z });
+    let norms = NormPlacement::Around;
+    vec![
+        ("mixtral", ModelSpec { experts: of(8, 2, 20_000, 1_000), tied: false, ..llama }),
+        // The router learns from the auxiliary losses alone.
+        ("switch", ModelSpec { experts: of(5, 1, 400_000, 100_000), ..gpt2 }),
+        ("switch-j", ModelSpec { experts: of(3, 1, 1_000_000, 0), parallel: true, ..gpt2 }),
+        (
+            "all-experts",
+            ModelSpec { experts: of(3, 3, 0, 1_000_000), norms, biases: gpt2.biases, ..llama },
+        ),
+        ("most-experts", ModelSpec { experts: of(64, 5, 0, 0), ..llama }),
     ]
 }
 
