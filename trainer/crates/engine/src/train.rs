@@ -155,7 +155,7 @@ impl<'a> TrainingRun<'a> {
         state.validate(layout.len())?;
         let tier = recipe.tier(lease.tier);
         let tokens = usize::from(tier.micro_batch) * usize::from(recipe.sequence);
-        let pool = Arc::new(threads::pool(tokens, layout.len(), job.workers)?);
+        let pool = threads::pool(tokens, layout.len(), job.workers)?;
         let (settings, together) = libtorch_settings(job);
         Ok(Self {
             job,
@@ -227,16 +227,14 @@ impl<'a> TrainingRun<'a> {
             .collect();
         let Self { gradients, gradient_sum, pool, .. } = self;
         let (mut sum_of_losses, mut is_first) = (0.0, true);
-        pool.install(|| {
-            gradients.for_each(parameters, &batches, |BatchGradient { loss, gradient }| {
-                sum_of_losses += loss;
-                if std::mem::take(&mut is_first) {
-                    std::mem::swap(gradient_sum, gradient);
-                    Ok(())
-                } else {
-                    Ok(Kernels::best().add(gradient, gradient_sum)?)
-                }
-            })
+        gradients.for_each(pool, parameters, &batches, |BatchGradient { loss, gradient }| {
+            sum_of_losses += loss;
+            if std::mem::take(&mut is_first) {
+                std::mem::swap(gradient_sum, gradient);
+                Ok(())
+            } else {
+                Ok(pool.install(|| Kernels::best().add(gradient, gradient_sum))?)
+            }
         })?;
         Ok(sum_of_losses)
     }

@@ -7,8 +7,8 @@
 //! so every instruction set and every number of threads gives the same bits. `docs/operators.md`
 //! tells what is covered.
 //!
-//! - [`Plan`] has the place of each parameter, and names a part that is not covered. [`covers`] says
-//!   if a recipe trains on kernels.
+//! - [`Plan`] has the place of each parameter, and names a part that is not covered. [`covers`]
+//!   says if a recipe trains on kernels.
 //! - [`Step`] plans all memory once, and runs micro-batches in it.
 //!
 //! # Example

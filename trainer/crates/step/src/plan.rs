@@ -2,7 +2,7 @@
 
 //! Places of all parameters, and the parts of each block.
 
-use crate::Error;
+use crate::{Error, step::fits};
 use pol_kernels::Activation;
 use pol_primitives::{
     model::{self, ModelSpec, Norm, Parameter, PositionEncoding, Rotation},
@@ -25,10 +25,13 @@ pub struct Plan {
     pub(crate) head_bias: Option<Range<usize>>,
 }
 
-/// Returns `true` if a recipe trains on kernels: it has the exact profile, and a model that they
-/// cover.
+/// Returns `true` if a recipe trains on kernels: it has the exact profile, and they cover its model
+/// and the micro-batches of each tier.
 pub fn covers(recipe: &Recipe) -> bool {
-    recipe.numerics == Numerics::Exact && Plan::new(&recipe.model).is_ok()
+    let mut tiers = recipe.tiers.iter();
+    recipe.numerics == Numerics::Exact
+        && tiers.all(|t| fits(&recipe.model, t.micro_batch.into(), recipe.sequence.into()))
+        && Plan::new(&recipe.model).is_ok()
 }
 
 /// Place of a tensor in the flat vector of parameters.

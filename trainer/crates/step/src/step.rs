@@ -39,11 +39,8 @@ impl Step {
     /// the context.
     pub fn new(spec: &ModelSpec, sequences: u32, length: u32) -> Result<Self, Error> {
         let plan = Plan::new(spec)?;
-        let context = spec.context;
-        let tokens = sequences.saturating_mul(length);
-        let rows = tokens.saturating_mul(spec.experts.map_or(1, |experts| experts.active.into()));
-        if tokens == 0 || rows > MAX_EXTENT || length > context {
-            return Err(Error::Batch { sequences, length, context });
+        if !fits(spec, sequences, length) {
+            return Err(Error::Batch { sequences, length, context: spec.context });
         }
         let table = |rotation: pol_primitives::model::Rotation| {
             RotaryTable::new(rotation.dimensions.into(), rotation.base, length)
@@ -171,6 +168,13 @@ impl Step {
         kernels.row_sums([1, run.tokens()], Summand::Values, &memory.losses, None, &mut sum)?;
         Ok(sum[0] / run.tokens() as f32)
     }
+}
+
+/// Returns `true` if kernels have the extents of a micro-batch.
+pub(crate) fn fits(spec: &ModelSpec, sequences: u32, length: u32) -> bool {
+    let tokens = sequences.saturating_mul(length);
+    let rows = tokens.saturating_mul(spec.experts.map_or(1, |experts| experts.active.into()));
+    tokens > 0 && rows <= MAX_EXTENT && length <= spec.context
 }
 
 impl Run<'_> {

@@ -2,7 +2,7 @@
 
 //! Gradients on kernels: all threads share a batch, and every bit is the network's.
 
-use super::{Batch, BatchGradient};
+use super::{Batch, BatchGradient, Settings};
 use crate::{EngineError, check_len};
 use pol_primitives::model::ModelSpec;
 use pol_step::{Plan, Step};
@@ -10,6 +10,7 @@ use pol_step::{Plan, Step};
 /// Gradients on kernels, by the threads of the pool that a call comes from.
 pub(crate) struct OnKernels {
     spec: ModelSpec,
+    with_auxiliary: bool,
     /// Memory of the last batch, for others of its shape.
     step: Option<(Shape, Step)>,
     tokens: Vec<u32>,
@@ -20,9 +21,14 @@ pub(crate) struct OnKernels {
 type Shape = [u32; 2];
 
 impl OnKernels {
-    pub(crate) fn new(spec: &ModelSpec) -> Result<Self, EngineError> {
-        let gradient = vec![0.0; Plan::new(spec)?.len()];
-        Ok(Self { spec: *spec, step: None, tokens: Vec::new(), gradient })
+    pub(crate) fn new(spec: &ModelSpec, settings: Settings) -> Result<Self, EngineError> {
+        Ok(Self {
+            gradient: vec![0.0; Plan::new(spec)?.len()],
+            with_auxiliary: settings.with_auxiliary,
+            spec: *spec,
+            step: None,
+            tokens: Vec::new(),
+        })
     }
 
     pub(crate) fn for_each(
@@ -38,8 +44,12 @@ impl OnKernels {
             let step = step_of(&mut self.step, &self.spec, shape)?;
             self.tokens.clear();
             sequences.iter().for_each(|sequence| self.tokens.extend_from_slice(sequence));
-            let mut loss =
-                f64::from(step.gradient(parameters, &self.tokens, &mut self.gradient)?);
+            let loss = if self.with_auxiliary {
+                step.gradient(parameters, &self.tokens, &mut self.gradient)
+            } else {
+                step.loss_gradient(parameters, &self.tokens, &mut self.gradient)
+            };
+            let mut loss = f64::from(loss?);
             if *terms != 1 {
                 loss *= f64::from(*terms);
                 self.gradient.iter_mut().for_each(|value| *value *= f32::from(*terms));

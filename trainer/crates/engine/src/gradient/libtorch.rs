@@ -2,25 +2,12 @@
 
 //! Gradients on libtorch: threads take a batch each.
 
-use super::{Batch, BatchGradient};
+use super::{Batch, BatchGradient, Settings};
 use crate::{EngineError, check_len};
 use pol_model::{Decoder, Layout, LossOutput, Weights};
 use pol_primitives::model::ModelSpec;
 use std::thread;
 use tch::{Device, Kind, Tensor};
-
-/// How libtorch computes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// Batches that are computed at a time.
-    pub(crate) workers: usize,
-    /// Threads of each operation. `None` where libtorch chooses.
-    pub(crate) threads: Option<usize>,
-    /// Set for attention of the fastest kernels, which may differ in bits.
-    pub(crate) fused_attention: bool,
-    /// Set for gradients of what training minimises, which has the auxiliary losses of experts.
-    pub(crate) with_auxiliary: bool,
-}
 
 /// Gradients on libtorch.
 pub(crate) struct OnLibtorch {

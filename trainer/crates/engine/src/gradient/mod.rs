@@ -16,11 +16,25 @@ use crate::{
 use kernels::OnKernels;
 use libtorch::OnLibtorch;
 use pol_primitives::recipe::Recipe;
+use rayon::ThreadPool;
 
-pub(crate) use libtorch::{Settings, tokens};
+pub(crate) use libtorch::tokens;
 
 /// Largest number of sequences in a batch of text to measure on.
 const BATCH_SIZE: u16 = 8;
+
+/// How gradients are computed. Kernels take heed of `with_auxiliary` alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Batches that are computed at a time.
+    pub(crate) workers: usize,
+    /// Threads of each operation. `None` where libtorch chooses.
+    pub(crate) threads: Option<usize>,
+    /// Set for attention of the fastest kernels, which may differ in bits.
+    pub(crate) fused_attention: bool,
+    /// Set for gradients of what training minimises, which has the auxiliary losses of experts.
+    pub(crate) with_auxiliary: bool,
+}
 
 /// Sequences whose mean objective is one term of a sum.
 pub(crate) struct Batch<'a> {
@@ -52,26 +66,28 @@ impl Gradients {
     /// Fails if libtorch has to compute, and the process is outside the recipe's numerics profile.
     pub(crate) fn new(recipe: &Recipe, settings: Settings) -> Result<Self, EngineError> {
         if pol_step::covers(recipe) {
-            return Ok(Self::Kernels(Box::new(OnKernels::new(&recipe.model)?)));
+            return Ok(Self::Kernels(Box::new(OnKernels::new(&recipe.model, settings)?)));
         }
         check_profile(recipe.numerics)?;
         let device = prepare_device(recipe.numerics);
         Ok(Self::Libtorch(Box::new(OnLibtorch::new(&recipe.model, device, settings)?)))
     }
 
-    /// Calls `visit` with loss and gradient of each of `batches` at `parameters`, in order.
+    /// Calls `visit` with loss and gradient of each of `batches` at `parameters`, in order. Kernels
+    /// use the threads of `pool`; libtorch has its own.
     ///
     /// # Errors
     ///
     /// Fails for parameters of another model, and if `visit` fails.
     pub(crate) fn for_each(
         &mut self,
+        pool: &ThreadPool,
         parameters: &[f32],
         batches: &[Batch<'_>],
-        visit: impl FnMut(BatchGradient<'_>) -> Result<(), EngineError>,
+        visit: impl FnMut(BatchGradient<'_>) -> Result<(), EngineError> + Send,
     ) -> Result<(), EngineError> {
         match self {
-            Self::Kernels(kernels) => kernels.for_each(parameters, batches, visit),
+            Self::Kernels(kernels) => pool.install(|| kernels.for_each(parameters, batches, visit)),
             Self::Libtorch(libtorch) => libtorch.for_each(parameters, batches, visit),
         }
     }
@@ -128,5 +144,8 @@ pub(crate) fn for_each_gradient(
         .iter()
         .map(|rows| Batch { sequences: rows.to_vec(), terms: rows.len() as u16 })
         .collect();
-    pool.install(|| gradients.for_each(parameters, &batches, |of_batch| visit(of_batch.gradient)))
+    gradients.for_each(&pool, parameters, &batches, |of_batch| visit(of_batch.gradient))
 }
+
+#[cfg(test)]
+mod tests;

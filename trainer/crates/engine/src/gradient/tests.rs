@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use super::*;
+use crate::{determinism, test_recipe};
+use pol_model::initial_parameters;
+use pol_primitives::{model::Experts, prf::Prf};
+use tch::Device;
+
+/// Returns loss and gradient of each batch.
+fn all(
+    mut gradients: Gradients,
+    parameters: &[f32],
+    batches: &[Batch<'_>],
+) -> Vec<(f64, Vec<f32>)> {
+    let (mut found, pool) = (Vec::new(), threads::pool(1, 1, 1).unwrap());
+    gradients
+        .for_each(&pool, parameters, batches, |BatchGradient { loss, gradient }| {
+            found.push((loss, gradient.clone()));
+            Ok(())
+        })
+        .unwrap();
+    found
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
+#[test]
+fn kernels_and_libtorch_agree_with_and_without_auxiliary_losses() {
+    determinism::ensure(determinism::NumericsMode::Exact).expect("the exact profile");
+    let mut spec = test_recipe::recipe().model;
+    spec.experts = Some(Experts::new(4, 2));
+    let parameters = initial_parameters(&spec, &[2; 32]);
+    let mut prf = Prf::new("batch", &[0; 32], &[]);
+    let rows: Vec<Vec<u32>> =
+        (0..5).map(|_| (0..17).map(|_| prf.below(spec.vocabulary)).collect()).collect();
+    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    let batches = [
+        Batch { sequences: rows[..2].to_vec(), terms: 1 },
+        Batch { sequences: rows[2..].to_vec(), terms: 3 },
+    ];
+    let found = [false, true].map(|with_auxiliary| {
+        let settings =
+            Settings { workers: 2, threads: Some(1), fused_attention: false, with_auxiliary };
+        let kernels = OnKernels::new(&spec, settings).unwrap();
+        let libtorch = OnLibtorch::new(&spec, Device::Cpu, settings).unwrap();
+        let own = all(Gradients::Kernels(Box::new(kernels)), &parameters, &batches);
+        let other = all(Gradients::Libtorch(Box::new(libtorch)), &parameters, &batches);
+        assert_eq!((own.len(), other.len()), (2, 2));
+        for ((loss, gradient), (other_loss, other)) in own.iter().zip(&other) {
+            assert!((loss / other_loss - 1.0).abs() < 1e-5, "{loss} {other_loss}");
+            let apart = norm(gradient.iter().zip(other).map(|(a, b)| a - b));
+            assert!(apart < 1e-5 * norm(other.iter().copied()), "{apart}");
+        }
+        own
+    });
+    for (loss_alone, objective) in found[0].iter().zip(&found[1]) {
+        assert_eq!(loss_alone.0, objective.0);
+        assert_ne!(loss_alone.1, objective.1, "experts have auxiliary losses");
+    }
+}
