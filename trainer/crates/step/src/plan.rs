@@ -2,8 +2,9 @@
 
 //! Places of all parameters, and the parts of each block.
 
-use crate::{Error, step::fits};
+use crate::Error;
 use pol_kernels::Activation;
+use pol_numerics::MAX_EXTENT;
 use pol_primitives::{
     model::{self, ModelSpec, Norm, Parameter, PositionEncoding, Rotation},
     recipe::{Numerics, Recipe},
@@ -32,6 +33,13 @@ pub fn covers(recipe: &Recipe) -> bool {
     recipe.numerics == Numerics::Exact
         && tiers.all(|t| fits(&recipe.model, t.micro_batch.into(), recipe.sequence.into()))
         && Plan::new(&recipe.model).is_ok()
+}
+
+/// Returns `true` if kernels have the extents of a micro-batch.
+pub(crate) fn fits(spec: &ModelSpec, sequences: u32, length: u32) -> bool {
+    let tokens = sequences.saturating_mul(length);
+    let rows = tokens.saturating_mul(spec.experts.map_or(1, |experts| experts.active.into()));
+    tokens > 0 && rows <= MAX_EXTENT && length <= spec.context
 }
 
 /// Place of a tensor in the flat vector of parameters.

@@ -7,9 +7,10 @@ use crate::{
     error::check,
     layers::Run,
     memory::{BlockMemory, Memory},
+    plan,
 };
 use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
-use pol_numerics::{MAX_EXTENT, NAN, Product, Summand};
+use pol_numerics::{NAN, Product, Summand};
 use pol_primitives::model::ModelSpec;
 
 /// Tokens of a chain.
@@ -39,7 +40,7 @@ impl Step {
     /// the context.
     pub fn new(spec: &ModelSpec, sequences: u32, length: u32) -> Result<Self, Error> {
         let plan = Plan::new(spec)?;
-        if !fits(spec, sequences, length) {
+        if !plan::fits(spec, sequences, length) {
             return Err(Error::Batch { sequences, length, context: spec.context });
         }
         let table = |rotation: pol_primitives::model::Rotation| {
@@ -168,13 +169,6 @@ impl Step {
         kernels.row_sums([1, run.tokens()], Summand::Values, &memory.losses, None, &mut sum)?;
         Ok(sum[0] / run.tokens() as f32)
     }
-}
-
-/// Returns `true` if kernels have the extents of a micro-batch.
-pub(crate) fn fits(spec: &ModelSpec, sequences: u32, length: u32) -> bool {
-    let tokens = sequences.saturating_mul(length);
-    let rows = tokens.saturating_mul(spec.experts.map_or(1, |experts| experts.active.into()));
-    tokens > 0 && rows <= MAX_EXTENT && length <= spec.context
 }
 
 impl Run<'_> {
