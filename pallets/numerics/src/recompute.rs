@@ -305,7 +305,7 @@ impl<I: Inputs + ?Sized> Reader<'_, I> {
     }
 
     fn rotation<F: Single>(&self, rotation: Rotation, index: u64) -> Result<F, Error> {
-        let (size, dimensions) = (u64::from(rotation.size), u64::from(rotation.dimensions));
+        let (size, dimensions) = (u64::from(rotation.size), u64::from(rotation.angles.dimensions));
         let (start, place) = (index - index % size, index % size);
         if place >= dimensions {
             return self.at(0, index);
@@ -320,8 +320,8 @@ impl<I: Inputs + ?Sized> Reader<'_, I> {
             if rotation.interleaved { (pair * 2, pair * 2 + 1) } else { (pair, pair + half) };
         let (a, b) = (self.at::<F>(0, start + a)?, self.at::<F>(0, start + b)?);
         let position = (start / size / u64::from(rotation.heads)) as u32;
-        let (sine, cosine) = rotary::<F>(rotation.dimensions, rotation.base, pair as u32, position)
-            .ok_or(Error::Shape)?;
+        let (sine, cosine) =
+            rotary::<F>(&rotation.angles, pair as u32, position).ok_or(Error::Shape)?;
         let sine = if rotation.inverse { sine.negated() } else { sine };
         Ok(if is_second {
             b.fused(cosine, a.times(sine))

@@ -7,8 +7,10 @@ use crate::{
     plan::{Linear, NormPart, Plan},
 };
 use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
-use pol_numerics::{Attention, AttentionPart, Chain, Norm, NormKind, Product, Rotation};
-use pol_primitives::model::{self, ModelSpec};
+use pol_numerics::{
+    Angles, Attention, AttentionPart, Chain, Norm, NormKind, Product, Ramp, Rotation, Scaling,
+};
+use pol_primitives::model::{self, ModelSpec, RotaryScaling, ScalingRamp};
 
 /// A run over one micro-batch.
 pub(crate) struct Run<'a> {
@@ -171,7 +173,7 @@ impl<'a> Run<'a> {
         inverse: bool,
         projected: &mut [f32],
     ) -> Result<(), Error> {
-        let Some(model::Rotation { dimensions, base, interleaved, .. }) = rotation else {
+        let Some(rotation) = rotation else {
             return Ok(());
         };
         let ModelSpec { heads, key_value_heads, head_size, .. } = *self.spec();
@@ -179,16 +181,28 @@ impl<'a> Run<'a> {
             length: self.length,
             heads: u32::from(heads) + u32::from(key_value_heads),
             size: head_size.into(),
-            dimensions: dimensions.into(),
-            base,
-            interleaved,
+            angles: angles(&rotation),
+            interleaved: rotation.interleaved,
             inverse,
         };
         let width = self.spec().query_key_value_width();
-        let table = self.tables.iter().find(|table| table.base() == base);
+        let table = self.tables.iter().find(|table| table.angles() == shape.angles);
         let table = table.ok_or(pol_kernels::Error::Angles)?;
         Ok(self.kernels.rotate(&shape, table, width, projected)?)
     }
+}
+
+/// Returns the angles of a rotation. Both sides count in the same units.
+pub(crate) fn angles(rotation: &model::Rotation) -> Angles {
+    let scaling = rotation.scaling.map(|RotaryScaling { factor, ramp, amplitude }| {
+        let ramp = match ramp {
+            ScalingRamp::All => Ramp::All,
+            ScalingRamp::Wavelengths { short, long } => Ramp::Wavelengths { short, long },
+            ScalingRamp::Pairs { first, last } => Ramp::Pairs { first, last },
+        };
+        Scaling { factor, ramp, amplitude }
+    });
+    Angles { dimensions: rotation.dimensions.into(), base: rotation.base, scaling }
 }
 
 /// Copies `out.len() / rows` values of each row, from value `first` on.

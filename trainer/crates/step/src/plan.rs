@@ -128,13 +128,11 @@ impl Plan {
 
 /// Fails for parts that have no kernels, or no operators that define them.
 fn check_coverage(spec: &ModelSpec) -> Result<(), Error> {
-    let is_scaled = |rotation: &Rotation| rotation.scaling.is_some();
     let parts = [
         (spec.experts.is_some(), "experts"),
         (spec.mind.superposition.is_some(), "superposition"),
         (spec.mind.introspection, "introspection"),
         (spec.mind.second_pass > 0, "the second pass"),
-        (spec.rotations().iter().flatten().any(is_scaled), "the scaling of a rotation"),
         (spec.caps.attention.is_some(), "the bound of attention scores"),
         (spec.caps.logits.is_some(), "the bound of logits"),
     ];

@@ -2,7 +2,12 @@
 
 //! A micro-batch: loss, and gradients of all parameters.
 
-use crate::{Error, Plan, error::check, layers::Run, memory::Memory};
+use crate::{
+    Error, Plan,
+    error::check,
+    layers::{Run, angles},
+    memory::Memory,
+};
 use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
 use pol_numerics::{MAX_EXTENT, Product, Summand};
 use pol_primitives::model::ModelSpec;
@@ -38,10 +43,9 @@ impl Step {
         if tokens == 0 || tokens > MAX_EXTENT || length > context {
             return Err(Error::Batch { sequences, length, context });
         }
-        let table = |rotation: pol_primitives::model::Rotation| {
-            RotaryTable::new(rotation.dimensions.into(), rotation.base, length)
-        };
-        let tables = spec.rotations().into_iter().flatten().map(table).collect::<Result<_, _>>()?;
+        let rotations = spec.rotations();
+        let table = |rotation| RotaryTable::new(angles(rotation), length);
+        let tables = rotations.iter().flatten().map(table).collect::<Result<_, _>>()?;
         let memory = Memory::new(&plan, sequences as usize, length as usize);
         let (kernels, scratch) = (Kernels::best(), Scratch::default());
         Ok(Self { plan, kernels, tables, memory, scratch, sequences, length })

@@ -332,17 +332,24 @@ fn rows_of_one_extreme_value_are_as_defined() {
 
 #[test]
 fn rotations_are_as_defined() {
-    for (length, heads, size, dimensions) in
-        [(5, 3, 10, 8), (9, 1, 64, 64), (2, 2, 7, 0), (0, 1, 4, 2)]
-    {
-        let table = RotaryTable::new(dimensions, 10_000, length + 3).unwrap();
+    let scaled = |ramp| Some(Scaling { factor: 8_000_000, ramp, amplitude: 1_138_629_436 });
+    let wavelengths = scaled(Ramp::Wavelengths { short: 20_000, long: 700_000 });
+    for (length, heads, size, dimensions, scaling) in [
+        (5, 3, 10, 8, None),
+        (9, 1, 64, 64, None),
+        (2, 2, 7, 0, None),
+        (0, 1, 4, 2, None),
+        (5, 3, 10, 8, scaled(Ramp::All)),
+        (9, 2, 20, 16, wavelengths),
+        (9, 2, 20, 16, scaled(Ramp::Pairs { first: 1_500_000, last: 5_200_000 })),
+    ] {
+        let angles = Angles { dimensions, base: 10_000, scaling };
+        let table = RotaryTable::new(angles, length + 3).unwrap();
         for of in VALUES {
             for (interleaved, inverse) in
                 [(false, false), (true, false), (false, true), (true, true)]
             {
-                let base = 10_000;
-                let shape =
-                    Rotation { length, heads, size, dimensions, base, interleaved, inverse };
+                let shape = Rotation { length, heads, size, angles, interleaved, inverse };
                 let x = values(length * heads * size, of, 17);
                 let width = heads * size;
                 check(&defined_of(&Op::Rotation(shape), &[&x]), "rotation", |kernels, _, out| {
@@ -361,15 +368,21 @@ fn rotations_are_as_defined() {
                     out.copy_from_slice(&wide(&x));
                     kernels.rotate(&shape, &table, width + 3, out).unwrap();
                 });
-                let other = RotaryTable::new(dimensions, 500, length).unwrap();
-                let refused = Kernels::best().rotate(&shape, &other, width, &mut x.clone());
-                assert_eq!(refused, Err(Error::Angles));
+                let slower = scaled(Ramp::Pairs { first: 0, last: 1 });
+                for other in [Angles { base: 500, ..angles }, Angles { scaling: slower, ..angles }]
+                {
+                    let other = RotaryTable::new(other, length).unwrap();
+                    let refused = Kernels::best().rotate(&shape, &other, width, &mut x.clone());
+                    assert_eq!(refused, Err(Error::Angles));
+                }
                 let refused = Kernels::best().rotate(&shape, &table, width, &mut [0.0; 1]);
                 assert!(matches!(refused, Err(Error::Length { tensor: "rows", .. })));
             }
         }
     }
-    assert!(RotaryTable::new(3, 10_000, 4).is_err() && RotaryTable::new(4, 0, 4).is_err());
+    for (dimensions, base) in [(3, 10_000), (4, 0)] {
+        assert!(RotaryTable::new(Angles { dimensions, base, scaling: None }, 4).is_err());
+    }
 }
 
 /// Parameters, moments, and gradients after some steps, on so many threads.

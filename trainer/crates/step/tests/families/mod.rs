@@ -5,8 +5,11 @@
 use pol_model::initial_parameters;
 use pol_primitives::model::{
     Activation, Biases, LocalAttention, ModelSpec, Norm, NormPlacement, OtherRotation,
-    PositionEncoding, QueryKeyNorm, RotaryBase,
+    PositionEncoding, QueryKeyNorm, RotaryBase, RotaryScaling, ScalingRamp,
 };
+
+/// Sines and cosines as they are.
+const UNIT: u32 = RotaryScaling::AMPLITUDE_UNIT;
 
 /// Returns names and specifications, with vocabulary 29, width 24, and context 70.
 pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
@@ -31,6 +34,11 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
     let (head, whole) = (Some(QueryKeyNorm::Head), Some(QueryKeyNorm::Whole));
     let short = Some(RotaryBase { base: 10, scaling: None });
     let around = NormPlacement::Around;
+    let scaling = |ramp, amplitude| Some(RotaryScaling { factor: 4_000_000, ramp, amplitude });
+    // Rates are 1, 0.2, and 0.05, so the second pair lies on the ramps.
+    let wavelengths = scaling(ScalingRamp::Wavelengths { short: 9_000, long: 90_000 }, UNIT);
+    let pairs = scaling(ScalingRamp::Pairs { first: 300_000, last: 1_800_000 }, 1_138_629_436);
+    let linear = Some(RotaryBase { base: 100, scaling: scaling(ScalingRamp::All, UNIT) });
     vec![
         ("gpt2", gpt2),
         ("gpt-neo", ModelSpec { local, scaled: false, biases: all_biases, ..gpt2 }),
@@ -46,7 +54,14 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
         ),
         ("llama", ModelSpec { head_size: 10, tied: false, ..llama }),
         ("llama-biased", ModelSpec { activation: Activation::Gelu, biases: all_biases, ..llama }),
+        ("llama-3.1", ModelSpec { scaling: wavelengths, ..llama }),
         ("qwen3", ModelSpec { query_key_norm: head, ..llama }),
+        ("qwen3-yarn", ModelSpec { query_key_norm: head, scaling: pairs, ..llama }),
+        // Two rotations of one base.
+        (
+            "gemma3-linear",
+            ModelSpec { other_rotation: other(0b10, linear), scaling: pairs, local, ..llama },
+        ),
         ("olmo2", ModelSpec { query_key_norm: whole, norms: NormPlacement::After, ..llama }),
         (
             "gemma3",
