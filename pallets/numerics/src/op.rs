@@ -208,6 +208,9 @@ pub enum Function {
     GeluTanhSlope,
     Gelu,
     GeluSlope,
+    SoftCap,
+    /// Of a gradient, what [`Self::SoftCap`] gave, and its bound.
+    SoftCapSlope,
 }
 
 /// A norm of rows.
@@ -255,6 +258,8 @@ pub struct Attention {
     pub window: Option<u32>,
     /// Encoding of the factor on scores.
     pub scale: u32,
+    /// Encoding of the bound of scores, if there is one: that of [`Function::SoftCap`].
+    pub cap: Option<u32>,
 }
 
 /// An output of attention.

@@ -16,8 +16,12 @@ fn norm(kind: NormKind, weight: bool, bias: bool) -> Norm {
 }
 
 fn attention(part: AttentionPart, length: u32, window: Option<u32>) -> Op {
-    let scale = 0.5f32.to_bits();
-    Op::Attention(Attention { part, length, heads: 4, shared: 2, size: 6, window, scale })
+    Op::Attention(capped(part, length, window, None))
+}
+
+fn capped(part: AttentionPart, length: u32, window: Option<u32>, cap: Option<f32>) -> Attention {
+    let (scale, cap) = (0.5f32.to_bits(), cap.map(f32::to_bits));
+    Attention { part, length, heads: 4, shared: 2, size: 6, window, scale, cap }
 }
 
 const PARTS: [AttentionPart; 5] = [
@@ -40,7 +44,7 @@ fn scalings() -> [Option<Scaling>; 4] {
     ]
 }
 
-const FUNCTIONS: [Function; 16] = [
+const FUNCTIONS: [Function; 18] = [
     Function::Add,
     Function::Subtract,
     Function::Multiply,
@@ -57,6 +61,8 @@ const FUNCTIONS: [Function; 16] = [
     Function::GeluTanhSlope,
     Function::Gelu,
     Function::GeluSlope,
+    Function::SoftCap,
+    Function::SoftCapSlope,
 ];
 
 fn settings(step: u64) -> AdamWSettings {
@@ -115,6 +121,7 @@ fn all() -> Vec<Op> {
     }
     for part in PARTS {
         all.extend([attention(part, 9, None), attention(part, 70, Some(3))]);
+        all.push(Op::Attention(capped(part, 70, Some(67), Some(0.7))));
     }
     for (turned, scaling) in [false, true, false, true].into_iter().zip(scalings()) {
         let angles = Angles { dimensions: 8, base: 10_000, scaling };
@@ -345,11 +352,20 @@ fn check_slopes(x: &[f32], h: f32, gradient: &[f32], objective: impl Fn(&[f32]) 
 
 #[test]
 fn gradients_of_attention_are_slopes() {
+    check_gradients_of_attention(None);
+}
+
+#[test]
+fn gradients_of_bounded_attention_are_slopes() {
+    check_gradients_of_attention(Some(0.3));
+}
+
+fn check_gradients_of_attention(cap: Option<f32>) {
     let (length, window) = (67u32, Some(65));
     let queries = length as usize * 24;
     let (q, dy) = (random(queries, 1, 1.0), random(queries, 2, 1.0));
     let (k, v) = (random(queries / 2, 3, 1.0), random(queries / 2, 4, 1.0));
-    let op = |part| attention(part, length, window);
+    let op = |part| Op::Attention(capped(part, length, window, cap));
     let forward = |q: &[f32], k: &[f32], v: &[f32]| floats(&op(AttentionPart::Output), &[q, k, v]);
     let (output, sums) =
         (forward(&q, &k, &v), floats(&op(AttentionPart::LogSumExp), &[&q, &k, &v]));

@@ -10,7 +10,7 @@ use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
 use pol_numerics::{
     Angles, Attention, AttentionPart, Chain, Norm, NormKind, Product, Ramp, Rotation, Scaling,
 };
-use pol_primitives::model::{self, ModelSpec, RotaryScaling, ScalingRamp};
+use pol_primitives::model::{self, ModelSpec, RotaryScaling, ScalingRamp, SoftCaps};
 
 /// A run over one micro-batch.
 pub(crate) struct Run<'a> {
@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn attention(&self, window: Option<u32>) -> Attention {
-        let ModelSpec { heads, key_value_heads, head_size, scaled, .. } = *self.spec();
+        let ModelSpec { heads, key_value_heads, head_size, scaled, caps, .. } = *self.spec();
         let scale = if scaled { 1.0 / f64::from(head_size).sqrt() } else { 1.0 };
         Attention {
             part: AttentionPart::Output,
@@ -163,6 +163,7 @@ impl<'a> Run<'a> {
             size: head_size.into(),
             window,
             scale: (scale as f32).to_bits(),
+            cap: caps.attention.map(|cap| bound(cap).to_bits()),
         }
     }
 
@@ -190,6 +191,11 @@ impl<'a> Run<'a> {
         let table = table.ok_or(pol_kernels::Error::Angles)?;
         Ok(self.kernels.rotate(&shape, table, width, projected)?)
     }
+}
+
+/// Returns a bound of a specification as a number.
+pub(crate) fn bound(cap: u32) -> f32 {
+    (f64::from(cap) / f64::from(SoftCaps::UNIT)) as f32
 }
 
 /// Returns the angles of a rotation. Both sides count in the same units.

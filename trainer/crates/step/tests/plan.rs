@@ -6,7 +6,7 @@ mod families;
 
 use families::{families, parameters, tokens};
 use pol_model::Layout;
-use pol_primitives::model::{Experts, Mind, ModelSpec, SoftCaps, Superposition};
+use pol_primitives::model::{Experts, Mind, ModelSpec, Superposition};
 use pol_step::{Error, Plan, Step};
 
 #[test]
@@ -30,14 +30,6 @@ fn a_part_that_is_not_covered_is_named() {
         (ModelSpec { experts: Some(Experts::new(4, 2)), ..llama }, "experts"),
         (mind(Mind { superposition, ..Mind::default() }), "superposition"),
         (mind(Mind { introspection: true, ..Mind::default() }), "introspection"),
-        (
-            ModelSpec { caps: SoftCaps { attention: Some(9_000), logits: None }, ..llama },
-            "the bound of attention scores",
-        ),
-        (
-            ModelSpec { caps: SoftCaps { attention: None, logits: Some(9_000) }, ..llama },
-            "the bound of logits",
-        ),
     ] {
         let error = Plan::new(&spec).unwrap_err();
         assert_eq!(error, Error::NotCovered { part });

@@ -82,7 +82,7 @@ fn chains_and_cumulative_sums_are_as_defined() {
     });
 }
 
-const FUNCTIONS: [(Function, usize); 16] = [
+const FUNCTIONS: [(Function, usize); 18] = [
     (Function::Add, 2),
     (Function::Subtract, 2),
     (Function::Multiply, 2),
@@ -99,6 +99,8 @@ const FUNCTIONS: [(Function, usize); 16] = [
     (Function::GeluTanhSlope, 2),
     (Function::Gelu, 1),
     (Function::GeluSlope, 2),
+    (Function::SoftCap, 2),
+    (Function::SoftCapSlope, 3),
 ];
 
 fn check_element(shape: Element, arity: usize, all: [&[f32]; 3]) {
@@ -238,9 +240,34 @@ fn softmax_and_cross_entropy_are_as_defined() {
         let expected = defined(&Op::CrossEntropyGradient { rows, columns }, &inputs);
         check(&expected, "gradient of logits", |kernels, _, out| {
             out.copy_from_slice(&x);
-            kernels.cross_entropy_gradient(shape, out, &sums, &targets, &upstream).unwrap();
+            kernels.cross_entropy_gradient(shape, out, &sums, &targets, &upstream, None).unwrap();
+        });
+        let cap = 25.0f32;
+        let operands = [Broadcast::Each, Broadcast::Each, Broadcast::One];
+        let bounded = Element { function: Function::SoftCapSlope, rows, columns, operands };
+        let expected = defined(&Op::Element(bounded), &[&expected, &bits(&x), &[cap.to_bits()]]);
+        check(&expected, "gradient before a bound", |kernels, _, out| {
+            out.copy_from_slice(&x);
+            let cap = Some(cap);
+            kernels.cross_entropy_gradient(shape, out, &sums, &targets, &upstream, cap).unwrap();
         });
     });
+}
+
+#[test]
+fn bounded_values_are_as_defined() {
+    for (len, of) in LENGTHS.into_iter().flat_map(|len| VALUES.map(|of| (len, of))) {
+        let x: Vec<f32> = values(len, of, 34).into_iter().map(|value| value * 20.0).collect();
+        for cap in [30.0, 0.5, -1.0, 0.0, f32::INFINITY, f32::NAN] {
+            let operands = [Broadcast::Each, Broadcast::One, Broadcast::One];
+            let shape = Element { function: Function::SoftCap, rows: 1, columns: len, operands };
+            let expected = defined_of(&Op::Element(shape), &[&x, &[cap]]);
+            check(&expected, &format!("cap {cap}"), |kernels, _, out| {
+                out.copy_from_slice(&x);
+                kernels.soft_cap(cap, out);
+            });
+        }
+    }
 }
 
 /// Returns a function of elements, by its definition.
