@@ -33,6 +33,7 @@ const LOG2_E: u64 = core::f64::consts::LOG2_E.to_bits();
 const LN_2: [u64; 2] = [core::f64::consts::LN_2.to_bits(), 2.319_046_813_846_3e-17f64.to_bits()];
 const ROOT_HALF: u64 = core::f64::consts::FRAC_1_SQRT_2.to_bits();
 const ONE: u64 = 1f64.to_bits();
+const TAU: u64 = core::f64::consts::TAU.to_bits();
 /// Terms of the series of a logarithm.
 const LOG_TERMS: u64 = 11;
 
@@ -84,19 +85,121 @@ fn sine_cosine<D: Double>(angle: D) -> (D, D) {
     }
 }
 
-/// Returns sine and cosine of the angle `position · base^(−2 · pair / dimensions)`.
+/// Angles by which pairs of values turn for each position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Angles {
+    /// Number of values that turn; even.
+    pub dimensions: u32,
+    /// Base of the rates, at least 1: pair `i` turns by `base^(−2i / dimensions)`.
+    pub base: u32,
+    /// Scaling of the rates.
+    pub scaling: Option<Scaling>,
+}
+
+/// Scaling of the rates of angles: `kept · rate + (1 − kept) · rate / factor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scaling {
+    /// Divisor of the rates in millionths, at least 1.
+    pub factor: u32,
+    /// Share of each rate that is kept.
+    pub ramp: Ramp,
+    /// Factor on sines and cosines, in billionths.
+    pub amplitude: u32,
+}
+
+/// Share of each rate that is kept when rates are scaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ramp {
+    /// Nothing.
+    All,
+    /// All up to wavelength `short`, nothing from `long` on, linear in the rate in between.
+    Wavelengths {
+        /// Longest wavelength that is kept, in thousandths of a position; not zero.
+        short: u32,
+        /// Shortest wavelength that is scaled wholly, in thousandths of a position.
+        long: u32,
+    },
+    /// All up to pair `first`, nothing from `last` on, linear in the index in between.
+    Pairs {
+        /// Last pair that is kept, in millionths.
+        first: u32,
+        /// First pair that is scaled wholly, in millionths.
+        last: u32,
+    },
+}
+
+impl Angles {
+    /// Returns `true` if there are such angles.
+    pub(crate) fn are_valid(&self) -> bool {
+        let Self { dimensions, base, scaling } = *self;
+        let is_valid = |Scaling { factor, ramp, .. }| {
+            let rises = match ramp {
+                Ramp::All => true,
+                Ramp::Wavelengths { short, long } => 0 < short && short < long,
+                Ramp::Pairs { first, last } => first < last,
+            };
+            rises && factor >= 1_000_000
+        };
+        dimensions % 2 == 0 && base > 0 && scaling.is_none_or(is_valid)
+    }
+
+    /// Returns the angle of a pair for each position.
+    fn rate<D: Double>(&self, pair: u32) -> D {
+        let integer = |x: u32| D::from_integer(x.into());
+        let power = integer(pair).plus(integer(pair)).over(integer(self.dimensions)).negated();
+        let rate = exp(power.times(log(integer(self.base))));
+        self.scaling.map_or(rate, |scaling| scaling.scaled(pair, rate))
+    }
+}
+
+impl Scaling {
+    fn scaled<D: Double>(&self, pair: u32, rate: D) -> D {
+        let kept = self.kept(pair, rate);
+        let slower = rate.over(parts(self.factor.into(), 1_000_000));
+        rate.times(kept).plus(slower.times(D::ONE.minus(kept)))
+    }
+
+    fn kept<D: Double>(&self, pair: u32, rate: D) -> D {
+        let kept: D = match self.ramp {
+            Ramp::All => D::ZERO,
+            Ramp::Wavelengths { short, long } => {
+                let [short, long] = [short, long].map(|length| parts::<D>(1_000, length.into()));
+                rate.over(D::from_bits(TAU)).minus(long).over(short.minus(long))
+            }
+            Ramp::Pairs { first, last } => {
+                let [first, last] = [first, last].map(|pair| parts::<D>(pair.into(), 1_000_000));
+                last.minus(D::from_integer(pair.into())).over(last.minus(first))
+            }
+        };
+        if kept.is_below(D::ZERO) {
+            D::ZERO
+        } else if D::ONE.is_below(kept) {
+            D::ONE
+        } else {
+            kept
+        }
+    }
+}
+
+/// Returns `count / whole`.
+fn parts<D: Double>(count: u64, whole: u64) -> D {
+    D::from_integer(count).over(D::from_integer(whole))
+}
+
+/// Returns sine and cosine of the angle of a pair at `position`, times the amplitude.
 ///
-/// `None` unless `pair < dimensions / 2`, `dimensions` is not zero, `base` is at least 1, and
-/// `position` is below 2^30.
-pub fn rotary<F: Single>(dimensions: u32, base: u32, pair: u32, position: u32) -> Option<(F, F)> {
-    if pair >= dimensions / 2 || base == 0 || position >= 1 << 30 {
+/// `None` unless there are such angles, `pair < dimensions / 2`, and `position` is below 2^30.
+pub fn rotary<F: Single>(angles: &Angles, pair: u32, position: u32) -> Option<(F, F)> {
+    if !angles.are_valid() || pair >= angles.dimensions / 2 || position >= 1 << 30 {
         return None;
     }
-    let integer = |x: u32| F::Wide::from_integer(x.into());
-    let power = integer(pair).plus(integer(pair)).over(integer(dimensions)).negated();
-    let rate = exp(power.times(log(integer(base))));
-    let (sine, cosine) = sine_cosine(integer(position).times(rate));
-    Some((sine.narrow(), cosine.narrow()))
+    let turned = F::Wide::from_integer(position.into()).times(angles.rate(pair));
+    let (sine, cosine) = sine_cosine(turned);
+    let Some(Scaling { amplitude, .. }) = angles.scaling else {
+        return Some((sine.narrow(), cosine.narrow()));
+    };
+    let amplitude: F::Wide = parts(amplitude.into(), 1_000_000_000);
+    Some((sine.times(amplitude).narrow(), cosine.times(amplitude).narrow()))
 }
 
 /// Returns `base` to the power `exponent`, by squaring.
@@ -153,14 +256,11 @@ pub struct AdamWFactors {
 impl AdamWFactors {
     /// Computes the factors of a step, with the arithmetic of `F`.
     pub fn new<F: Single>(settings: &AdamWSettings) -> Self {
-        let parts = |count: u64, whole: u64| {
-            F::Wide::from_integer(count).over(F::Wide::from_integer(whole))
-        };
-        let millionths = |count: u32| parts(count.into(), 1_000_000);
+        let millionths = |count: u32| parts::<F::Wide>(count.into(), 1_000_000);
         let one = F::Wide::ONE;
         let correction = |beta| one.minus(power(beta, settings.step));
         let (beta1, beta2) = (millionths(settings.beta1), millionths(settings.beta2));
-        let rate = parts(settings.rate, 1_000_000_000);
+        let rate: F::Wide = parts(settings.rate, 1_000_000_000);
         let bits = |x: F::Wide| x.narrow().to_bits();
         Self {
             beta1: bits(beta1),
@@ -180,7 +280,7 @@ impl AdamWFactors {
 pub fn clip_factor<F: Single>(squares: F, count: u32, clip: u32) -> F {
     let count = F::Wide::from_integer(count.into());
     let norm = squares.widen().root().over(count);
-    let clip = F::Wide::from_integer(clip.into()).over(F::Wide::from_integer(1_000_000));
+    let clip: F::Wide = parts(clip.into(), 1_000_000);
     let scale = if clip.is_below(norm) { clip.over(norm) } else { F::Wide::ONE };
     scale.over(count).narrow()
 }

@@ -54,8 +54,8 @@ const LOG: [u32; 9] = [
 
 /// `√(8/π)`, and that times 0.044715, and three times the latter.
 const GELU_TANH: [u32; 3] = bits([1.595_769, 0.071_354_814, 0.214_064_44]);
-/// Numbers beyond which the derivative of GELU is 0 or 1.
-const GELU_BOUNDS: [u32; 2] = bits([-16.0, 16.0]);
+/// Numbers beyond which the derivative of GELU is 0 or 1, and the hyperbolic tangent −1 or 1.
+const SATURATED: [u32; 2] = bits([-16.0, 16.0]);
 /// `e^(a²/2) · (1 − Φ(a))` for `0 ≤ a`, divided by `t = 1 / (1 + a/4)`, in powers of `t`, highest
 /// first.
 const MILLS: [u32; 10] = [
@@ -72,6 +72,7 @@ const MILLS: [u32; 10] = [
 ];
 /// `1 / √(2π)`.
 const INVERSE_ROOT_TAU: u32 = 0.398_942_3f32.to_bits();
+const SIGN: u32 = (-0f32).to_bits();
 const QUARTER: u32 = 0.25f32.to_bits();
 const HALF: u32 = 0.5f32.to_bits();
 const INFINITY: u32 = f32::INFINITY.to_bits();
@@ -131,17 +132,24 @@ fn power_of_two<F: Single>(exponent: i32) -> F {
     F::from_bits((exponent.wrapping_add(127) as u32).wrapping_shl(23))
 }
 
-/// Returns `e^x`.
+/// Returns `e^r − 1` and `k`, where `x = k · ln 2 + r`.
 #[inline(always)]
-pub fn exp<F: Single>(x: F) -> F {
-    let x = clamped(x, EXP_BOUNDS);
+fn reduced<F: Single>(x: F) -> (F, i32) {
     let shifted = x.fused(F::from_bits(LOG2_E), F::from_bits(ROUND));
     let whole = shifted.minus(F::from_bits(ROUND));
     let (high, low) = pair(LN_2);
     let r = whole.fused(low, whole.fused(high, x));
-    let sum = F::ONE.plus(r.times(r).fused(horner(&EXP, r), r));
+    let power = r.times(r).fused(horner(&EXP, r), r);
+    (power, shifted.to_bits().wrapping_sub(ROUND) as i32)
+}
+
+/// Returns `e^x`.
+#[inline(always)]
+pub fn exp<F: Single>(x: F) -> F {
+    let (power, exponent) = reduced(clamped(x, EXP_BOUNDS));
+    let sum = F::ONE.plus(power);
     // Two factors, so that neither overflows and subnormal results are rounded once.
-    let exponent = (shifted.to_bits().wrapping_sub(ROUND) as i32).clamp(-160, 160);
+    let exponent = exponent.clamp(-160, 160);
     let half = exponent >> 1;
     sum.times(power_of_two(half)).times(power_of_two(exponent.wrapping_sub(half)))
 }
@@ -206,6 +214,32 @@ pub fn sigmoid<F: Single>(x: F) -> F {
     logistic(x).0
 }
 
+/// Returns the hyperbolic tangent of `x`: `m / (m + 2)` with `m = e^(2 · |x|) − 1`, and the sign of
+/// `x`.
+#[inline(always)]
+pub fn tanh<F: Single>(x: F) -> F {
+    let a = magnitude(clamped(x, SATURATED));
+    let (power, exponent) = reduced(a.plus(a));
+    // Without a sum that cancels, so that small results are precise too.
+    let scale: F = power_of_two(exponent);
+    let m = scale.fused(power, scale.minus(F::ONE));
+    let size = m.over(m.plus(F::ONE.plus(F::ONE)));
+    F::from_bits(size.to_bits() | (x.to_bits() & SIGN))
+}
+
+/// Returns `cap · tanh(x / cap)`, which approaches `cap` and its negative.
+#[inline(always)]
+pub fn soft_cap<F: Single>(x: F, cap: F) -> F {
+    cap.times(tanh(x.over(cap)))
+}
+
+/// Returns the derivative of [`soft_cap`] where it gives `bounded`: `1 − (bounded / cap)²`.
+#[inline(always)]
+pub fn soft_cap_slope<F: Single>(bounded: F, cap: F) -> F {
+    let share = bounded.over(cap);
+    share.negated().fused(share, F::ONE)
+}
+
 /// Returns `x · σ(x)`.
 #[inline(always)]
 pub fn silu<F: Single>(x: F) -> F {
@@ -229,7 +263,7 @@ pub fn gelu_tanh<F: Single>(x: F) -> F {
 /// Returns the derivative of [`gelu_tanh`].
 #[inline(always)]
 pub fn gelu_tanh_slope<F: Single>(x: F) -> F {
-    let x = clamped(x, GELU_BOUNDS);
+    let x = clamped(x, SATURATED);
     let (linear, cubic) = pair([GELU_TANH[0], GELU_TANH[1]]);
     let slope = F::from_bits(GELU_TANH[2]);
     let square = x.times(x);
@@ -240,7 +274,7 @@ pub fn gelu_tanh_slope<F: Single>(x: F) -> F {
 /// Returns `Φ(x)` of the normal distribution, and `e^(−x²/2)`.
 #[inline(always)]
 fn normal<F: Single>(x: F) -> (F, F) {
-    let a = magnitude(clamped(x, GELU_BOUNDS));
+    let a = magnitude(clamped(x, SATURATED));
     let t = F::ONE.over(a.fused(F::from_bits(QUARTER), F::ONE));
     let half = F::from_bits(HALF).negated();
     let square = a.times(a);
@@ -262,5 +296,5 @@ pub fn gelu<F: Single>(x: F) -> F {
 #[inline(always)]
 pub fn gelu_slope<F: Single>(x: F) -> F {
     let (below, bell) = normal(x);
-    clamped(x, GELU_BOUNDS).times(bell).fused(F::from_bits(INVERSE_ROOT_TAU), below)
+    clamped(x, SATURATED).times(bell).fused(F::from_bits(INVERSE_ROOT_TAU), below)
 }

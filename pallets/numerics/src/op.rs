@@ -2,7 +2,7 @@
 
 //! Operators, and what they are given.
 
-use crate::constants::AdamWFactors;
+use crate::constants::{AdamWFactors, Angles};
 
 /// Largest extent of a tensor in one direction.
 pub const MAX_EXTENT: u32 = 1 << 20;
@@ -208,6 +208,9 @@ pub enum Function {
     GeluTanhSlope,
     Gelu,
     GeluSlope,
+    SoftCap,
+    /// Of a gradient, what [`Self::SoftCap`] gave, and its bound.
+    SoftCapSlope,
 }
 
 /// A norm of rows.
@@ -255,6 +258,8 @@ pub struct Attention {
     pub window: Option<u32>,
     /// Encoding of the factor on scores.
     pub scale: u32,
+    /// Encoding of the bound of scores, if there is one: that of [`Function::SoftCap`].
+    pub cap: Option<u32>,
 }
 
 /// An output of attention.
@@ -281,10 +286,8 @@ pub struct Rotation {
     pub heads: u32,
     /// Size of a head.
     pub size: u32,
-    /// Leading values of a head that rotate; even.
-    pub dimensions: u32,
-    /// Base of the angles.
-    pub base: u32,
+    /// Angles of the leading values of a head, which rotate.
+    pub angles: Angles,
     /// Set if pairs are neighbours, not one of each half.
     pub interleaved: bool,
     /// Set to rotate back, as gradients are.
@@ -398,8 +401,8 @@ impl Op {
                 count(&[rows])?;
                 count(&[entries, width])
             }
-            Self::Rotation(Rotation { length, heads, size, dimensions, base, .. }) => {
-                let fits = dimensions <= size && dimensions % 2 == 0 && base > 0;
+            Self::Rotation(Rotation { length, heads, size, angles, .. }) => {
+                let fits = angles.dimensions <= size && angles.are_valid();
                 if fits { count(&[length, heads, size]) } else { Err(Error::Shape) }
             }
             Self::Choice { rows, count: experts, active } => {

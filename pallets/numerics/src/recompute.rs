@@ -10,7 +10,7 @@ use crate::{
     constants::rotary,
     functions::{
         exp, gelu, gelu_slope, gelu_tanh, gelu_tanh_slope, log, reciprocal_root, sigmoid, silu,
-        silu_slope,
+        silu_slope, soft_cap, soft_cap_slope,
     },
     op::{
         AdamW, AdamWPart, Attention, AttentionPart, Broadcast, Chain, Element, Error, Function,
@@ -201,6 +201,8 @@ impl<I: Inputs + ?Sized> Reader<'_, I> {
             Function::GeluTanhSlope => first.times(gelu_tanh_slope(second()?)),
             Function::Gelu => gelu(first),
             Function::GeluSlope => first.times(gelu_slope(second()?)),
+            Function::SoftCap => soft_cap(first, second()?),
+            Function::SoftCapSlope => first.times(soft_cap_slope(second()?, self.at(2, c)?)),
         })
     }
 
@@ -305,7 +307,7 @@ impl<I: Inputs + ?Sized> Reader<'_, I> {
     }
 
     fn rotation<F: Single>(&self, rotation: Rotation, index: u64) -> Result<F, Error> {
-        let (size, dimensions) = (u64::from(rotation.size), u64::from(rotation.dimensions));
+        let (size, dimensions) = (u64::from(rotation.size), u64::from(rotation.angles.dimensions));
         let (start, place) = (index - index % size, index % size);
         if place >= dimensions {
             return self.at(0, index);
@@ -320,8 +322,8 @@ impl<I: Inputs + ?Sized> Reader<'_, I> {
             if rotation.interleaved { (pair * 2, pair * 2 + 1) } else { (pair, pair + half) };
         let (a, b) = (self.at::<F>(0, start + a)?, self.at::<F>(0, start + b)?);
         let position = (start / size / u64::from(rotation.heads)) as u32;
-        let (sine, cosine) = rotary::<F>(rotation.dimensions, rotation.base, pair as u32, position)
-            .ok_or(Error::Shape)?;
+        let (sine, cosine) =
+            rotary::<F>(&rotation.angles, pair as u32, position).ok_or(Error::Shape)?;
         let sine = if rotation.inverse { sine.negated() } else { sine };
         Ok(if is_second {
             b.fused(cosine, a.times(sine))
@@ -434,9 +436,14 @@ impl<I: Inputs + ?Sized> Head<'_, '_, I> {
         })
     }
 
+    fn cap<F: Single>(&self) -> Option<F> {
+        self.shape.cap.map(F::from_bits)
+    }
+
     fn score<F: Single>(&self, query: u64, key: u64, head: u64) -> Result<F, Error> {
         let dot = self.dot::<F>((0, self.query(query, head)), (1, self.key(key, head)))?;
-        Ok(dot.times(F::from_bits(self.shape.scale)))
+        let score = dot.times(F::from_bits(self.shape.scale));
+        Ok(self.cap().map_or(score, |cap| soft_cap(score, cap)))
     }
 
     /// Returns value `column` of the output of a query, zero without one, and the logarithm of its
@@ -473,15 +480,18 @@ impl<I: Inputs + ?Sized> Head<'_, '_, I> {
         Ok((mixed.over(running.sum), running.highest.plus(log(running.sum))))
     }
 
-    /// Returns weight and gradient of the score of a pair.
+    /// Returns the weight of a pair, and the gradient of its score before a bound.
     fn pair<F: Single>(&self, query: u64, key: u64, head: u64) -> Result<(F, F), Error> {
         let row = query * u64::from(self.shape.heads) + head;
-        let weight = exp(self.score::<F>(query, key, head)?.minus(self.reader.at(4, row)?));
+        let score = self.score::<F>(query, key, head)?;
+        let weight = exp(score.minus(self.reader.at(4, row)?));
         if self.shape.part == AttentionPart::ValueGradient {
             return Ok((weight, F::ZERO));
         }
         let gradient = self.dot::<F>((3, self.query(query, head)), (2, self.key(key, head)))?;
-        Ok((weight, weight.times(gradient.minus(self.reader.at(5, row)?))))
+        let gradient = weight.times(gradient.minus(self.reader.at(5, row)?));
+        let bounded = |cap| gradient.times(soft_cap_slope(score, cap));
+        Ok((weight, self.cap().map_or(gradient, bounded)))
     }
 
     fn query_gradient<F: Single>(&self, query: u64, head: u64, column: u64) -> Result<F, Error> {

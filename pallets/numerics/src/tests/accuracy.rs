@@ -35,7 +35,7 @@ fn inner_slope(x: f64) -> f64 {
     libm::sqrt(8.0 / core::f64::consts::PI) * (1.0 + 3.0 * 0.044715 * x * x)
 }
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 13] = [
     ("exp", exp, libm::exp, 1.0, TINY),
     ("log", log, libm::log, 1.0, TINY),
     ("reciprocal_root", reciprocal_root, |x| 1.0 / libm::sqrt(x), 1.5, TINY),
@@ -52,6 +52,15 @@ const ROWS: [Row; 10] = [
     ),
     ("gelu", gelu, |x| x * below(x), 8.5, 1e-30),
     ("gelu_slope", gelu_slope, |x| below(x) + x * bell(x), 10.0, 0.125),
+    ("tanh", tanh, libm::tanh, 3.0, TINY),
+    ("soft_cap", |x| soft_cap(x, 30.0), |x| 30.0 * libm::tanh(x / 30.0), 4.5, 1e-36),
+    (
+        "soft_cap_slope",
+        |x| soft_cap_slope(soft_cap(x, 30.0), 30.0),
+        |x| 1.0 - libm::tanh(x / 30.0) * libm::tanh(x / 30.0),
+        22.0,
+        0.125,
+    ),
 ];
 
 /// Returns the distance in units in the last place of the exact result.
@@ -101,7 +110,21 @@ fn errors_of_a_sample_are_within_their_limits() {
 }
 
 #[test]
-#[ignore = "all 2^32 arguments of ten functions take an hour on two cores"]
+fn the_hyperbolic_tangent_is_odd_and_ends_at_one() {
+    let mut draw = Draw::new(4);
+    for x in (0..100_000).map(|_| f32::from_bits(draw.value(20.0))) {
+        assert_eq!(tanh(-x).to_bits(), (-tanh(x)).to_bits(), "{x}");
+        assert!(tanh(x).abs() <= 1.0 && soft_cap(x, 0.3).abs() <= 0.3, "{x}");
+        assert!(soft_cap_slope(soft_cap(x, 0.3), 0.3) >= 0.0, "{x}");
+    }
+    assert_eq!((tanh(9.1), tanh(f32::INFINITY), tanh(f32::NEG_INFINITY)), (1.0, 1.0, -1.0));
+    assert_eq!((tanh(0.0).to_bits(), tanh(-0.0).to_bits()), (0, (-0f32).to_bits()));
+    assert_eq!((soft_cap(1e6, 30.0), soft_cap_slope(30.0, 30.0)), (30.0, 0.0));
+    assert!(tanh(f32::NAN).is_nan());
+}
+
+#[test]
+#[ignore = "all 2^32 arguments of all functions take an hour on two cores"]
 fn errors_of_all_arguments_are_within_their_limits() {
     for row in &ROWS {
         let threads = thread::available_parallelism().map_or(1, |count| count.get() as u64);

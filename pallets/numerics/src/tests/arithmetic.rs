@@ -76,7 +76,8 @@ fn nearly_cancelling_and_tied_sums_agree() {
     }
 }
 
-fn functions<F: Single>(x: F) -> [u32; 10] {
+fn functions<F: Single>(x: F) -> [u32; 13] {
+    let cap = F::from_bits(30f32.to_bits());
     [
         exp(x),
         log(x),
@@ -88,6 +89,9 @@ fn functions<F: Single>(x: F) -> [u32; 10] {
         gelu_tanh_slope(x),
         gelu(x),
         gelu_slope(x),
+        tanh(x),
+        soft_cap(x, cap),
+        soft_cap_slope(x, cap),
     ]
     .map(Single::to_bits)
 }

@@ -16,8 +16,12 @@ fn norm(kind: NormKind, weight: bool, bias: bool) -> Norm {
 }
 
 fn attention(part: AttentionPart, length: u32, window: Option<u32>) -> Op {
-    let scale = 0.5f32.to_bits();
-    Op::Attention(Attention { part, length, heads: 4, shared: 2, size: 6, window, scale })
+    Op::Attention(capped(part, length, window, None))
+}
+
+fn capped(part: AttentionPart, length: u32, window: Option<u32>, cap: Option<f32>) -> Attention {
+    let (scale, cap) = (0.5f32.to_bits(), cap.map(f32::to_bits));
+    Attention { part, length, heads: 4, shared: 2, size: 6, window, scale, cap }
 }
 
 const PARTS: [AttentionPart; 5] = [
@@ -28,7 +32,19 @@ const PARTS: [AttentionPart; 5] = [
     AttentionPart::ValueGradient,
 ];
 
-const FUNCTIONS: [Function; 16] = [
+/// No scaling, and one of each ramp.
+fn scalings() -> [Option<Scaling>; 4] {
+    let scaling = |factor, ramp, amplitude| Some(Scaling { factor, ramp, amplitude });
+    [
+        None,
+        scaling(2_500_000, Ramp::All, 1_000_000_000),
+        // As LLaMA 3.1, and as YaRN, whose bounds lie between pairs.
+        scaling(8_000_000, Ramp::Wavelengths { short: 20_000, long: 700_000 }, 1_000_000_000),
+        scaling(4_000_000, Ramp::Pairs { first: 600_000, last: 2_700_000 }, 1_138_629_436),
+    ]
+}
+
+const FUNCTIONS: [Function; 18] = [
     Function::Add,
     Function::Subtract,
     Function::Multiply,
@@ -45,6 +61,8 @@ const FUNCTIONS: [Function; 16] = [
     Function::GeluTanhSlope,
     Function::Gelu,
     Function::GeluSlope,
+    Function::SoftCap,
+    Function::SoftCapSlope,
 ];
 
 fn settings(step: u64) -> AdamWSettings {
@@ -103,17 +121,12 @@ fn all() -> Vec<Op> {
     }
     for part in PARTS {
         all.extend([attention(part, 9, None), attention(part, 70, Some(3))]);
+        all.push(Op::Attention(capped(part, 70, Some(67), Some(0.7))));
     }
-    for (interleaved, inverse) in [(false, false), (true, true)] {
-        let rotation = Rotation {
-            length: 5,
-            heads: 2,
-            size: 10,
-            dimensions: 8,
-            base: 10_000,
-            interleaved,
-            inverse,
-        };
+    for (turned, scaling) in [false, true, false, true].into_iter().zip(scalings()) {
+        let angles = Angles { dimensions: 8, base: 10_000, scaling };
+        let (interleaved, inverse) = (turned, turned);
+        let rotation = Rotation { length: 5, heads: 2, size: 10, angles, interleaved, inverse };
         all.push(Op::Rotation(rotation));
     }
     all
@@ -267,6 +280,11 @@ fn an_element_reads_what_it_depends_on_and_names_what_is_missing() {
 
 #[test]
 fn hostile_shapes_and_integers_are_errors() {
+    let (interleaved, inverse) = (false, false);
+    let rotation = |angles| {
+        Op::Rotation(Rotation { length: 3, heads: 1, size: 3, angles, interleaved, inverse })
+    };
+    let short = Some(Scaling { factor: 999_999, ramp: Ramp::All, amplitude: 1 });
     let (zeros, big) = ([0u32; 64], [u32::MAX; 64]);
     let inputs = [&zeros[..], &big[..], &big[..]];
     for op in [
@@ -277,6 +295,10 @@ fn hostile_shapes_and_integers_are_errors() {
         attention(AttentionPart::Output, u32::MAX, None),
         attention(AttentionPart::Output, 4, Some(0)),
         product(u32::MAX, u32::MAX, u32::MAX, [false; 3]),
+        rotation(Angles { dimensions: 4, base: 10, scaling: None }),
+        rotation(Angles { dimensions: 1, base: 10, scaling: None }),
+        rotation(Angles { dimensions: 2, base: 0, scaling: None }),
+        rotation(Angles { dimensions: 2, base: 10, scaling: short }),
     ] {
         assert_eq!(recompute::<Soft32>(&op, &inputs[..], 0), Err(Error::Shape), "{op:?}");
     }
@@ -330,11 +352,20 @@ fn check_slopes(x: &[f32], h: f32, gradient: &[f32], objective: impl Fn(&[f32]) 
 
 #[test]
 fn gradients_of_attention_are_slopes() {
+    check_gradients_of_attention(None);
+}
+
+#[test]
+fn gradients_of_bounded_attention_are_slopes() {
+    check_gradients_of_attention(Some(0.3));
+}
+
+fn check_gradients_of_attention(cap: Option<f32>) {
     let (length, window) = (67u32, Some(65));
     let queries = length as usize * 24;
     let (q, dy) = (random(queries, 1, 1.0), random(queries, 2, 1.0));
     let (k, v) = (random(queries / 2, 3, 1.0), random(queries / 2, 4, 1.0));
-    let op = |part| attention(part, length, window);
+    let op = |part| Op::Attention(capped(part, length, window, cap));
     let forward = |q: &[f32], k: &[f32], v: &[f32]| floats(&op(AttentionPart::Output), &[q, k, v]);
     let (output, sums) =
         (forward(&q, &k, &v), floats(&op(AttentionPart::LogSumExp), &[&q, &k, &v]));
@@ -364,26 +395,93 @@ fn gradients_of_attention_are_slopes() {
     }
 }
 
+/// Returns the angle of a pair at a position, with the mathematics of libm.
+fn angle(angles: &Angles, pair: u32, position: u32) -> f64 {
+    let power = -2.0 * f64::from(pair) / f64::from(angles.dimensions);
+    let rate = libm::pow(angles.base.into(), power);
+    let Some(Scaling { factor, ramp, .. }) = angles.scaling else {
+        return f64::from(position) * rate;
+    };
+    let kept = match ramp {
+        Ramp::All => 0.0,
+        Ramp::Wavelengths { short, long } => {
+            let [least, most] = [long, short].map(|length| 1_000.0 / f64::from(length));
+            (rate / core::f64::consts::TAU - least) / (most - least)
+        }
+        Ramp::Pairs { first, last } => {
+            let [first, last] = [first, last].map(|pair| f64::from(pair) / 1e6);
+            (last - f64::from(pair)) / (last - first)
+        }
+    };
+    let kept = kept.clamp(0.0, 1.0);
+    f64::from(position) * (rate * kept + rate / (f64::from(factor) / 1e6) * (1.0 - kept))
+}
+
 #[test]
 fn rotations_turn_by_sines_that_are_right_to_a_rounding() {
-    for (dimensions, base) in [(64, 10_000), (128, 500_000), (8, 1)] {
+    let plain = [(64, 10_000), (128, 500_000), (8, 1)].map(|of| (of, None));
+    let scaled = scalings().map(|scaling| ((8, 10_000), scaling));
+    for ((dimensions, base), scaling) in plain.into_iter().chain(scaled) {
+        let angles = Angles { dimensions, base, scaling };
+        let size = scaling.map_or(1.0, |scaling| f64::from(scaling.amplitude) / 1e9);
         for position in [0, 1, 15, 4_095, 131_071, (1 << 30) - 1] {
             for pair in 0..dimensions / 2 {
-                let (sine, cosine) = rotary::<f32>(dimensions, base, pair, position).unwrap();
-                let soft = rotary::<Soft32>(dimensions, base, pair, position).unwrap();
+                let (sine, cosine) = rotary::<f32>(&angles, pair, position).unwrap();
+                let soft = rotary::<Soft32>(&angles, pair, position).unwrap();
                 let bits = |x: (Soft32, Soft32)| (Single::to_bits(x.0), Single::to_bits(x.1));
                 assert_eq!((sine.to_bits(), cosine.to_bits()), bits(soft));
-                let power = -2.0 * f64::from(pair) / f64::from(dimensions);
-                let angle = f64::from(position) * libm::pow(base.into(), power);
+                let angle = angle(&angles, pair, position);
                 // Half a unit of binary32, and what a unit of the rate in binary64 turns.
-                let tolerance = 3.1e-8 + angle * 1e-15;
-                assert!((f64::from(sine) - libm::sin(angle)).abs() < tolerance, "{angle}");
-                assert!((f64::from(cosine) - libm::cos(angle)).abs() < tolerance, "{angle}");
+                let half = if size > 1.0 { 6.1e-8 } else { 3.1e-8 };
+                let tolerance = half + angle * 1e-15;
+                let close = |found: f32, exact: f64| (f64::from(found) - exact * size).abs();
+                assert!(close(sine, libm::sin(angle)) < tolerance, "{angles:?} {angle}");
+                assert!(close(cosine, libm::cos(angle)) < tolerance, "{angles:?} {angle}");
             }
         }
     }
-    assert!(rotary::<f32>(8, 10_000, 4, 0).is_none() && rotary::<f32>(8, 0, 0, 0).is_none());
-    assert!(rotary::<f32>(0, 10_000, 0, 0).is_none() && rotary::<f32>(8, 1, 0, 1 << 30).is_none());
+}
+
+#[test]
+fn a_ramp_keeps_some_rates_and_scales_others() {
+    let [_, _, wavelengths, pairs] = scalings();
+    let plain = Angles { dimensions: 8, base: 10_000, scaling: None };
+    // Wavelengths of the pairs: 6, 63, 628, and 6,283 positions.
+    for scaling in [wavelengths, pairs] {
+        // The amplitude is tested above.
+        let scaling = scaling.map(|scaling| Scaling { amplitude: 1_000_000_000, ..scaling });
+        let ramp = Angles { scaling, ..plain };
+        let all = scaling.map(|scaling| Scaling { ramp: Ramp::All, ..scaling });
+        let all = Angles { scaling: all, ..plain };
+        let at = |angles: &Angles, pair| rotary::<f32>(angles, pair, 777);
+        assert_eq!((at(&ramp, 0), at(&ramp, 3)), (at(&plain, 0), at(&all, 3)));
+        for pair in 1..3 {
+            let mixed = angle(&ramp, pair, 1);
+            assert!(angle(&all, pair, 1) < mixed && mixed < angle(&plain, pair, 1));
+        }
+    }
+}
+
+#[test]
+fn angles_that_are_not_defined_are_refused() {
+    let at = |dimensions, base, scaling, pair, position| {
+        rotary::<f32>(&Angles { dimensions, base, scaling }, pair, position)
+    };
+    assert!(at(8, 10_000, None, 3, 0).is_some() && at(8, 10_000, None, 4, 0).is_none());
+    assert!(at(8, 0, None, 0, 0).is_none() && at(0, 10_000, None, 0, 0).is_none());
+    assert!(at(7, 10_000, None, 0, 0).is_none() && at(8, 1, None, 0, 1 << 30).is_none());
+    let of = |factor, ramp| Some(Scaling { factor, ramp, amplitude: 1_000_000_000 });
+    for refused in [
+        of(0, Ramp::All),
+        of(999_999, Ramp::All),
+        of(2_000_000, Ramp::Wavelengths { short: 0, long: 5 }),
+        of(2_000_000, Ramp::Wavelengths { short: 5, long: 5 }),
+        of(2_000_000, Ramp::Pairs { first: 5, last: 5 }),
+    ] {
+        assert!(at(8, 10_000, refused, 0, 0).is_none(), "{refused:?}");
+    }
+    let extreme = Ramp::Wavelengths { short: u32::MAX - 1, long: u32::MAX };
+    assert!(at(8, u32::MAX, of(u32::MAX, extreme), 3, (1 << 30) - 1).is_some());
 }
 
 #[test]

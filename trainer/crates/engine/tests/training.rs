@@ -342,7 +342,7 @@ fn every_family_has_the_bits_of_the_network() {
             "538dbb56e933ecd6",
             "6f14d35f870185cc",
             "c63ec2e472400c6b",
-            "bccbec2ba1354469",
+            "5a0c5368bcabbe1d",
             "0c699215e054821e",
             "6e88f6cebdc4fc22"
         ]

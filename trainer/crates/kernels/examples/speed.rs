@@ -56,7 +56,8 @@ fn products(kernels: Kernels) -> Result<(), Error> {
 fn attention(kernels: Kernels) -> Result<(), Error> {
     for [length, heads, size] in [[128, 4, 32], [1_024, 12, 64], [2_048, 9, 64]] {
         let (scale, part) = (0.125f32.to_bits(), AttentionPart::Output);
-        let shape = Attention { part, length, heads, shared: heads, size, window: None, scale };
+        let (shared, window, cap) = (heads, None, None);
+        let shape = Attention { part, length, heads, shared, size, window, scale, cap };
         let len = length as usize * heads as usize * size as usize;
         let rows = length as usize * heads as usize;
         let (x, along) = (values(len), vec![0.5; rows]);

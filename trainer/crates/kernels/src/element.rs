@@ -57,8 +57,9 @@ fn arity(function: Function) -> usize {
         | Function::Above
         | Function::SiluSlope
         | Function::GeluTanhSlope
-        | Function::GeluSlope => 2,
-        Function::MultiplyAdd => 3,
+        | Function::GeluSlope
+        | Function::SoftCap => 2,
+        Function::MultiplyAdd | Function::SoftCapSlope => 3,
         Function::Exp
         | Function::Log
         | Function::ReciprocalRoot
@@ -120,6 +121,31 @@ impl Kernels {
         let parts = out.par_chunks_mut(rows_of_task(1)).zip(others.par_chunks(rows_of_task(1)));
         parts.for_each(|(out, others)| self.run(Sum { others, out }));
         Ok(())
+    }
+}
+
+impl Kernels {
+    /// Bounds values in place, as [`Function::SoftCap`] does.
+    pub fn soft_cap(self, cap: f32, values: &mut [f32]) {
+        let parts = values.par_chunks_mut(rows_of_task(1));
+        parts.for_each(|values| self.run(SoftCap { cap, values }));
+    }
+}
+
+struct SoftCap<'a> {
+    cap: f32,
+    values: &'a mut [f32],
+}
+
+impl Task for SoftCap<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { cap, values } = self;
+        for i in 0..values.len() {
+            values[i] = canonical(soft_cap(values[i], cap));
+        }
     }
 }
 
@@ -193,6 +219,8 @@ impl Task for Elements<'_> {
                 Function::GeluTanhSlope => each!(out, [a, b, c], a * gelu_tanh_slope(b)),
                 Function::Gelu => each!(out, [a, b, c], gelu(a)),
                 Function::GeluSlope => each!(out, [a, b, c], a * gelu_slope(b)),
+                Function::SoftCap => each!(out, [a, b, c], soft_cap(a, b)),
+                Function::SoftCapSlope => each!(out, [a, b, c], a * soft_cap_slope(b, c)),
             }
             done += len;
         }

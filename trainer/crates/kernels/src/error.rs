@@ -35,7 +35,7 @@ pub enum Error {
         tensor: &'static str,
     },
     /// A table of angles is of another shape.
-    #[error("the table of angles has other dimensions, another base, or too few positions")]
+    #[error("the table has other angles, or too few positions; make one for the shape")]
     Angles,
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 use pol_numerics::{
     Op,
-    functions::{exp, log},
+    functions::{exp, log, soft_cap_slope},
 };
 use rayon::prelude::*;
 
@@ -70,6 +70,9 @@ impl Kernels {
     /// Turns logits into their gradient, [`Op::CrossEntropyGradient`]. `upstream` is that of the
     /// losses.
     ///
+    /// With a `cap`, logits are those of [`Kernels::soft_cap`], and the gradient is that of the
+    /// values before it: [`Function::SoftCapSlope`](pol_numerics::Function::SoftCapSlope) follows.
+    ///
     /// # Errors
     ///
     /// Fails if a slice does not have the size that the shape says, or a target is not in the
@@ -81,6 +84,7 @@ impl Kernels {
         logarithms: &[f32],
         targets: &[u32],
         upstream: &[f32],
+        cap: Option<f32>,
     ) -> Result<(), Error> {
         Op::CrossEntropyGradient { rows, columns }.len()?;
         check("logits", logits, &[rows, columns])?;
@@ -91,7 +95,7 @@ impl Kernels {
         let width = (columns as usize).max(1);
         logits.par_chunks_mut(width).enumerate().for_each(|(row, logits)| {
             let (logarithm, upstream) = (logarithms[row], upstream[row]);
-            self.run(LossGradient { logits, logarithm, target: targets[row], upstream });
+            self.run(LossGradient { logits, logarithm, target: targets[row], upstream, cap });
         });
         Ok(())
     }
@@ -184,6 +188,7 @@ struct LossGradient<'a> {
     logarithm: f32,
     target: u32,
     upstream: f32,
+    cap: Option<f32>,
 }
 
 impl Task for LossGradient<'_> {
@@ -191,13 +196,22 @@ impl Task for LossGradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { logits, logarithm, target, upstream } = self;
+        let Self { logits, logarithm, target, upstream, cap } = self;
         let target = target as usize;
-        let error = exp(logits[target] - logarithm) - 1.0;
+        let logit = logits[target];
+        let error = (exp(logit - logarithm) - 1.0) * upstream;
+        let Some(cap) = cap else {
+            for i in 0..logits.len() {
+                logits[i] = canonical(exp(logits[i] - logarithm) * upstream);
+            }
+            logits[target] = canonical(error);
+            return;
+        };
         for i in 0..logits.len() {
-            logits[i] = canonical(exp(logits[i] - logarithm) * upstream);
+            let gradient = exp(logits[i] - logarithm) * upstream;
+            logits[i] = canonical(gradient * soft_cap_slope(logits[i], cap));
         }
-        logits[target] = canonical(error * upstream);
+        logits[target] = canonical(error * soft_cap_slope(logit, cap));
     }
 }
 

@@ -3,28 +3,26 @@
 //! Rotation of pairs by their position.
 
 use crate::{Error, Kernels, canonical, rows::rows_of_task, sets::Task, simd::Simd};
-use pol_numerics::{Op, Rotation, rotary};
+use pol_numerics::{Angles, Op, Rotation, rotary};
 use rayon::prelude::*;
 
 /// Sines and cosines of all positions, which are the same in every layer and step.
 pub struct RotaryTable {
-    dimensions: u32,
-    base: u32,
+    angles: Angles,
     length: u32,
     /// For each position, the sines of all pairs, and then their cosines.
     values: Vec<f32>,
 }
 
 impl RotaryTable {
-    /// Computes the angles of `dimensions` values at `length` positions.
+    /// Computes `angles` at `length` positions.
     ///
     /// # Errors
     ///
     /// Fails for shapes that [`Op::Rotation`] does not have.
-    pub fn new(dimensions: u32, base: u32, length: u32) -> Result<Self, Error> {
-        let (interleaved, inverse) = (false, false);
-        let shape =
-            Rotation { length, heads: 1, size: dimensions, dimensions, base, interleaved, inverse };
+    pub fn new(angles: Angles, length: u32) -> Result<Self, Error> {
+        let (dimensions, interleaved, inverse) = (angles.dimensions, false, false);
+        let shape = Rotation { length, heads: 1, size: dimensions, angles, interleaved, inverse };
         Op::Rotation(shape).len()?;
         let pairs = dimensions / 2;
         let mut values = vec![0.0; length as usize * dimensions as usize];
@@ -34,15 +32,15 @@ impl RotaryTable {
             for (pair, (sine, cosine)) in sines.iter_mut().zip(cosines).enumerate() {
                 // All arguments are in the function's range, as the shape has been checked.
                 (*sine, *cosine) =
-                    rotary(dimensions, base, pair as u32, position).unwrap_or((f32::NAN, f32::NAN));
+                    rotary(&angles, pair as u32, position).unwrap_or((f32::NAN, f32::NAN));
             }
         });
-        Ok(Self { dimensions, base, length, values })
+        Ok(Self { angles, length, values })
     }
 
-    /// Returns the base of the angles.
-    pub fn base(&self) -> u32 {
-        self.base
+    /// Returns the angles.
+    pub fn angles(&self) -> Angles {
+        self.angles
     }
 }
 
@@ -62,8 +60,8 @@ impl Kernels {
         rows: &mut [f32],
     ) -> Result<(), Error> {
         Op::Rotation(*shape).len()?;
-        let Rotation { length, heads, size, dimensions, base, interleaved, inverse } = *shape;
-        if (table.dimensions, table.base) != (dimensions, base) || table.length < length {
+        let Rotation { length, heads, size, angles, interleaved, inverse } = *shape;
+        if table.angles != angles || table.length < length {
             return Err(Error::Angles);
         }
         let [length, heads, size, width] =
@@ -107,7 +105,7 @@ impl Task for Rotate<'_> {
     fn run<S: Simd>(self, _: S) {
         let Self { shape, table, width, first, interleaved, inverse, rows } = self;
         let [length, heads, size, dimensions] =
-            [shape.length, shape.heads, shape.size, shape.dimensions].map(|x| x as usize);
+            [shape.length, shape.heads, shape.size, shape.angles.dimensions].map(|x| x as usize);
         let half = dimensions / 2;
         for row in 0..rows.len() / width {
             let angles = &table.values[(first + row) % length * dimensions..][..dimensions];

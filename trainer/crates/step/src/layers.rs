@@ -7,8 +7,10 @@ use crate::{
     plan::{Linear, NormPart, Plan},
 };
 use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
-use pol_numerics::{Attention, AttentionPart, Chain, Norm, NormKind, Product, Rotation};
-use pol_primitives::model::{self, ModelSpec};
+use pol_numerics::{
+    Angles, Attention, AttentionPart, Chain, Norm, NormKind, Product, Ramp, Rotation, Scaling,
+};
+use pol_primitives::model::{self, ModelSpec, RotaryScaling, ScalingRamp, SoftCaps};
 
 /// A run over one micro-batch.
 pub(crate) struct Run<'a> {
@@ -153,7 +155,7 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn attention(&self, window: Option<u32>) -> Attention {
-        let ModelSpec { heads, key_value_heads, head_size, scaled, .. } = *self.spec();
+        let ModelSpec { heads, key_value_heads, head_size, scaled, caps, .. } = *self.spec();
         let scale = if scaled { 1.0 / f64::from(head_size).sqrt() } else { 1.0 };
         Attention {
             part: AttentionPart::Output,
@@ -163,6 +165,7 @@ impl<'a> Run<'a> {
             size: head_size.into(),
             window,
             scale: (scale as f32).to_bits(),
+            cap: caps.attention.map(|cap| bound(cap).to_bits()),
         }
     }
 
@@ -173,7 +176,7 @@ impl<'a> Run<'a> {
         inverse: bool,
         projected: &mut [f32],
     ) -> Result<(), Error> {
-        let Some(model::Rotation { dimensions, base, interleaved, .. }) = rotation else {
+        let Some(rotation) = rotation else {
             return Ok(());
         };
         let ModelSpec { heads, key_value_heads, head_size, .. } = *self.spec();
@@ -181,13 +184,12 @@ impl<'a> Run<'a> {
             length: self.length,
             heads: u32::from(heads) + u32::from(key_value_heads),
             size: head_size.into(),
-            dimensions: dimensions.into(),
-            base,
-            interleaved,
+            angles: angles(&rotation),
+            interleaved: rotation.interleaved,
             inverse,
         };
         let width = self.spec().query_key_value_width();
-        let table = self.tables.iter().find(|table| table.base() == base);
+        let table = self.tables.iter().find(|table| table.angles() == shape.angles);
         let table = table.ok_or(pol_kernels::Error::Angles)?;
         Ok(self.kernels.rotate(&shape, table, width, projected)?)
     }
@@ -196,6 +198,24 @@ impl<'a> Run<'a> {
 /// Returns the number of rows.
 fn rows_of(values: &[f32], width: u32) -> u32 {
     (values.len() / width.max(1) as usize) as u32
+}
+
+/// Returns a bound of a specification as a number.
+pub(crate) fn bound(cap: u32) -> f32 {
+    (f64::from(cap) / f64::from(SoftCaps::UNIT)) as f32
+}
+
+/// Returns the angles of a rotation. Both sides count in the same units.
+pub(crate) fn angles(rotation: &model::Rotation) -> Angles {
+    let scaling = rotation.scaling.map(|RotaryScaling { factor, ramp, amplitude }| {
+        let ramp = match ramp {
+            ScalingRamp::All => Ramp::All,
+            ScalingRamp::Wavelengths { short, long } => Ramp::Wavelengths { short, long },
+            ScalingRamp::Pairs { first, last } => Ramp::Pairs { first, last },
+        };
+        Scaling { factor, ramp, amplitude }
+    });
+    Angles { dimensions: rotation.dimensions.into(), base: rotation.base, scaling }
 }
 
 /// Copies `out.len() / rows` values of each row, from value `first` on.

@@ -5,7 +5,7 @@
 use crate::{
     Error, Plan,
     error::check,
-    layers::Run,
+    layers::{Run, angles, bound},
     memory::{BlockMemory, Memory},
     plan,
 };
@@ -43,10 +43,9 @@ impl Step {
         if !plan::fits(spec, sequences, length) {
             return Err(Error::Batch { sequences, length, context: spec.context });
         }
-        let table = |rotation: pol_primitives::model::Rotation| {
-            RotaryTable::new(rotation.dimensions.into(), rotation.base, length)
-        };
-        let tables = spec.rotations().into_iter().flatten().map(table).collect::<Result<_, _>>()?;
+        let rotations = spec.rotations();
+        let table = |rotation| RotaryTable::new(angles(rotation), length);
+        let tables = rotations.iter().flatten().map(table).collect::<Result<_, _>>()?;
         let memory = Memory::new(&plan, sequences as usize, length as usize);
         let (kernels, scratch) = (Kernels::best(), Scratch::default());
         let auxiliary_loss = 0.0;
@@ -193,7 +192,8 @@ impl Run<'_> {
     /// `memory.work.stream`. Logits exist for a part of the tokens at a time.
     fn head(&mut self, memory: &mut Memory, mut gradient: Option<&mut [f32]>) -> Result<(), Error> {
         let (kernels, plan) = (self.kernels, self.plan);
-        let ModelSpec { vocabulary, width, .. } = *self.spec();
+        let ModelSpec { vocabulary, width, caps, .. } = *self.spec();
+        let cap = caps.logits.map(bound);
         let weight = &self.parameters[plan.head.clone()];
         let bias = plan.head_bias.clone().map(|bias| &self.parameters[bias]);
         for first in (0..self.tokens() as usize).step_by(memory.part) {
@@ -211,6 +211,9 @@ impl Run<'_> {
                 bias: bias.is_some(),
             };
             kernels.product(&shape, normed, weight, bias, logits, self.scratch)?;
+            if let Some(cap) = cap {
+                kernels.soft_cap(cap, logits);
+            }
             let (shape, targets) = ([rows, vocabulary], &memory.targets[at.clone()]);
             let logarithms = &mut memory.logarithms[..at.len()];
             kernels.log_sum_exp(shape, logits, logarithms)?;
@@ -218,7 +221,7 @@ impl Run<'_> {
             kernels.cross_entropy(shape, logits, logarithms, targets, losses)?;
             let Some(gradient) = gradient.as_deref_mut() else { continue };
             let upstream = &memory.upstream[at];
-            kernels.cross_entropy_gradient(shape, logits, logarithms, targets, upstream)?;
+            kernels.cross_entropy_gradient(shape, logits, logarithms, targets, upstream, cap)?;
             let of_weight = Product {
                 rows: vocabulary,
                 inner: rows,

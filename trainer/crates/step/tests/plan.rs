@@ -6,9 +6,7 @@ mod families;
 
 use families::{families, parameters, tokens};
 use pol_model::Layout;
-use pol_primitives::model::{
-    Experts, Mind, ModelSpec, RotaryScaling, ScalingRamp, SoftCaps, Superposition,
-};
+use pol_primitives::model::{Experts, Mind, ModelSpec, Superposition};
 use pol_step::{Error, Plan, Step};
 
 #[test]
@@ -26,22 +24,11 @@ fn parameters_lie_where_the_decoder_of_libtorch_has_them() {
 #[test]
 fn a_part_that_is_not_covered_is_named() {
     let (_, llama) = families()[3];
-    let scaling =
-        Some(RotaryScaling { factor: 2_000_000, ramp: ScalingRamp::All, amplitude: 1_000_000_000 });
     let mind = |mind: Mind| ModelSpec { mind, ..llama };
     let superposition = Some(Superposition { branches: 2, rank: 2 });
     for (spec, part) in [
         (mind(Mind { superposition, ..Mind::default() }), "superposition"),
         (mind(Mind { introspection: true, ..Mind::default() }), "introspection"),
-        (ModelSpec { scaling, ..llama }, "the scaling of a rotation"),
-        (
-            ModelSpec { caps: SoftCaps { attention: Some(9_000), logits: None }, ..llama },
-            "the bound of attention scores",
-        ),
-        (
-            ModelSpec { caps: SoftCaps { attention: None, logits: Some(9_000) }, ..llama },
-            "the bound of logits",
-        ),
     ] {
         let error = Plan::new(&spec).unwrap_err();
         assert_eq!(error, Error::NotCovered { part });

@@ -3,7 +3,10 @@
 //! Products over a pair of blocks, and what a mask leaves of them.
 
 use crate::simd::{Simd, Strip};
-use pol_numerics::{Attention, CHAIN, KEY_CHUNK};
+use pol_numerics::{
+    Attention, CHAIN, KEY_CHUNK,
+    functions::{soft_cap, soft_cap_slope},
+};
 
 /// Queries or keys of a block.
 pub(super) const BLOCK: usize = KEY_CHUNK as usize;
@@ -140,6 +143,45 @@ fn multiply<S: Simd>(simd: S, left: &[f32], right: &[f32], terms: usize, out: &m
             let sums = &mut out.0[row * STRIDE + column..];
             simd.accumulate(left, right, sums, STRIDE, true, BLOCK - row);
         }
+    }
+}
+
+/// Turns products into bounded scores, if the shape bounds them. Returns the factor that is left
+/// to apply to them.
+#[inline(always)]
+pub(super) fn bound(shape: &Attention, scores: &mut Block) -> f32 {
+    let scale = f32::from_bits(shape.scale);
+    let Some(cap) = shape.cap else { return scale };
+    let cap = f32::from_bits(cap);
+    for row in 0..BLOCK {
+        let scores = &mut scores.0[row * STRIDE..][..BLOCK];
+        for i in 0..BLOCK {
+            scores[i] = soft_cap(scores[i] * scale, cap);
+        }
+    }
+    1.0
+}
+
+/// Computes the slopes of bounded scores, or nothing where scores have no bound.
+#[inline(always)]
+pub(super) fn slopes(shape: &Attention, scores: &Block, out: &mut Vec<f32>) {
+    let Some(cap) = shape.cap else { return out.clear() };
+    let cap = f32::from_bits(cap);
+    out.resize(BLOCK * STRIDE, 0.0);
+    for row in 0..BLOCK {
+        let scores = &scores.0[row * STRIDE..][..BLOCK];
+        let out = &mut out[row * STRIDE..][..BLOCK];
+        for i in 0..BLOCK {
+            out[i] = soft_cap_slope(scores[i], cap);
+        }
+    }
+}
+
+/// Multiplies gradients of bounded scores by slopes, if there are any.
+#[inline(always)]
+pub(super) fn apply_slopes(slopes: &[f32], gradients: &mut Block) {
+    for i in 0..slopes.len() {
+        gradients.0[i] *= slopes[i];
     }
 }
 

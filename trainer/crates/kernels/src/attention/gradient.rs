@@ -4,7 +4,10 @@
 
 use super::{
     Place, Sequences,
-    block::{BLOCK, Block, Ranges, STRIDE, dot_products, transpose, weighted_sums},
+    block::{
+        BLOCK, Block, Ranges, STRIDE, apply_slopes, bound, dot_products, slopes, transpose,
+        weighted_sums,
+    },
     packed::{Packed, split},
     shared_head,
 };
@@ -165,6 +168,8 @@ impl Operands<'_> {
 struct Work {
     weights: Block,
     gradients: Block,
+    /// Slopes of bounded scores. Empty if they have no bound.
+    slopes: Vec<f32>,
     /// Gradients with rows and columns exchanged.
     turned: Block,
     part: Vec<f32>,
@@ -235,7 +240,7 @@ impl Task for OfQueries<'_, '_> {
         let (shape, scale) = (operands.shape, operands.scale());
         let (size, width) = (shape.size as usize, operands.key_rows.width());
         let shared = shared_head(shape, place.head);
-        let Work { weights, gradients, part, totals: [total, _], .. } = work;
+        let Work { weights, gradients, slopes: of_scores, part, totals: [total, _], .. } = work;
         total.clear(width);
         let (queries, gradient) = (operands.queries.get(place), operands.gradient.get(place));
         let (logarithms, products) = operands.rows(place);
@@ -245,14 +250,17 @@ impl Task for OfQueries<'_, '_> {
             // Rows are keys, and columns queries.
             dot_products(simd, operands.keys.get(other), queries, size, weights);
             dot_products(simd, operands.values.get(other), gradient, size, gradients);
+            let factor = bound(shape, weights);
+            slopes(shape, weights, of_scores);
             for key in 0..BLOCK {
                 let weights = &weights.0[key * STRIDE..][..BLOCK];
                 let gradients = &mut gradients.0[key * STRIDE..][..BLOCK];
                 for query in 0..BLOCK {
-                    let weight = exp(weights[query] * scale - logarithms[query]);
+                    let weight = exp(weights[query] * factor - logarithms[query]);
                     gradients[query] = weight * (gradients[query] - products[query]);
                 }
             }
+            apply_slopes(of_scores, gradients);
             let rows = operands.key_rows.get(other);
             weighted_sums(simd, gradients, rows, width, &ranges, part);
             total.add(part, width, &ranges);
@@ -293,10 +301,11 @@ fn sum_over_queries<S: Simd>(
     work: &mut Work,
     mut of_queries: Option<&mut [Totals]>,
 ) {
-    let (shape, scale) = (operands.shape, operands.scale());
+    let shape = operands.shape;
     let (size, width) = (shape.size as usize, operands.query_rows.width());
     let group = (shape.heads / shape.shared) as usize;
-    let Work { weights, gradients, turned, part, totals: [of_keys, of_values] } = work;
+    let Work { weights, gradients, slopes: of_scores, turned, part, totals } = work;
+    let [of_keys, of_values] = totals;
     of_keys.clear(width);
     of_values.clear(width);
     let (keys, values) = (operands.keys.get(place), operands.values.get(place));
@@ -308,16 +317,19 @@ fn sum_over_queries<S: Simd>(
             // Rows are queries, and columns keys.
             dot_products(simd, operands.queries.get(other), keys, size, weights);
             dot_products(simd, operands.gradient.get(other), values, size, gradients);
+            let factor = bound(shape, weights);
+            slopes(shape, weights, of_scores);
             for query in 0..BLOCK {
                 let weights = &mut weights.0[query * STRIDE..][..BLOCK];
                 let gradients = &mut gradients.0[query * STRIDE..][..BLOCK];
                 let (logarithm, product) = (logarithms[query], products[query]);
                 for key in 0..BLOCK {
-                    let weight = exp(weights[key] * scale - logarithm);
+                    let weight = exp(weights[key] * factor - logarithm);
                     weights[key] = weight;
                     gradients[key] = weight * (gradients[key] - product);
                 }
             }
+            apply_slopes(of_scores, gradients);
             let rows = operands.query_rows.get(other);
             weighted_sums(simd, gradients, rows, width, &ranges, part);
             of_keys.add(part, width, &ranges);

@@ -15,7 +15,7 @@ use crate::{
 };
 pub use gradient::AttentionUpstream;
 
-use block::{BLOCK, Block, Ranges, STRIDE, dot_products, weighted_sums};
+use block::{BLOCK, Block, Ranges, STRIDE, bound, dot_products, weighted_sums};
 use packed::{Heads, Packed, split};
 use pol_numerics::{
     Attention, AttentionPart, Op,
@@ -182,7 +182,8 @@ impl Task for Forward<'_, '_> {
             let other = place.other(chunk, shared);
             let (left, right) = (keys.get(other), queries.get(place));
             dot_products(simd, left, right, size, scores);
-            let shrink = state.take(scores, &ranges, f32::from_bits(shape.scale));
+            let scale = bound(shape, scores);
+            let shrink = state.take(scores, &ranges, scale);
             weighted_sums(simd, scores, values.get(other), width, &ranges, part);
             for query in 0..BLOCK {
                 if ranges.is_empty(query) {

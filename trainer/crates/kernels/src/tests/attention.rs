@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 fn shape([length, heads, shared, size]: [u32; 4], window: Option<u32>) -> Attention {
     let (part, scale) = (AttentionPart::LogSumExp, 0.3f32.to_bits());
-    Attention { part, length, heads, shared, size, window, scale }
+    Attention { part, length, heads, shared, size, window, scale, cap: None }
 }
 
 /// Inputs in the order of the definition's.
@@ -148,11 +148,47 @@ fn scores_without_a_finite_maximum_are_as_defined() {
 }
 
 #[test]
+fn bounded_attention_and_its_gradients_are_as_defined() {
+    for cap in [0.2, 1.0, 50.0, -0.5, 0.0, 1e-45, 3e38, f32::INFINITY, f32::NAN] {
+        for (extents, window) in [
+            ([0, 2, 1, 4], None),
+            ([3, 2, 2, 0], None),
+            ([65, 3, 1, 9], None),
+            ([130, 4, 2, 6], Some(65)),
+            ([70, 2, 1, 5], Some(1)),
+        ] {
+            let shape = Attention { cap: Some(cap.to_bits()), ..shape(extents, window) };
+            VALUES.into_iter().for_each(|of| check(&shape, of, 8));
+        }
+    }
+}
+
+#[test]
+fn a_bound_changes_attention_and_every_gradient() {
+    let plain = shape([66, 2, 1, 8], None);
+    let operands = Operands::new(&plain, Values::Plain, 9);
+    let run = |cap: Option<f32>| {
+        let shape = Attention { cap: cap.map(f32::to_bits), ..plain };
+        operands.run(&shape, Kernels::best(), &mut Scratch::default())
+    };
+    let (without, with) = (run(None), run(Some(2.0)));
+    assert!(without.iter().zip(&with).all(|(without, with)| without != with));
+}
+
+#[test]
 fn threads_do_not_change_attention() {
-    let shape = shape([140, 4, 2, 16], Some(90));
-    let operands = Operands::new(&shape, Values::Small, 4);
+    for cap in [None, Some(1.5)] {
+        check_threads(&Attention {
+            cap: cap.map(f32::to_bits),
+            ..shape([140, 4, 2, 16], Some(90))
+        });
+    }
+}
+
+fn check_threads(shape: &Attention) {
+    let operands = Operands::new(shape, Values::Small, 4);
     let run = |threads| {
-        with_threads(threads, || operands.run(&shape, Kernels::best(), &mut Scratch::default()))
+        with_threads(threads, || operands.run(shape, Kernels::best(), &mut Scratch::default()))
     };
     let expected = run(1);
     assert!((2..=7).all(|threads| run(threads) == expected));
@@ -228,9 +264,12 @@ proptest! {
         group in 1u32..3,
         size in 0u32..9,
         window in proptest::option::of(1u32..150),
+        cap in proptest::option::of(0.1f32..9.0),
         seed: u64,
         of in 0usize..3,
     ) {
-        check(&shape([length, shared * group, shared, size], window), VALUES[of], seed);
+        let cap = cap.map(f32::to_bits);
+        let shape = shape([length, shared * group, shared, size], window);
+        check(&Attention { cap, ..shape }, VALUES[of], seed);
     }
 }

@@ -82,7 +82,7 @@ fn chains_and_cumulative_sums_are_as_defined() {
     });
 }
 
-const FUNCTIONS: [(Function, usize); 16] = [
+const FUNCTIONS: [(Function, usize); 18] = [
     (Function::Add, 2),
     (Function::Subtract, 2),
     (Function::Multiply, 2),
@@ -99,6 +99,8 @@ const FUNCTIONS: [(Function, usize); 16] = [
     (Function::GeluTanhSlope, 2),
     (Function::Gelu, 1),
     (Function::GeluSlope, 2),
+    (Function::SoftCap, 2),
+    (Function::SoftCapSlope, 3),
 ];
 
 fn check_element(shape: Element, arity: usize, all: [&[f32]; 3]) {
@@ -238,9 +240,34 @@ fn softmax_and_cross_entropy_are_as_defined() {
         let expected = defined(&Op::CrossEntropyGradient { rows, columns }, &inputs);
         check(&expected, "gradient of logits", |kernels, _, out| {
             out.copy_from_slice(&x);
-            kernels.cross_entropy_gradient(shape, out, &sums, &targets, &upstream).unwrap();
+            kernels.cross_entropy_gradient(shape, out, &sums, &targets, &upstream, None).unwrap();
+        });
+        let cap = 25.0f32;
+        let operands = [Broadcast::Each, Broadcast::Each, Broadcast::One];
+        let bounded = Element { function: Function::SoftCapSlope, rows, columns, operands };
+        let expected = defined(&Op::Element(bounded), &[&expected, &bits(&x), &[cap.to_bits()]]);
+        check(&expected, "gradient before a bound", |kernels, _, out| {
+            out.copy_from_slice(&x);
+            let cap = Some(cap);
+            kernels.cross_entropy_gradient(shape, out, &sums, &targets, &upstream, cap).unwrap();
         });
     });
+}
+
+#[test]
+fn bounded_values_are_as_defined() {
+    for (len, of) in LENGTHS.into_iter().flat_map(|len| VALUES.map(|of| (len, of))) {
+        let x: Vec<f32> = values(len, of, 34).into_iter().map(|value| value * 20.0).collect();
+        for cap in [30.0, 0.5, -1.0, 0.0, f32::INFINITY, f32::NAN] {
+            let operands = [Broadcast::Each, Broadcast::One, Broadcast::One];
+            let shape = Element { function: Function::SoftCap, rows: 1, columns: len, operands };
+            let expected = defined_of(&Op::Element(shape), &[&x, &[cap]]);
+            check(&expected, &format!("cap {cap}"), |kernels, _, out| {
+                out.copy_from_slice(&x);
+                kernels.soft_cap(cap, out);
+            });
+        }
+    }
 }
 
 /// Returns a function of elements, by its definition.
@@ -332,17 +359,24 @@ fn rows_of_one_extreme_value_are_as_defined() {
 
 #[test]
 fn rotations_are_as_defined() {
-    for (length, heads, size, dimensions) in
-        [(5, 3, 10, 8), (9, 1, 64, 64), (2, 2, 7, 0), (0, 1, 4, 2)]
-    {
-        let table = RotaryTable::new(dimensions, 10_000, length + 3).unwrap();
+    let scaled = |ramp| Some(Scaling { factor: 8_000_000, ramp, amplitude: 1_138_629_436 });
+    let wavelengths = scaled(Ramp::Wavelengths { short: 20_000, long: 700_000 });
+    for (length, heads, size, dimensions, scaling) in [
+        (5, 3, 10, 8, None),
+        (9, 1, 64, 64, None),
+        (2, 2, 7, 0, None),
+        (0, 1, 4, 2, None),
+        (5, 3, 10, 8, scaled(Ramp::All)),
+        (9, 2, 20, 16, wavelengths),
+        (9, 2, 20, 16, scaled(Ramp::Pairs { first: 1_500_000, last: 5_200_000 })),
+    ] {
+        let angles = Angles { dimensions, base: 10_000, scaling };
+        let table = RotaryTable::new(angles, length + 3).unwrap();
         for of in VALUES {
             for (interleaved, inverse) in
                 [(false, false), (true, false), (false, true), (true, true)]
             {
-                let base = 10_000;
-                let shape =
-                    Rotation { length, heads, size, dimensions, base, interleaved, inverse };
+                let shape = Rotation { length, heads, size, angles, interleaved, inverse };
                 let x = values(length * heads * size, of, 17);
                 let width = heads * size;
                 check(&defined_of(&Op::Rotation(shape), &[&x]), "rotation", |kernels, _, out| {
@@ -361,15 +395,21 @@ fn rotations_are_as_defined() {
                     out.copy_from_slice(&wide(&x));
                     kernels.rotate(&shape, &table, width + 3, out).unwrap();
                 });
-                let other = RotaryTable::new(dimensions, 500, length).unwrap();
-                let refused = Kernels::best().rotate(&shape, &other, width, &mut x.clone());
-                assert_eq!(refused, Err(Error::Angles));
+                let slower = scaled(Ramp::Pairs { first: 0, last: 1 });
+                for other in [Angles { base: 500, ..angles }, Angles { scaling: slower, ..angles }]
+                {
+                    let other = RotaryTable::new(other, length).unwrap();
+                    let refused = Kernels::best().rotate(&shape, &other, width, &mut x.clone());
+                    assert_eq!(refused, Err(Error::Angles));
+                }
                 let refused = Kernels::best().rotate(&shape, &table, width, &mut [0.0; 1]);
                 assert!(matches!(refused, Err(Error::Length { tensor: "rows", .. })));
             }
         }
     }
-    assert!(RotaryTable::new(3, 10_000, 4).is_err() && RotaryTable::new(4, 0, 4).is_err());
+    for (dimensions, base) in [(3, 10_000), (4, 0)] {
+        assert!(RotaryTable::new(Angles { dimensions, base, scaling: None }, 4).is_err());
+    }
 }
 
 /// Parameters, moments, and gradients after some steps, on so many threads.

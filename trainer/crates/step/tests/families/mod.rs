@@ -5,7 +5,7 @@
 use pol_model::initial_parameters;
 use pol_primitives::model::{
     Activation, Biases, Experts, LocalAttention, ModelSpec, Norm, NormPlacement, OtherRotation,
-    PositionEncoding, QueryKeyNorm, RotaryBase,
+    PositionEncoding, QueryKeyNorm, RotaryBase, RotaryScaling, ScalingRamp, SoftCaps,
 };
 
 /// Returns names and specifications, with vocabulary 29, width 24, and context 70.
@@ -27,11 +27,7 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
     };
     let all_biases = Biases { head: true, ..gpt2.biases };
     let local = Some(LocalAttention { window: 3, period: 2, layers: 0b01 });
-    let other = |layers, base| Some(OtherRotation { period: 2, layers, base });
-    let (head, whole) = (Some(QueryKeyNorm::Head), Some(QueryKeyNorm::Whole));
-    let short = Some(RotaryBase { base: 10, scaling: None });
-    let around = NormPlacement::Around;
-    let mut all = vec![
+    let first = [
         ("gpt2", gpt2),
         ("gpt-neo", ModelSpec { local, scaled: false, biases: all_biases, ..gpt2 }),
         (
@@ -46,6 +42,18 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
         ),
         ("llama", ModelSpec { head_size: 10, tied: false, ..llama }),
         ("llama-biased", ModelSpec { activation: Activation::Gelu, biases: all_biases, ..llama }),
+    ];
+    let (later, scaled) = (later_families(gpt2, llama), scaled_and_bounded(gpt2, llama));
+    first.into_iter().chain(later).chain(scaled).chain(mixtures(gpt2, llama)).collect()
+}
+
+/// Returns families with other places of norms, norms of queries and keys, or two rotations.
+fn later_families(gpt2: ModelSpec, llama: ModelSpec) -> [(&'static str, ModelSpec); 5] {
+    let local = Some(LocalAttention { window: 3, period: 2, layers: 0b01 });
+    let other = |layers, base| Some(OtherRotation { period: 2, layers, base });
+    let (head, whole) = (Some(QueryKeyNorm::Head), Some(QueryKeyNorm::Whole));
+    let short = Some(RotaryBase { base: 10, scaling: None });
+    [
         ("qwen3", ModelSpec { query_key_norm: head, ..llama }),
         ("olmo2", ModelSpec { query_key_norm: whole, norms: NormPlacement::After, ..llama }),
         (
@@ -53,7 +61,7 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
             ModelSpec {
                 activation: Activation::GeluTanh,
                 query_key_norm: head,
-                norms: around,
+                norms: NormPlacement::Around,
                 other_rotation: other(0b01, short),
                 local,
                 ..llama
@@ -64,7 +72,11 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
             "gpt-neox",
             ModelSpec {
                 activation: Activation::Relu,
-                positions: rotary(2, false),
+                positions: PositionEncoding::Rotary {
+                    dimensions: 2,
+                    base: 100,
+                    interleaved: false,
+                },
                 query_key_norm: head,
                 parallel: true,
                 norms: NormPlacement::Apart,
@@ -72,9 +84,46 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
                 ..gpt2
             },
         ),
-    ];
-    all.extend(mixtures(gpt2, llama));
-    all
+    ]
+}
+
+/// Returns families whose rotations are scaled, or whose scores and logits are bounded.
+fn scaled_and_bounded(gpt2: ModelSpec, llama: ModelSpec) -> [(&'static str, ModelSpec); 5] {
+    let (unit, head) = (RotaryScaling::AMPLITUDE_UNIT, Some(QueryKeyNorm::Head));
+    let scaling = |ramp, amplitude| Some(RotaryScaling { factor: 4_000_000, ramp, amplitude });
+    // Rates are 1, 0.2, and 0.05, so the second pair lies on the ramps.
+    let wavelengths = scaling(ScalingRamp::Wavelengths { short: 9_000, long: 90_000 }, unit);
+    let pairs = scaling(ScalingRamp::Pairs { first: 300_000, last: 1_800_000 }, 1_138_629_436);
+    let base = Some(RotaryBase { base: 100, scaling: scaling(ScalingRamp::All, unit) });
+    let linear = Some(OtherRotation { period: 2, layers: 0b10, base });
+    let local = Some(LocalAttention { window: 3, period: 2, layers: 0b01 });
+    let caps = |attention, logits| SoftCaps { attention: Some(attention), logits: Some(logits) };
+    [
+        ("llama-3.1", ModelSpec { scaling: wavelengths, ..llama }),
+        ("qwen3-yarn", ModelSpec { query_key_norm: head, scaling: pairs, ..llama }),
+        // Two rotations of one base.
+        ("gemma3-linear", ModelSpec { other_rotation: linear, scaling: pairs, local, ..llama }),
+        (
+            "gemma2",
+            ModelSpec {
+                activation: Activation::GeluTanh,
+                norms: NormPlacement::Around,
+                caps: caps(2_000, 3_000),
+                local,
+                ..llama
+            },
+        ),
+        // Bounds without a rotation: biases of keys have a gradient then.
+        (
+            "gpt2-bounded",
+            ModelSpec {
+                caps: caps(1_000, 2_500),
+                biases: Biases { head: true, ..gpt2.biases },
+                tied: false,
+                ..gpt2
+            },
+        ),
+    ]
 }
 
 /// Returns families with experts.
