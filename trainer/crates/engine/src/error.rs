@@ -22,6 +22,12 @@ pub enum EngineError {
     /// Threads could not be started.
     #[error("cannot start threads: {0}; set a smaller number with --workers")]
     Threads(#[source] rayon::ThreadPoolBuildError),
+    /// Threads do not compute as IEEE 754 says.
+    #[error(
+        "the threads of this process flush subnormal numbers or round otherwise, so its results \
+         would differ from the network's; a preloaded library may have set that: run without it"
+    )]
+    Flushed,
     /// The recipe contradicts itself.
     #[error("the recipe is invalid: {0}")]
     Recipe(InvalidRecipe),

@@ -3,7 +3,8 @@
 use crate::{
     EngineError, LeaseData, TrainingState,
     gradient::{Batch, BatchGradient, Gradients, Settings},
-    optimiser, threads,
+    optimiser,
+    threads::Threads,
 };
 use pol_kernels::Kernels;
 use pol_model::Layout;
@@ -13,8 +14,7 @@ use pol_primitives::{
     lease::{Lease, micro_batch},
     recipe::{Numerics, Recipe},
 };
-use rayon::ThreadPool;
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 use tch::Cuda;
 
 /// Inputs that fix a lease's training, except for the state it starts from.
@@ -127,7 +127,7 @@ pub(crate) struct StepReport {
 pub(crate) struct TrainingRun<'a> {
     job: &'a LeaseJob<'a>,
     layout: Layout,
-    pool: Arc<ThreadPool>,
+    threads: Threads,
     gradients: Gradients,
     /// Micro-batches that are computed as one batch.
     together: u16,
@@ -155,11 +155,11 @@ impl<'a> TrainingRun<'a> {
         state.validate(layout.len())?;
         let tier = recipe.tier(lease.tier);
         let tokens = usize::from(tier.micro_batch) * usize::from(recipe.sequence);
-        let pool = threads::pool(tokens, layout.len(), job.workers)?;
+        let threads = Threads::new(tokens, layout.len(), job.workers)?;
         let (settings, together) = libtorch_settings(job);
         Ok(Self {
             job,
-            pool,
+            threads,
             gradients: Gradients::new(recipe, settings)?,
             together,
             order: lease.order(account, recipe),
@@ -171,7 +171,7 @@ impl<'a> TrainingRun<'a> {
     /// Returns the number of threads that compute.
     pub(crate) fn threads(&self) -> usize {
         match &self.gradients {
-            Gradients::Kernels(_) => self.pool.current_num_threads(),
+            Gradients::Kernels(_) => self.threads.current_num_threads(),
             Gradients::Libtorch(libtorch) => libtorch.threads(),
         }
     }
@@ -197,8 +197,8 @@ impl<'a> TrainingRun<'a> {
         let LeaseJob { recipe, lease, .. } = *self.job;
         let accumulation = recipe.tier(lease.tier).accumulation;
         let loss = sum_of_losses / f64::from(accumulation);
-        let Self { layout, pool, gradient_sum, .. } = self;
-        let squares = pool.install(|| optimiser::sum_of_squares(gradient_sum))?;
+        let Self { layout, threads, gradient_sum, .. } = self;
+        let squares = threads.install(|| optimiser::sum_of_squares(gradient_sum))?;
         let norm = f64::from(squares).sqrt() / f64::from(accumulation);
         if !norm.is_finite() || !loss.is_finite() {
             return Err(EngineError::Diverged { step });
@@ -206,7 +206,7 @@ impl<'a> TrainingRun<'a> {
         let rate = recipe.schedule.rate(state.steps, lease.head_tokens);
         state.steps = state.steps.saturating_add(1);
         let factor = clip_factor(squares, accumulation.into(), recipe.gradient_clip);
-        pool.install(|| {
+        threads.install(|| {
             optimiser::step(&recipe.optimiser, rate, layout, state, gradient_sum, factor)
         })?;
         let is_clipped = norm > f64::from(recipe.gradient_clip) / f64::from(MILLION);
@@ -225,15 +225,15 @@ impl<'a> TrainingRun<'a> {
             .step_by(together.into())
             .map(|first| batch(job, order, step, first..accumulation.min(first + together)))
             .collect();
-        let Self { gradients, gradient_sum, pool, .. } = self;
+        let Self { gradients, gradient_sum, threads, .. } = self;
         let (mut sum_of_losses, mut is_first) = (0.0, true);
-        gradients.for_each(pool, parameters, &batches, |BatchGradient { loss, gradient }| {
+        gradients.for_each(threads, parameters, &batches, |BatchGradient { loss, gradient }| {
             sum_of_losses += loss;
             if std::mem::take(&mut is_first) {
                 std::mem::swap(gradient_sum, gradient);
                 Ok(())
             } else {
-                Ok(pool.install(|| Kernels::best().add(gradient, gradient_sum))?)
+                Ok(threads.install(|| Kernels::best().add(gradient, gradient_sum))?)
             }
         })?;
         Ok(sum_of_losses)

@@ -24,8 +24,8 @@ const MODEL_VECTORS: u64 = 7;
 const WORKER_VECTORS: u64 = 2;
 
 /// Estimates the memory, in bytes, that training as `tier` takes in float32, with `workers`
-/// micro-batches at a time. On kernels there is one at a time, whatever the number of threads, and
-/// the figure is an upper bound.
+/// micro-batches at a time. On kernels there is one at a time, whatever the number of threads; the
+/// figure is an upper bound then, with what attention packs and what each expert puts out.
 ///
 /// With `P` parameters, `T` tokens in a micro-batch, `s` tokens in a sequence, `l` layers, width
 /// `d`, `h` heads of total width `a`, queries, keys and values of total width `q`, feed-forward
@@ -79,7 +79,15 @@ pub fn memory_needed(recipe: &Recipe, tier: Tier, workers: usize) -> u64 {
     let activations = tokens.saturating_mul(l * layer + 2 * d + 3 * v);
     let parameters = recipe.model.size();
     let worker = parameters.saturating_mul(WORKER_VECTORS).saturating_add(activations);
-    let workers = if pol_step::covers(recipe) { workers.min(1) } else { workers };
+    let (workers, worker) = if pol_step::covers(recipe) {
+        // Attention packs blocks of 64 tokens, and heads of 32 values.
+        let blocks = u64::from(recipe.tier(tier).micro_batch) * sequence.div_ceil(64) * 64;
+        let packed = blocks.saturating_mul(8 * h * (attention / h.max(1)).div_ceil(32) * 32);
+        let outputs = tokens.saturating_mul(l * active * d);
+        (workers.min(1), worker.saturating_add(packed).saturating_add(outputs))
+    } else {
+        (workers, worker)
+    };
     parameters
         .saturating_mul(MODEL_VECTORS)
         .saturating_add(worker.saturating_mul(workers as u64))

@@ -3,8 +3,8 @@
 //! Fast kernels for the operators of a training step.
 //!
 //! [`pol_numerics`] defines each element of each operator. A kernel computes whole tensors, and
-//! gives the same bits for every instruction set and every number of threads. Training does not use
-//! the kernels yet. `docs/operators.md` tells what is there.
+//! gives the same bits for every instruction set and every number of threads.
+//! `docs/operators.md` tells what is there.
 //!
 //! Kernels run on the current thread pool of rayon. Shapes are those of the definition, and tensors
 //! are dense slices at any alignment.

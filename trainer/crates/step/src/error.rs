@@ -17,8 +17,8 @@ pub enum Error {
     /// The sequences do not fit the model.
     #[error(
         "{sequences} sequences of {length} tokens: choose 1 to {context} tokens in at least one \
-         sequence, and at most {} tokens together; with experts, a token counts once for each of \
-         its experts",
+         sequence, and at most {} tokens together, where a token counts once for each of its \
+         heads or of its experts, whichever are more",
         pol_numerics::MAX_EXTENT
     )]
     Batch {

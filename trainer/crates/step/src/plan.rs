@@ -38,7 +38,9 @@ pub fn covers(recipe: &Recipe) -> bool {
 /// Returns `true` if kernels have the extents of a micro-batch.
 pub(crate) fn fits(spec: &ModelSpec, sequences: u32, length: u32) -> bool {
     let tokens = sequences.saturating_mul(length);
-    let rows = tokens.saturating_mul(spec.experts.map_or(1, |experts| experts.active.into()));
+    // Heads have rows of their own in norms and in the gradient of attention.
+    let active = spec.experts.map_or(1, |experts| experts.active.into());
+    let rows = tokens.saturating_mul(active.max(spec.heads.into()));
     tokens > 0 && rows <= MAX_EXTENT && length <= spec.context
 }
 

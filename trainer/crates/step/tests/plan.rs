@@ -39,6 +39,17 @@ fn a_part_that_is_not_covered_is_named() {
 }
 
 #[test]
+fn the_largest_batches_are_computed() {
+    let mut families = families().into_iter();
+    let (_, spec) = families.find(|(name, _)| *name == "qwen3").unwrap();
+    let most = 3_744;
+    let mut step = Step::new(&spec, most, 70).unwrap();
+    let mut gradient = vec![0.0; step.plan().len()];
+    let loss = step.gradient(&parameters(&spec), &tokens(&spec, most, 70), &mut gradient).unwrap();
+    assert!(loss.is_finite() && gradient.iter().all(|value| value.is_finite()));
+}
+
+#[test]
 fn batches_that_do_not_fit_are_errors() {
     let (_, spec) = families()[0];
     for (sequences, length) in [(0, 3), (2, 0), (1, 71), (u32::MAX, 70), (30_000, 70)] {
@@ -49,6 +60,9 @@ fn batches_that_do_not_fit_are_errors() {
     let experts = ModelSpec { experts: Some(Experts::new(64, 64)), ..spec };
     let refused = Step::new(&experts, 235, 70).err();
     assert_eq!(refused, Some(Error::Batch { sequences: 235, length: 70, context: 70 }));
+    // A row for each head of each token.
+    let refused = Step::new(&spec, 3_745, 70).err();
+    assert_eq!(refused, Some(Error::Batch { sequences: 3_745, length: 70, context: 70 }));
     let mut step = Step::new(&spec, 2, 3).unwrap();
     let (parameters, tokens) = (parameters(&spec), tokens(&spec, 2, 3));
     let mut gradient = vec![0.0; parameters.len()];

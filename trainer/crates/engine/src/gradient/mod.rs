@@ -11,7 +11,7 @@ mod libtorch;
 use crate::{
     EngineError,
     device::{check_profile, prepare_device},
-    threads,
+    threads::Threads,
 };
 use kernels::OnKernels;
 use libtorch::OnLibtorch;
@@ -132,7 +132,7 @@ pub(crate) fn for_each_gradient(
 ) -> Result<(), EngineError> {
     let tokens =
         batches.iter().map(|batch| batch.len()).max().unwrap_or(0) * usize::from(recipe.sequence);
-    let pool = threads::pool(tokens, parameters.len(), workers)?;
+    let threads = Threads::new(tokens, parameters.len(), workers)?;
     let settings = Settings {
         workers: workers.clamp(1, batches.len().max(1)),
         threads: Some(1),
@@ -144,7 +144,7 @@ pub(crate) fn for_each_gradient(
         .iter()
         .map(|rows| Batch { sequences: rows.to_vec(), terms: rows.len() as u16 })
         .collect();
-    gradients.for_each(&pool, parameters, &batches, |of_batch| visit(of_batch.gradient))
+    gradients.for_each(&threads, parameters, &batches, |of_batch| visit(of_batch.gradient))
 }
 
 #[cfg(test)]

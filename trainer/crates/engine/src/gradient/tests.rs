@@ -12,7 +12,7 @@ fn all(
     parameters: &[f32],
     batches: &[Batch<'_>],
 ) -> Vec<(f64, Vec<f32>)> {
-    let (mut found, pool) = (Vec::new(), threads::pool(1, 1, 1).unwrap());
+    let (mut found, pool) = (Vec::new(), Threads::new(1, 1, 1).unwrap());
     gradients
         .for_each(&pool, parameters, batches, |BatchGradient { loss, gradient }| {
             found.push((loss, gradient.clone()));
