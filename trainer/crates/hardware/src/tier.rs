@@ -222,7 +222,11 @@ mod tests {
         assert!(memory_needed(&recipe, Tier::Whale, 1) > memory_needed(&recipe, Tier::Miner, 1));
         assert_eq!(memory_needed(&recipe, Tier::Whale, usize::MAX), u64::MAX);
         let exact = Recipe { numerics: Numerics::Exact, ..recipe.clone() };
-        assert_eq!(memory_needed(&exact, Tier::Whale, 9), memory_needed(&recipe, Tier::Whale, 1));
+        let of_threads = |threads| memory_needed(&exact, Tier::Whale, threads);
+        assert_eq!(of_threads(9), of_threads(1));
+        // Blocks of 64 tokens of 12 heads of 64 values, eight times; and the output of each layer.
+        let packed = 4 * 16 * 1_024 * (8 * 768 + 12 * 768);
+        assert_eq!(of_threads(1), memory_needed(&recipe, Tier::Whale, 1) + packed);
     }
 
     #[test]
