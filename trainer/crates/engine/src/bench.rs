@@ -56,8 +56,8 @@ impl Throughput {
 ///
 /// # Errors
 ///
-/// Fails for an invalid recipe, for a process outside the recipe's numerics profile, and if
-/// training diverges.
+/// Fails for an invalid recipe; if libtorch has to compute, and the process is outside the recipe's
+/// numerics profile; and if training diverges.
 pub fn measure_throughput(
     recipe: &Recipe,
     tier: Tier,
@@ -151,7 +151,8 @@ impl AuditCost {
 ///
 /// # Errors
 ///
-/// Fails for an invalid recipe, for a process outside the exact profile, and if training diverges.
+/// Fails for an invalid recipe; if libtorch has to compute, and the process is outside the exact
+/// profile; and if training diverges.
 pub fn measure_audit_cost(
     recipe: &Recipe,
     tier: Tier,

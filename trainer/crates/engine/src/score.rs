@@ -58,8 +58,8 @@ impl ScoreProbe {
     ///
     /// # Errors
     ///
-    /// Fails if the process does not compute under the recipe's numerics profile, and for payloads
-    /// or parameters of another model.
+    /// Fails if libtorch has to compute, and the process is outside the recipe's numerics profile;
+    /// and for payloads or parameters of another model.
     pub fn new(
         recipe: &Recipe,
         head: &[f32],

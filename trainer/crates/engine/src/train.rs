@@ -63,9 +63,9 @@ pub struct SegmentReport {
 ///
 /// # Errors
 ///
-/// Fails if the process does not compute under the recipe's numerics profile, if job and state do
-/// not fit together, and if training diverges. Afterwards the state is somewhere within the segment
-/// and of no further use.
+/// Fails if libtorch has to compute, and the process is outside the recipe's numerics profile; if
+/// job and state do not fit together; and if training diverges. Afterwards the state is somewhere
+/// within the segment and of no further use.
 pub fn train_segment(
     job: &LeaseJob<'_>,
     state: &mut TrainingState,

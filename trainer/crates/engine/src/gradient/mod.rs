@@ -23,7 +23,7 @@ pub(crate) use libtorch::tokens;
 /// Largest number of sequences in a batch of text to measure on.
 const BATCH_SIZE: u16 = 8;
 
-/// How gradients are computed. Kernels take heed of `with_auxiliary` alone.
+/// Choices of a computation of gradients. Kernels heed `with_auxiliary` alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     /// Batches that are computed at a time.
@@ -59,7 +59,7 @@ pub(crate) enum Gradients {
 }
 
 impl Gradients {
-    /// Prepares gradients of the recipe's model. `settings` are those of libtorch, if it computes.
+    /// Prepares gradients of the recipe's model.
     ///
     /// # Errors
     ///
@@ -121,8 +121,8 @@ pub(crate) fn mean_gradient(
 ///
 /// # Errors
 ///
-/// Fails if the process does not compute under the recipe's numerics profile, for parameters of
-/// another model, and if `visit` fails.
+/// Fails if libtorch has to compute, and the process is outside the recipe's numerics profile; for
+/// parameters of another model; and if `visit` fails.
 pub(crate) fn for_each_gradient(
     recipe: &Recipe,
     parameters: &[f32],
