@@ -29,23 +29,26 @@ pub trait WeightInfo {
     fn purge_session_keys() -> Weight;
 }
 
-/// Returns the weight of a call: 100 µs of compute, 64 KiB of proof (full lists of 1,000 validators
-/// with their stakes and 128 candidates, and the single entries), and the storage operations.
+/// Returns the weight of a call: 100 µs of compute, 80 KiB of proof (full lists of 1,000 validators
+/// with their stakes, 128 candidates and the authorities of two sessions, and the single entries),
+/// and the storage operations.
 fn weight(reads: u64, writes: u64) -> Weight {
     let storage = RocksDbWeight::get();
-    Weight::from_parts(100_000_000, 65_536).saturating_add(storage.reads_writes(reads, writes))
+    Weight::from_parts(100_000_000, 81_920).saturating_add(storage.reads_writes(reads, writes))
 }
 
 impl WeightInfo for () {
-    // Ledger, account, holds, candidates, and the ledgers of all candidates if their list is full.
+    // Ledger, account, holds, candidates, and if their list is full the authorities of two sessions
+    // and the ledgers of all candidates.
     fn bond() -> Weight {
-        weight(133, 5)
+        weight(135, 5)
     }
 
-    // Ledger, endpoint, account, holds, validators, total stake, candidates with their ledgers,
-    // round, and the ledger and endpoint of the validator that makes room.
+    // Ledger, endpoint, account, holds, validators, total stake, candidates with their ledgers, the
+    // authorities of two sessions, round, and the ledger and endpoint of the validator that makes
+    // room.
     fn bond_extra() -> Weight {
-        weight(140, 9)
+        weight(142, 9)
     }
 
     // Ledger, endpoint, validators, total stake, candidates, round.
@@ -71,7 +74,7 @@ impl WeightInfo for () {
 
     // Like `bond_extra`.
     fn unchill() -> Weight {
-        weight(140, 7)
+        weight(142, 7)
     }
 
     // The target.

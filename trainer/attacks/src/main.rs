@@ -245,11 +245,14 @@ async fn attack_sites(
     print_progress("starting four sites with an authority, trainers and validators each");
     let network = SitesNetwork::start(logs).await?;
     for entry in selection.iter() {
-        if let Setup::Sites(trial) = entry.scenario.setup {
-            print_progress(&format!("{}: {}", entry.scenario.name, entry.scenario.act));
-            let tally = trial(&network, rounds).await;
-            rows.push(Row::new(entry, tally.unwrap_or_else(|error| Tally::failed(&error))));
-        }
+        let trial = match entry.scenario.setup {
+            Setup::Sites(trial) => trial(&network, rounds),
+            Setup::LongSites(trial) => trial(&network),
+            _ => continue,
+        };
+        print_progress(&format!("{}: {}", entry.scenario.name, entry.scenario.act));
+        let tally = trial.await.unwrap_or_else(|error| Tally::failed(&error));
+        rows.push(Row::new(entry, tally));
     }
     Ok(())
 }

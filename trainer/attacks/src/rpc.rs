@@ -67,6 +67,16 @@ impl Rpc {
         result.with_context(|| format!("{method}: {}", answer["error"]))
     }
 
+    /// Returns the value of a storage entry without a key at the best block.
+    pub(crate) async fn stored<T: Decode>(self, pallet: &str, entry: &str) -> Result<T> {
+        let key = [twox_128(pallet.as_bytes()), twox_128(entry.as_bytes())].concat();
+        let answer =
+            self.call("state_getStorage", json!([format!("0x{}", hex::encode(key))])).await?;
+        let value = answer.as_str().with_context(|| format!("{pallet}.{entry} is not stored"))?;
+        let bytes = hex::decode(value.trim_start_matches("0x"))?;
+        T::decode(&mut &bytes[..]).with_context(|| format!("{pallet}.{entry}"))
+    }
+
     /// Returns the balance on hold of each account at a block. It is all that a slash can reach,
     /// bonds that are being withdrawn included.
     pub(crate) async fn balances_on_hold(

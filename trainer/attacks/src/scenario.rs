@@ -75,6 +75,9 @@ pub(crate) enum Setup {
     Coalition(ObservedTrial),
     /// A run over many rounds of honest members only. It is tried only if it is named.
     LongRun(LongTrial),
+    /// A run over several sessions on the network of several sites. It is tried only if it is
+    /// named.
+    LongSites(for<'a> fn(&'a SitesNetwork) -> LocalBoxFuture<'a, Result<Tally>>),
     /// Two colluding validators of the network, after all other attacks.
     Colluders {
         /// Stake that each of the two adds for this scenario.
@@ -93,12 +96,22 @@ pub(crate) enum Setup {
 impl Setup {
     /// Returns `true` if the scenario needs the shared network, or data that is prepared for it.
     pub(crate) fn needs_network(&self) -> bool {
-        !matches!(self, Self::MonteCarlo(_) | Self::Heterogeneous(_) | Self::Sites(_))
+        !matches!(self, Self::MonteCarlo(_) | Self::Heterogeneous(_)) && !self.needs_sites()
+    }
+
+    /// Returns `true` if the scenario needs the network of several sites.
+    pub(crate) fn needs_sites(&self) -> bool {
+        matches!(self, Self::Sites(_) | Self::LongSites(_))
+    }
+
+    /// Returns `true` if the scenario is so long that it is tried only if it is named.
+    pub(crate) fn is_long(&self) -> bool {
+        matches!(self, Self::LongRun(_) | Self::LongSites(_))
     }
 
     /// Returns `true` if the scenario needs links or mounts of this process only.
     pub(crate) fn needs_private_machine(&self) -> bool {
-        matches!(self, Self::Sites(_) | Self::SmallDisk(_))
+        matches!(self, Self::SmallDisk(_)) || self.needs_sites()
     }
 
     /// Returns `true` if the scenario comes after all others on a network.
@@ -112,7 +125,7 @@ impl Setup {
             Self::MonteCarlo(_) => "Monte Carlo draws in this process",
             Self::Offline(_) => "real training in this process, without a network",
             Self::Heterogeneous(_) => "a network of the native profile on different kernels",
-            Self::Sites(_) => "a network of four sites with an authority each",
+            Self::Sites(_) | Self::LongSites(_) => "a network of four sites with an authority each",
             Self::Trainer { .. } => "a network with a cheating trainer",
             Self::Validator { .. } => "a network with a cheating validator",
             Self::Scripted(_) => "a network with accounts that act call by call",

@@ -75,7 +75,7 @@ impl Selection {
     /// Selects the scenarios of any filter; without a filter, all but long runs.
     pub(crate) fn new(filters: &[Filter]) -> Self {
         let is_selected = |entry: &Entry| match filters {
-            [] => !matches!(entry.scenario.setup, Setup::LongRun(_)),
+            [] => !entry.scenario.setup.is_long(),
             _ => filters.iter().any(|filter| filter.contains(entry)),
         };
         Self(all_scenarios().filter(is_selected).collect())
@@ -99,7 +99,7 @@ impl Selection {
 
     /// Returns `true` if a scenario needs the network of several sites.
     pub(crate) fn needs_sites(&self) -> bool {
-        self.iter().any(|entry| matches!(entry.scenario.setup, Setup::Sites(_)))
+        self.iter().any(|entry| entry.scenario.setup.needs_sites())
     }
 
     /// Returns `true` if a scenario needs links or mounts of this process only.
@@ -180,11 +180,8 @@ mod tests {
         assert_eq!(names(first), names("1"));
         assert_eq!(names("zero-payload"), ["zero-payload"]);
         assert_eq!(names("model-after-excision"), names("poisoning"));
-        let is_long = |entry: &Entry| matches!(entry.scenario.setup, Setup::LongRun(_));
-        assert_eq!(
-            Selection::new(&[]).iter().count(),
-            all_scenarios().filter(|entry| !is_long(entry)).count()
-        );
+        let short = all_scenarios().filter(|entry| !entry.scenario.setup.is_long());
+        assert_eq!(Selection::new(&[]).iter().count(), short.count());
         let beyond = (FAMILIES.len() + 1).to_string();
         assert!(Filter::parse("0").is_err() && Filter::parse(&beyond).is_err());
         assert!(Filter::parse("nothing").is_err_and(|error| error.contains(first)));

@@ -4,9 +4,10 @@
 //! takes the place of whoever has least.
 
 use crate::{
-    Candidates, Config, Endpoints, Error, Event, Ledgers, Newcomers, Pallet, Probations,
+    Candidates, Config, Endpoints, Error, Event, Ledgers, Newcomers, Pallet, Probations, Sessions,
     TotalStake, Validators, types::StakingLedger,
 };
+use alloc::collections::BTreeSet;
 use pol_primitives::{Balance, election::Candidacy, traits::Rounds};
 use polkadot_sdk::frame_support::{BoundedVec, dispatch::DispatchResult, ensure, traits::Get};
 
@@ -122,28 +123,23 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Makes an authority a candidate if there is room, after the candidate of the lowest weight
-    /// has made room if its weight is lower. Returns `true` if the authority is a candidate now.
+    /// Makes an authority a candidate if there is room, after a candidate of a lower weight has made
+    /// room if there is one. Returns `true` if the authority is a candidate now.
     pub(crate) fn seek_candidacy(who: &T::AccountId, ledger: &StakingLedger) -> bool {
         if Self::is_candidate(who) {
             return true;
         }
         let mut candidates = Candidates::<T>::get();
         if candidates.is_full() {
-            let weight = |other: &T::AccountId| {
-                Ledgers::<T>::get(other).map_or(0, |ledger| ledger.election_weight())
-            };
-            let lowest = candidates
-                .iter()
-                .map(|(other, _)| (weight(other), other.clone()))
-                .min_by_key(|(weight, _)| *weight);
-            let Some((_, lowest)) = lowest.filter(|(weight, _)| *weight < ledger.election_weight())
+            let lightest = Self::lightest_candidate(&candidates);
+            let Some((_, lightest)) =
+                lightest.filter(|(weight, _)| *weight < ledger.election_weight())
             else {
                 Self::deposit_event(Event::Waiting { who: who.clone() });
                 return false;
             };
-            candidates.retain(|(other, _)| *other != lowest);
-            Self::deposit_event(Event::Waiting { who: lowest });
+            candidates.retain(|(other, _)| *other != lightest);
+            Self::deposit_event(Event::Waiting { who: lightest });
         }
         let at = candidates.partition_point(|(other, _)| other < who);
         let newcomer = Candidacy::newcomer();
@@ -152,6 +148,25 @@ impl<T: Config> Pallet<T> {
         let listed = candidates.try_insert(at, (who.clone(), candidacy)).is_ok();
         Candidates::<T>::put(candidates);
         listed
+    }
+
+    /// Returns the candidate that makes room first, with its weight. Authorities of this session and
+    /// of the next one never do: whoever has proven itself is not replaced by bonds alone. Absent
+    /// candidates weigh nothing.
+    fn lightest_candidate(
+        candidates: &[(T::AccountId, Candidacy)],
+    ) -> Option<(Balance, T::AccountId)> {
+        let serving: BTreeSet<T::AccountId> =
+            T::Sessions::authorities().into_iter().chain(T::Sessions::next_authorities()).collect();
+        let weight = |who: &T::AccountId, candidacy: &Candidacy| {
+            let ledger = Ledgers::<T>::get(who).filter(|_| !candidacy.absent);
+            ledger.map_or(0, |ledger| ledger.election_weight())
+        };
+        candidates
+            .iter()
+            .filter(|(who, _)| !serving.contains(who))
+            .map(|(who, candidacy)| (weight(who, candidacy), who.clone()))
+            .min_by_key(|(weight, _)| *weight)
     }
 
     /// Returns `true` if the account is a candidate.

@@ -418,3 +418,40 @@ fn a_full_list_of_candidates_gives_way_to_higher_bonds() {
         assert!(candidates().contains(&1) && candidates().is_sorted());
     });
 }
+
+#[test]
+fn no_bond_takes_the_place_of_an_authority_that_serves() {
+    with_genesis(&THREE[..1], &[1], || {
+        let last = u64::from(crate::MAX_CANDIDATES);
+        for who in 2..=last {
+            bond_authority(who, 20_000);
+        }
+        // The authority has the lowest bond of all, and the list is full.
+        bond_authority(150, 20_001);
+        assert!(candidates().contains(&150) && candidates().contains(&1));
+        assert!(!candidates().contains(&2));
+        assert_eq!(sessions(3, &[]), [1]);
+    });
+}
+
+#[test]
+fn an_absent_candidate_makes_room_for_any_bond() {
+    with_genesis(&THREE, &[1, 2, 3], || {
+        set_target(3);
+        assert_ok!(Staking::bond_extra(Origin::signed(3), 40_000 * POL));
+        assert_eq!(sessions(3, &[3]), [1, 2]);
+        assert!(candidacy(3).absent);
+        for who in 4..=u64::from(crate::MAX_CANDIDATES) {
+            bond_authority(who, 20_000);
+        }
+        bond_authority(150, 10_000);
+        assert!(candidates().contains(&150) && !candidates().contains(&3));
+        // Nobody else makes room for so little.
+        bond_authority(151, 10_000);
+        assert!(!candidates().contains(&151));
+        // The absent one comes back with its longer probation once it says so.
+        assert_ok!(Staking::unchill(Origin::signed(3)));
+        assert!(candidates().contains(&3) && !candidates().contains(&150));
+        assert_eq!(candidacy(3).probation, 2 * PROBATION);
+    });
+}

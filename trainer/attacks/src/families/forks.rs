@@ -268,9 +268,10 @@ fn dead_authorities(network: &SitesNetwork, _: u32) -> LocalBoxFuture<'_, Result
 }
 
 /// Damage to honest members in some rounds.
-struct Damage {
+pub(super) struct Damage {
     settled: u64,
-    valid: u64,
+    /// Updates that were found to be valid.
+    pub(super) valid: u64,
     /// Updates that cost their trainers something.
     condemned: u64,
     /// Members that lost something, and processes that ended.
@@ -280,7 +281,7 @@ struct Damage {
 impl Damage {
     /// Waits until the updates of `rounds` are settled, and finds what they and the members came
     /// to. Members of the sites in `without` may lose something.
-    async fn find(
+    pub(super) async fn find(
         network: &SitesNetwork,
         losses: Losses,
         rounds: Range<RoundNumber>,
@@ -309,7 +310,7 @@ impl Damage {
     }
 
     /// Returns the tally of a scenario that requires no damage, and `passed` besides.
-    fn tally(self, passed: bool, note: String) -> Tally {
+    pub(super) fn tally(self, passed: bool, note: String) -> Tally {
         let is_none = self.condemned == 0 && self.failures.is_empty();
         let note =
             format!("{note}; {} updates settled. {}", self.settled, self.failures.join("; "));

@@ -3,6 +3,7 @@
 //! One machine's work under several identities.
 
 mod places;
+mod seats;
 
 use crate::{
     monte_carlo::DRAWS,
@@ -31,6 +32,15 @@ pub(super) static FAMILY: Family = Family {
             act: "Asks for the 64 places of a round by 70 accounts, twice, and works for none.",
             expect: "Both rounds have 64 leases, the accounts without one lose nothing, and the \
                      second round draws others.",
+        },
+        Scenario {
+            name: "bought-seats",
+            setup: Setup::LongSites(|network| seats::buy_seats(network).boxed_local()),
+            act: "Fills the list of candidates with 124 accounts that have keys, more bond than \
+                  any authority, and no node, and waits for five sessions at most.",
+            expect: "No authority loses its place or its seat, a higher bond still finds a place, \
+                     one bought seat serves at a time, blocks are final, the absent one is fined, \
+                     and no honest member loses anything.",
         },
     ],
 };

@@ -10,8 +10,9 @@ use crate::{
     rpc::Rpc,
 };
 use anyhow::{Context, Result};
+use codec::Decode;
 use futures::future::try_join_all;
-use pol_chain::{AccountId, Call, Chain};
+use pol_chain::{AccountId, Call, Chain, Signer};
 use pol_primitives::{
     Balance, POL,
     audit::AuditConfig,
@@ -64,6 +65,11 @@ pub(crate) const TRAINERS: [(&str, u8); 6] = [
     ("trainer-5", 1),
     ("trainer-6", 2),
 ];
+
+/// Number of [`strangers`].
+pub(crate) const STRANGERS: usize = 126;
+/// Balance of each stranger.
+const STRANGER_BALANCE: Balance = 100_000 * POL;
 
 /// Peer ids of the sites' nodes. Their keys are the numbers from 1 on.
 const PEERS: [&str; AUTHORITIES.len()] = [
@@ -276,6 +282,11 @@ impl SitesNetwork {
         Ok(writeln!(file, "{line}")?)
     }
 
+    /// Returns the value of a storage entry without a key, from the first site's node.
+    pub(crate) async fn stored<T: Decode>(&self, pallet: &str, entry: &str) -> Result<T> {
+        rpc(&self.links, 0).stored(pallet, entry).await
+    }
+
     /// Returns a reader of balances on hold.
     pub(crate) fn holds(&self) -> Holds {
         Holds { chain: self.chains[0].clone(), rpc: rpc(&self.links, 0) }
@@ -311,6 +322,12 @@ pub(crate) fn members() -> Result<Vec<(&'static str, u8, AccountId)>> {
     let validators = VALIDATORS.map(|(name, site, _)| (name, site));
     let all = validators.into_iter().chain(TRAINERS);
     all.map(|(name, site)| Ok((name, site, signer(name)?.account()))).collect()
+}
+
+/// Returns the keys of accounts that have session keys and a balance from the first block on, and
+/// no node.
+pub(crate) fn strangers() -> Result<Vec<Signer>> {
+    (1..=STRANGERS).map(|number| signer(&format!("stranger-{number}"))).collect()
 }
 
 fn rpc(links: &Links, site: u8) -> Rpc {
@@ -370,6 +387,16 @@ async fn chain_spec(recipe: &Recipe) -> Result<Value> {
             { "babe": account, "grandpa": finality_key(name).await? },
         ]));
         bonds.push(json!([account, Role::Authority, u64::try_from(bond)?]));
+    }
+    let balances = patch
+        .pointer_mut("/balances/balances")
+        .and_then(Value::as_array_mut)
+        .context("the local chain has balances")?;
+    for stranger in strangers()? {
+        let account = stranger.ss58();
+        balances.push(json!([account, u64::try_from(STRANGER_BALANCE)?]));
+        // Nobody signs with these keys, so that it does not matter of which kind they are.
+        keys.push(json!([account, account, { "babe": account, "grandpa": account }]));
     }
     patch["session"]["keys"] = json!(keys);
     patch["polStaking"]["members"] = json!(bonds);
