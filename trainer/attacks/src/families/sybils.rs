@@ -37,7 +37,7 @@ pub(super) static FAMILY: Family = Family {
             name: "bought-seats",
             setup: Setup::LongSites(|network| seats::buy_seats(network).boxed_local()),
             act: "Fills the list of candidates with 124 accounts that have keys, more bond than \
-                  any authority, and no node, and waits for five sessions at most.",
+                  one authority, and no node, and waits for five sessions at most.",
             expect: "No authority loses its place or its seat, a higher bond still finds a place, \
                      one bought seat serves at a time, blocks are final, the absent one is fined, \
                      and no honest member loses anything.",

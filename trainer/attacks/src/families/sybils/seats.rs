@@ -5,11 +5,11 @@
 use super::super::forks::{self, Damage, Losses};
 use crate::{
     network::signer,
-    sites::{AUTHORITIES, SitesNetwork, strangers},
+    sites::{AUTHORITIES, SitesNetwork, VALIDATORS, strangers},
     tally::Tally,
 };
 use anyhow::{Context, Result, ensure};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use pol_chain::{AccountId, Call, Signer};
 use pol_primitives::{
     Balance, BoundedVec, POL, RoundNumber,
@@ -23,12 +23,19 @@ use std::{
 
 /// Most candidates that there can be.
 const CANDIDATES: usize = 128;
-/// Bond of each account of the attacker, which is more than that of any authority.
-const BOND: Balance = 50_000 * POL;
+/// Bond of each account of the attacker, which is more than that of the smallest authority.
+const BOND: Balance = 10_001 * POL;
 /// Bond by which a further account of the attacker asks for a place in the full list.
 const HIGHER_BOND: Balance = BOND + POL;
 /// Bond of an honest account that asks after it.
 const HIGHEST_BOND: Balance = HIGHER_BOND + POL;
+/// Bond that honest validators add, so that the attacker has less than two thirds of all stake, with
+/// which idle accounts would hold up rounds.
+const HONEST_BOND: Balance = 750_000 * POL;
+/// Longest wait in blocks for a call to be accepted.
+const CALL_BLOCKS: u32 = 60;
+/// Blocks after which the attacker ends the suspension of its accounts, which attest no head.
+const REVIVAL_BLOCKS: u32 = 30;
 /// Longest wait in blocks until an authority without a node is found to be absent. A newcomer is
 /// elected after two sessions of 200 blocks at most, serves after one more, and is found at the end
 /// of the first one in which it should have made fifteen blocks.
@@ -47,16 +54,21 @@ pub(super) async fn buy_seats(network: &SitesNetwork) -> Result<Tally> {
         .iter()
         .map(|(name, _)| Ok(signer(name)?.account()))
         .collect::<Result<Vec<_>>>()?;
+    raise_honest_stake(network).await?;
     let losses = Losses::begin(network).await?;
     let before = network.holds().at_final_block(&honest).await?;
-    let (bought, newcomer) = fill_list(network, honest.len()).await?;
+    let (attackers, newcomer) = fill_list(network, honest.len()).await?;
     let listed: BTreeSet<_> = candidates(network).await?.into_iter().map(|(who, _)| who).collect();
     let have_places = honest.iter().chain([&newcomer]).all(|who| listed.contains(who));
 
+    let bought = attackers.iter().map(Signer::account).collect();
     let mut watch = Watch::new(honest.clone(), bought);
     let mut absent = None;
-    for _ in 0..ABSENCE_BLOCKS {
+    for block in 0..ABSENCE_BLOCKS {
         watch.look(network).await?;
+        if block % REVIVAL_BLOCKS == 0 {
+            revive(network, &attackers).await?;
+        }
         absent = watch.absent(network).await?;
         if absent.is_some() {
             break;
@@ -76,21 +88,19 @@ pub(super) async fn buy_seats(network: &SitesNetwork) -> Result<Tally> {
     let is_fined = held.first().is_some_and(|held| held.saturating_add(PENALTY) <= HIGHER_BOND);
     let passed = have_places && lose_nothing && is_fined && watch.is_sound() && damage.valid > 0;
     let note = format!(
-        "{} of {CANDIDATES} candidates ran nothing; the honest ones had their places: \
-         {have_places}; {watch}; the absent one was fined: {is_fined}; {} updates valid meanwhile",
-        watch.bought.len(),
+        "{} of {} candidates ran nothing; the honest ones had their places: {have_places}; \
+         {watch}; the absent one was fined: {is_fined}; {} updates valid meanwhile",
+        listed.intersection(&watch.bought).count(),
+        listed.len(),
         damage.valid
     );
     Ok(damage.tally(passed, note))
 }
 
 /// Fills the list of candidates, in which there are `authorities`. Then one more account of the
-/// attacker asks for a place, and an honest one. Returns the accounts of the attacker and the
-/// honest one.
-async fn fill_list(
-    network: &SitesNetwork,
-    authorities: usize,
-) -> Result<(BTreeSet<AccountId>, AccountId)> {
+/// attacker asks for a place, and an honest one. Returns the keys of the attacker and the honest
+/// account.
+async fn fill_list(network: &SitesNetwork, authorities: usize) -> Result<(Vec<Signer>, AccountId)> {
     let mut attackers = strangers()?;
     let newcomer = attackers.pop().context("there are strangers")?;
     let late = attackers.pop().context("there are strangers")?;
@@ -100,8 +110,38 @@ async fn fill_list(
     ensure!(listed == CANDIDATES, "{listed} accounts are candidates");
     stand(network, &late, HIGHER_BOND).await?;
     bond(network, &newcomer, HIGHEST_BOND).await?;
-    let attackers = attackers.iter().chain([&late]).map(Signer::account).collect();
+    attackers.push(late);
     Ok((attackers, newcomer.account()))
+}
+
+async fn raise_honest_stake(network: &SitesNetwork) -> Result<()> {
+    let amount = HONEST_BOND / VALIDATORS.len() as Balance;
+    try_join_all(VALIDATORS.map(|(name, ..)| async move {
+        let validator = signer(name)?;
+        network
+            .until("a validator adds to its bond", CALL_BLOCKS, || async {
+                network.chains[0].submit(&validator, Call::BondExtra { amount }).await?;
+                Ok(Some(()))
+            })
+            .await
+    }))
+    .await?;
+    Ok(())
+}
+
+/// Ends the suspension of the attacker's accounts. Others may end at any time.
+async fn revive(network: &SitesNetwork, attackers: &[Signer]) -> Result<()> {
+    let chain = &network.chains[0];
+    let members = chain.members().await?;
+    let chilled: BTreeSet<AccountId> =
+        members.into_iter().filter(|member| member.chilled).map(|member| member.account).collect();
+    let calls = attackers
+        .iter()
+        .filter(|attacker| chilled.contains(&attacker.account()))
+        .map(|attacker| chain.submit(attacker, Call::Unchill));
+    // One that is refused is tried again later.
+    join_all(calls).await;
+    Ok(())
 }
 
 /// Stands for election with an endpoint at which nobody answers.
