@@ -181,8 +181,8 @@ POL_TRAINER_ARGS=--tier miner --workers 1
 POL_API_ARGS=--no-model
 ENV
 run_compose() { # arguments...
-    (cd "$work/deploy" && "${compose[@]}" --profile trainer --profile validator --profile api \
-        "$@") >>"$work/compose.log" 2>&1
+    (cd "$work/deploy" && "${compose[@]}" --profile beacon --profile trainer --profile validator \
+        --profile api "$@") >>"$work/compose.log" 2>&1
 }
 must() { # event, command...
     local event="$1"; shift
