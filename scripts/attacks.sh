@@ -37,6 +37,9 @@ that were condemned meanwhile.
 Forks over 200 rounds, in two and a half hours, with the state after each round in
 out/logs-sites/forks.jsonl:
   scripts/attacks.sh --only parted-authorities --rounds 200 --out out
+
+Seats of authorities bought by bonds, over four sessions, in three quarters of an hour:
+  scripts/attacks.sh --only bought-seats
 USAGE
 }
 while [ $# -gt 0 ]; do
