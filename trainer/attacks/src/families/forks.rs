@@ -31,8 +31,8 @@ pub(super) static FAMILY: Family = Family {
             setup: Setup::Sites(parted_authorities),
             act: "Parts four authorities in halves again and again, until both sides have blocks \
                   of their own.",
-            expect: "The chains part and join, the model moves on, every settled update is valid \
-                     or left out, and no member loses 1 POL.",
+            expect: "The chains part and join, the model moves on, no update is found invalid, \
+                     withheld, or tainted (one may end undecided), and no member loses 1 POL.",
         },
         Scenario {
             name: "poor-links",
@@ -51,7 +51,7 @@ pub(super) static FAMILY: Family = Family {
     ],
 };
 
-/// Lengths of partitions in blocks, one after the other: shorter and longer than a phase.
+/// Lengths of partitions in blocks, one after the other. All are shorter than a phase.
 const PARTITIONS: [u32; 4] = [4, 9, 6, 14];
 /// Lengths in blocks of the pauses between them, so that they meet each phase.
 const PAUSES: [u32; 5] = [7, 4, 10, 5, 8];

@@ -50,8 +50,8 @@ pub(super) static FAMILY: Family = Family {
             }),
             act: "Two validators with 32 % of the stake do the same, and then say nothing.",
             expect: "Every round has a head of the honest updates alone within one limit of a \
-                     phase, none is condemned, no honest member loses anything, and both liars \
-                     lose 150 POL or more.",
+                     phase, none is condemned, no honest member loses 1 POL, and both liars lose \
+                     150 POL or more.",
         },
     ],
 };

@@ -64,6 +64,6 @@ pub(crate) static FAMILIES: [&Family; 27] = [
 ];
 
 /// Requirement for cheats that every audit finds.
-const ALWAYS_INVALID: &str = "Every update is found invalid and costs 1,000 POL.";
+const ALWAYS_INVALID: &str = "Every update is found invalid and costs 900 POL.";
 /// Requirement for trainers that hide what an audit asks for.
 const ALWAYS_WITHHELD: &str = "Every update counts as withheld and costs 200 POL.";

@@ -23,7 +23,7 @@ pub(super) static FAMILY: Family = Family {
                 outcome: ExpectedOutcome::InvalidIfDrawn,
             },
             act: "Leaves out the middle two of four segments.",
-            expect: "Updates are found invalid, at 1,000 POL each, exactly where a skipped segment \
+            expect: "Updates are found invalid, at 900 POL each, exactly where a skipped segment \
                      is drawn.",
         },
         Scenario {
