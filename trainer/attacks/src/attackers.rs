@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use pol_chain::{AccountId, Call};
 use pol_primitives::{
-    Balance, POL,
+    Balance, BoundedVec, POL,
     member::{Address, Endpoint, UPDATE_LOCK},
     recipe::Tier,
 };
@@ -77,10 +77,14 @@ pub(crate) fn start_attacker_with(
     Ok(())
 }
 
+/// Returns an endpoint at which nobody answers.
+pub(crate) fn unused_endpoint() -> Endpoint {
+    let addresses = BoundedVec::truncate_from(vec![Address::V4([127, 0, 0, 1], 9)]);
+    Endpoint { id: [8; 32], addresses }
+}
+
 /// Registers an endpoint for a validator that does nothing by itself.
 pub(crate) async fn register_endpoint(network: &Network, account: &str) -> Result<()> {
-    let addresses = vec![Address::V4([127, 0, 0, 1], 9)];
-    let addresses = addresses.try_into().ok().context("one address is not too many")?;
-    let call = Call::SetEndpoint { endpoint: Endpoint { id: [8; 32], addresses } };
+    let call = Call::SetEndpoint { endpoint: unused_endpoint() };
     network.submit_until_accepted(account, call, ACCEPTANCE_BLOCKS).await
 }

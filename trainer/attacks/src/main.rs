@@ -43,6 +43,7 @@ mod tally;
 use anyhow::{Context, Result, bail};
 use cheat::CheatOptions;
 use clap::{Parser, Subcommand};
+use futures::future::join_all;
 use pol_engine::determinism::NumericsMode;
 use pol_trainer::{error::ErrorFormat, options::LogOptions, process, roles};
 use report::Row;
@@ -194,13 +195,20 @@ async fn attack(selection: &Selection, rounds: u32, out: &Path, rows: &mut Vec<R
             rows.push(Row::new(entry, draw()));
         }
     }
-    for entry in selection.iter() {
-        if let Setup::Heterogeneous(run) = entry.scenario.setup {
+    let [native_logs, blind_logs] =
+        ["logs-native", "logs-without-audits"].map(|name| out.join(name));
+    let own_networks = selection.iter().filter_map(|entry| {
+        let trial = match entry.scenario.setup {
+            Setup::Heterogeneous(run) => run(&native_logs),
+            Setup::BlindAudits(run) => run(&blind_logs, rounds),
+            _ => return None,
+        };
+        Some(async move {
             print_progress(&format!("{}: {}", entry.scenario.name, entry.scenario.act));
-            let tally = run(&out.join("logs-native")).await;
-            rows.push(Row::new(entry, tally.unwrap_or_else(|error| Tally::failed(&error))));
-        }
-    }
+            Row::new(entry, trial.await.unwrap_or_else(|error| Tally::failed(&error)))
+        })
+    });
+    rows.extend(join_all(own_networks).await);
     let mut site_rows = Vec::new();
     let sites = async {
         if !selection.needs_sites() {

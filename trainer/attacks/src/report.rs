@@ -15,8 +15,9 @@ pub(crate) struct Row {
     /// Position of the family in the list, counted from 1.
     class: usize,
     family: &'static str,
+    /// Name of the scenario.
     #[serde(rename = "attack")]
-    scenario: &'static str,
+    pub(crate) scenario: &'static str,
     setup: &'static str,
     act: &'static str,
     #[serde(rename = "required")]

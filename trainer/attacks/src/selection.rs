@@ -29,7 +29,7 @@ pub(crate) fn all_scenarios() -> impl Iterator<Item = Entry> {
 /// A family or a single scenario, as named on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filter {
-    /// All scenarios of the family with this name.
+    /// All scenarios of the family with this name, but the long ones.
     Family(&'static str),
     /// The scenario with this name.
     Scenario(&'static str),
@@ -62,7 +62,7 @@ impl Filter {
 
     fn contains(self, entry: &Entry) -> bool {
         match self {
-            Self::Family(name) => entry.family == name,
+            Self::Family(name) => entry.family == name && !entry.scenario.setup.is_long(),
             Self::Scenario(name) => entry.scenario.name == name,
         }
     }
@@ -182,6 +182,8 @@ mod tests {
         assert_eq!(names("model-after-excision"), names("poisoning"));
         let short = all_scenarios().filter(|entry| !entry.scenario.setup.is_long());
         assert_eq!(Selection::new(&[]).iter().count(), short.count());
+        assert_eq!(names("sybils"), ["split-work", "taken-places"]);
+        assert_eq!(names("bought-seats"), ["bought-seats"]);
         let beyond = (FAMILIES.len() + 1).to_string();
         assert!(Filter::parse("0").is_err() && Filter::parse(&beyond).is_err());
         assert!(Filter::parse("nothing").is_err_and(|error| error.contains(first)));

@@ -6,6 +6,7 @@ use crate::{
     attackers::ACCEPTANCE_BLOCKS,
     cheating::Cheat,
     network::{self, Network, VALIDATORS},
+    network_attacks,
     scenario::{Family, Gate, Scenario, Script, Setup},
     scripted::refusal,
     tally::Tally,
@@ -36,6 +37,16 @@ pub(super) static FAMILY: Family = Family {
             setup: Setup::Scripted(&COPIED_EVIDENCE),
             act: "Commits to the evidence of another validator and reveals the same.",
             expect: "The reveal is refused with WrongEvidence, and the copier is not paid.",
+        },
+        Scenario {
+            name: "blind-audits",
+            setup: Setup::BlindAudits(|logs, rounds| {
+                network_attacks::succeed_without_audits(logs, rounds).boxed_local()
+            }),
+            act: "Tries the attacks of trainers that every audit finds, where no segment is drawn \
+                  and no seat checks a payload.",
+            expect: "At least ten of these attacks succeed, or all other results would show \
+                     nothing.",
         },
     ],
 };

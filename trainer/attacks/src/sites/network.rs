@@ -4,6 +4,7 @@
 
 use super::{clock::shift_clock, links::Links};
 use crate::{
+    attackers::unused_endpoint,
     network::{
         AUDITS, Process, binary, connect, finish, ingest, launch, poll, prepare_logs, signer,
     },
@@ -66,6 +67,11 @@ pub(crate) const TRAINERS: [(&str, u8); 6] = [
     ("trainer-6", 2),
 ];
 
+/// Validator with the smallest bond that never acts. It is there before round zero begins.
+const IDLER: &str = "validator-6";
+/// Longest wait in blocks for the first model, less than the limit of the phase in which it is
+/// attested: an idler must not hold it up.
+const FIRST_MODEL_BLOCKS: u32 = 40;
 /// Number of [`strangers`].
 pub(crate) const STRANGERS: usize = 126;
 /// Balance of each stranger.
@@ -124,7 +130,7 @@ impl SitesNetwork {
         };
         network.start_members().await?;
         network
-            .until("round zero is attested", 80, || async {
+            .until("round zero is attested", FIRST_MODEL_BLOCKS, || async {
                 Ok(network.chains[0].overview().await?.head.map(drop))
             })
             .await?;
@@ -138,6 +144,10 @@ impl SitesNetwork {
             chain.submit(&signer(name)?, call).await.map_err(anyhow::Error::from)
         }))
         .await?;
+        let idler = signer(IDLER)?;
+        let amount = Role::Validator.minimum_bond();
+        chain.submit(&idler, Call::Bond { role: Role::Validator, amount }).await?;
+        chain.submit(&idler, Call::SetEndpoint { endpoint: unused_endpoint() }).await?;
         self.register_data().await?;
         self.start_beacon()?;
         (0..AUTHORITIES.len() as u8).try_for_each(|site| self.start_members_of(site))

@@ -4,6 +4,7 @@
 
 use super::super::forks::{self, Damage, Losses};
 use crate::{
+    attackers::unused_endpoint,
     network::signer,
     sites::{AUTHORITIES, SitesNetwork, VALIDATORS, strangers},
     tally::Tally,
@@ -11,11 +12,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use futures::future::{join_all, try_join_all};
 use pol_chain::{AccountId, Call, Signer};
-use pol_primitives::{
-    Balance, BoundedVec, POL, RoundNumber,
-    election::Candidacy,
-    member::{Address, Endpoint, Role},
-};
+use pol_primitives::{Balance, POL, RoundNumber, election::Candidacy, member::Role};
 use std::{
     collections::BTreeSet,
     fmt::{self, Display, Formatter},
@@ -147,8 +144,7 @@ async fn revive(network: &SitesNetwork, attackers: &[Signer]) -> Result<()> {
 /// Stands for election with an endpoint at which nobody answers.
 async fn stand(network: &SitesNetwork, account: &Signer, amount: Balance) -> Result<()> {
     bond(network, account, amount).await?;
-    let addresses = BoundedVec::truncate_from(vec![Address::V4([127, 0, 0, 1], 9)]);
-    let call = Call::SetEndpoint { endpoint: Endpoint { id: [8; 32], addresses } };
+    let call = Call::SetEndpoint { endpoint: unused_endpoint() };
     network.chains[0].submit(account, call).await?;
     Ok(())
 }
