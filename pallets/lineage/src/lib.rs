@@ -426,7 +426,7 @@ pub mod pallet {
         AlreadyRetired,
         /// The manifest is held out. A recipe names it, and nobody leases it.
         HeldOut,
-        /// The caller is no active validator.
+        /// The caller is no active validator, or has not attested yet.
         NotValidator,
         /// The validator has reported the manifest already.
         AlreadyReported,

@@ -173,16 +173,19 @@ pub enum ManifestStatus {
 pub struct EffectWindow {
     /// Number of measured shards.
     pub shards: u32,
-    /// Sum of their improvements, in billionths of a nat per token.
+    /// Number of those that improved the model, less the number of those that made it worse.
     pub sum: i64,
 }
 
 impl EffectWindow {
     /// Adds the improvement of a shard to a window of `length` shards. Returns `true` if that
-    /// completes a window without any improvement in sum. A complete window starts again.
+    /// completes a window in which no more shards improved the model than made it worse. A complete
+    /// window starts again.
+    ///
+    /// The size of an improvement does not count, so that one false figure outweighs one shard.
     pub fn note(&mut self, delta: i32, length: u32) -> bool {
         self.shards = self.shards.saturating_add(1);
-        self.sum = self.sum.saturating_add(delta.into());
+        self.sum = self.sum.saturating_add(delta.signum().into());
         let is_complete = self.shards >= length;
         let is_useless = is_complete && self.sum <= 0;
         if is_complete {
@@ -292,8 +295,10 @@ mod tests {
     fn a_window_without_effect_is_found_when_it_is_complete() {
         let mut window = EffectWindow::default();
         assert!([5, -9].into_iter().all(|delta| !window.note(delta, 3)));
-        assert_eq!(window, EffectWindow { shards: 2, sum: -4 });
-        assert!(window.note(4, 3), "no improvement in sum");
+        assert_eq!(window, EffectWindow { shards: 2, sum: 0 });
+        assert!(window.note(-1, 3), "more were made worse");
+        // However large a figure is, it outweighs one.
+        assert!([i32::MIN, 1, 1].into_iter().all(|delta| !window.note(delta, 3)));
         assert_eq!(window, EffectWindow::default());
         assert!([0, 0, 1].into_iter().all(|delta| !window.note(delta, 3)), "one was improved");
         assert_eq!(window, EffectWindow::default());

@@ -3,8 +3,14 @@
 //! Interfaces between the pallets.
 
 use crate::{
-    Balance, Hash, Ppm, RoundNumber, audit::SeatTally, beacon::Pulse, data::ShardId,
-    explanation::RoundWork, prf::Prf, rewards::RoundEarnings, round::BlockNumber,
+    Balance, Hash, Ppm, RoundNumber,
+    audit::{SeatTally, seated_stakes},
+    beacon::Pulse,
+    data::ShardId,
+    explanation::RoundWork,
+    prf::Prf,
+    rewards::RoundEarnings,
+    round::BlockNumber,
 };
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -66,13 +72,14 @@ impl<AccountId> Departures<AccountId> for () {
 
 /// Stakes of validators, as used by the lineage pallet.
 pub trait ValidatorStakes<AccountId> {
-    /// Returns the active validators with their stakes, in account order.
+    /// Returns the validators whose word counts with their stakes, in account order.
     fn stakes() -> Vec<(AccountId, Balance)>;
 }
 
-impl<AccountId, B: Bonds<AccountId>> ValidatorStakes<AccountId> for B {
+/// Those count from whom seats are drawn, so that bonds without nodes outvote nobody.
+impl<AccountId: PartialEq, B: Bonds<AccountId>> ValidatorStakes<AccountId> for B {
     fn stakes() -> Vec<(AccountId, Balance)> {
-        B::stakes()
+        seated_stakes(B::stakes(), &B::newcomers())
     }
 }
 

@@ -89,7 +89,7 @@ mod errors {
         /// Heads are attested in the attest phase only.
         NotAttesting,
         /// Only those can attest and report that are active validators, and were when the phase or
-        /// the one before it began.
+        /// the one before it began. Whoever measures a head has attested one.
         NotAValidator,
         /// The head was computed from something else than the chain states. Read the included
         /// updates and the excisions again.

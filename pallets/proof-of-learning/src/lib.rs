@@ -67,7 +67,9 @@ use polkadot_sdk::frame_support::pallet_macros::import_section;
 #[allow(clippy::large_enum_variant, reason = "a call with a recipe is rare")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use crate::types::{self, PendingAudits, PendingExcisions, SeatFinding, StakedAttestation};
+    use crate::types::{
+        self, PendingAudits, PendingExcisions, SeatFinding, SeatedStakes, StakedAttestation,
+    };
     use crate::weights::WeightInfo;
     use pol_primitives::{
         Balance, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, RoundNumber,

@@ -371,6 +371,12 @@ impl<T: Config> Pallet<T> {
             !SealedMixture::<T>::exists() || UndrawnUpdates::<T>::exists(),
             "a mixture is sealed for updates that wait"
         );
+        let waiting: BTreeSet<_> = UndrawnUpdates::<T>::get()
+            .iter()
+            .map(|(update, _)| (update.round, update.draw))
+            .collect();
+        let held: BTreeSet<_> = SeatStakes::<T>::iter_keys().collect();
+        ensure!(waiting == held, "stakes are held for the draws that updates wait for");
         ensure!(
             Audits::<T>::count() as usize == Audits::<T>::iter_keys().count(),
             "audits are counted"

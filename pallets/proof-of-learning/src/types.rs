@@ -4,7 +4,7 @@
 
 use codec::{Decode, Encode, MaxEncodedLen};
 use pol_primitives::{
-    Balance, BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS,
+    Balance, BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, MAX_VALIDATORS,
     audit::{Binding, Finding, PendingAudit},
     head::Excision,
     round::BlockNumber,
@@ -52,6 +52,9 @@ pub const MAX_PENDING_EXCISIONS: u32 = (MAX_OPEN_AUDITS + 2) * MAX_SUBMISSIONS;
 /// Updates that wait for their seats to be drawn, each with the block in which it began to wait.
 pub type PendingAudits<AccountId> =
     BoundedVec<(PendingAudit<AccountId>, BlockNumber), ConstU32<MAX_PENDING_AUDITS>>;
+
+/// Stakes that seats are drawn from, in account order.
+pub type SeatedStakes<AccountId> = BoundedVec<(AccountId, Balance), ConstU32<MAX_VALIDATORS>>;
 
 /// Updates to be taken out of the model, each with the block that settled it, oldest first.
 pub type PendingExcisions = BoundedVec<(Excision, BlockNumber), ConstU32<MAX_PENDING_EXCISIONS>>;

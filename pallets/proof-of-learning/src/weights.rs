@@ -172,9 +172,12 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     fn adopt(updates: u32) -> Weight {
         // Recipe, reveals, record, head, round, phases, the model's first round, undrawn, excisions
         // of ten items' size; the payouts: emission, escrow and its total, pot, issuance; reports
-        // on the head before, of six items' size, their total stake and the measurement. For each
-        // update its submission, and five items' worth of entries in undrawn.
-        Self::cost(700, 37, 23).saturating_add(Self::times(Self::cost(15, 1, 1), updates))
+        // on the head before, of six items' size, their total stake and the measurement; all stakes
+        // and newcomers, to be held for the seats. For each update its submission, and five items'
+        // worth of entries in undrawn.
+        Self::cost(700, 40, 24)
+            .saturating_add(Self::count())
+            .saturating_add(Self::times(Self::cost(15, 1, 1), updates))
     }
 
     fn conclude(shards: u32) -> Weight {
@@ -229,8 +232,10 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     fn settle(shards: u32, seats: u32) -> Weight {
         // Own: settings, audit, submission, lease in both places, response, history, standing,
         // round, recipe, undrawn twice, excisions. The trainer: ledger, reputation, hold, two
-        // accounts, issuance, validators, candidates, total stake. The payouts: pool, ledger.
-        let own = Self::cost(440, 52, 31).saturating_add(Self::audit());
+        // accounts, issuance, validators, candidates, total stake. The payouts: pool, ledger. If
+        // the update waits for a second draw, all stakes and newcomers, to be held for its seats.
+        let own =
+            Self::cost(440, 55, 32).saturating_add(Self::audit()).saturating_add(Self::count());
         // The pool as above, with the provider of each shard and its earnings.
         let pool = Self::times(
             Self::cost(30, ITEMS_PER_SHARD.saturating_add(3), ITEMS_PER_SHARD.saturating_add(4)),
@@ -257,9 +262,8 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 
     fn measure_head() -> Weight {
         // Ledger, endpoint, head, the probes' seed, the measurement, reports of six items' size,
-        // over which eight medians are taken, and all stakes, twice.
-        let stakes = Self::count();
-        Self::cost(600, 12, 3).saturating_add(stakes).saturating_add(stakes)
+        // over which eight medians are taken, and all stakes, three times.
+        Self::cost(600, 12, 3).saturating_add(Self::count().saturating_mul(3))
     }
 
     fn admit() -> Weight {
@@ -280,9 +284,9 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
             return Self::cost(10, 8, 3);
         }
         // UndrawnUpdates, settings, counters, randomness, the mixture, a lease and its recipe, the
-        // beacon and its pulse; a thousand stakes in one value; a probe of sixteen shards. For each
-        // update the stakes are read once for every seat.
-        Self::cost(300, 88, 8)
+        // beacon and its pulse; a thousand stakes in one value, which is removed; a probe of sixteen
+        // shards. For each update the stakes are read once for every seat.
+        Self::cost(300, 88, 9)
             .saturating_add(Self::audit())
             .saturating_add(Self::times(Self::cost(400, 0, 0), updates))
     }

@@ -9,6 +9,7 @@ use crate::{
 use alloc::{collections::BTreeSet, vec::Vec};
 use pol_primitives::{
     Balance, MILLION,
+    audit::MAX_STRIKES,
     election::{MAX_PROBATION, PROBATION},
     traits::Rounds,
 };
@@ -39,6 +40,7 @@ impl<T: Config> Pallet<T> {
             ensure!(ledger.bond == held, "a bond differs from the amount on hold for it");
             ensure!(ledger.locked <= ledger.bond, "more is locked than the bond");
             ensure!(ledger.reputation <= MILLION, "a reputation exceeds one");
+            ensure!(ledger.strikes <= MAX_STRIKES, "a member has more strikes than there can be");
             ensure!(
                 ledger.attested <= T::Rounds::attest_phases().saturating_add(1),
                 "a member attested in a phase that has not begun"

@@ -63,12 +63,19 @@ parameter_types! {
 }
 
 /// Filter of calls. The session pallet's call that purges keys could leave a session without
-/// authorities; `PolStaking::purge_session_keys` replaces it.
+/// authorities; `PolStaking::purge_session_keys` replaces it. A motion needs the votes that decide,
+/// no more and no fewer, so that a third of the council can reject it.
 pub struct SafeCalls;
 
 impl Contains<RuntimeCall> for SafeCalls {
     fn contains(call: &RuntimeCall) -> bool {
-        !matches!(call, RuntimeCall::Session(pallet_session::Call::purge_keys {}))
+        match call {
+            RuntimeCall::Session(pallet_session::Call::purge_keys {}) => false,
+            RuntimeCall::Council(pallet_collective::Call::propose { threshold, .. }) => {
+                *threshold == governance::votes_needed()
+            }
+            _ => true,
+        }
     }
 }
 

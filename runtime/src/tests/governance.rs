@@ -108,23 +108,62 @@ fn the_council_admits_data_and_a_flood_waits() {
     });
 }
 
+/// Returns the batch by which the council dispatches `call` as root.
+fn as_root(call: RuntimeCall) -> RuntimeCall {
+    let call_hash = BlakeTwo256::hash_of(&call);
+    let whitelist = pallet_whitelist::Call::whitelist_call { call_hash };
+    let dispatch =
+        pallet_whitelist::Call::dispatch_whitelisted_call_with_preimage { call: Box::new(call) };
+    pallet_utility::Call::batch_all { calls: vec![whitelist.into(), dispatch.into()] }.into()
+}
+
+/// Lets the council dispatch `call` as root in one block.
+fn dispatch_as_root(call: RuntimeCall) {
+    let batch = as_root(call);
+    let mut calls = motion(&batch, 0, &["//Alice", "//Charlie"]);
+    calls.push(close(&batch, 0));
+    Chain::new().block(calls);
+}
+
+#[test]
+fn a_motion_needs_the_votes_that_decide() {
+    genesis(LOCAL).execute_with(|| {
+        let mut chain = Chain::new();
+        for threshold in [1, 3] {
+            let length_bound = set_recipe().encoded_size() as u32;
+            let proposal = Box::new(set_recipe());
+            let propose = Motions::propose { threshold, proposal, length_bound };
+            let refused = chain.try_block(vec![(pair("//Alice"), propose.into())]);
+            assert_eq!(refused, [Err(frame_system::Error::<Runtime>::CallFiltered.into())]);
+        }
+        // Two of three are asked for, so that two nays reject.
+        chain.block(motion(&set_recipe(), 0, &["//Alice"]));
+        let proposal = BlakeTwo256::hash_of(&set_recipe());
+        let nay = |name| (pair(name), Motions::vote { proposal, index: 0, approve: false }.into());
+        chain.block(vec![nay("//Bob"), nay("//Charlie"), close(&set_recipe(), 0)]);
+        assert_eq!(pallet_collective::ProposalCount::<Runtime, AuthorityCouncil>::get(), 1);
+        assert!(pallet_collective::Proposals::<Runtime, AuthorityCouncil>::get().is_empty());
+    });
+}
+
 #[test]
 fn the_council_acts_as_root_by_a_whitelisted_call() {
     genesis(LOCAL).execute_with(|| {
         let code_hash = Hash::repeat_byte(7);
-        let upgrade: RuntimeCall = frame_system::Call::authorize_upgrade { code_hash }.into();
-        let whitelist =
-            pallet_whitelist::Call::whitelist_call { call_hash: BlakeTwo256::hash_of(&upgrade) };
-        let dispatch = pallet_whitelist::Call::dispatch_whitelisted_call_with_preimage {
-            call: Box::new(upgrade),
-        };
-        let batch: RuntimeCall =
-            pallet_utility::Call::batch_all { calls: vec![whitelist.into(), dispatch.into()] }
-                .into();
-        let mut calls = motion(&batch, 0, &["//Alice", "//Charlie"]);
-        calls.push(close(&batch, 0));
-        Chain::new().block(calls);
+        dispatch_as_root(frame_system::Call::authorize_upgrade { code_hash }.into());
         let authorized = System::authorized_upgrade().map(|upgrade| *upgrade.code_hash());
         assert_eq!(authorized, Some(code_hash));
+    });
+}
+
+#[test]
+fn the_council_restarts_finality() {
+    genesis(LOCAL).execute_with(|| {
+        let (delay, best_finalized_block_number) = (20, 0);
+        dispatch_as_root(
+            pallet_grandpa::Call::note_stalled { delay, best_finalized_block_number }.into(),
+        );
+        let stalled = pallet_grandpa::Stalled::<Runtime>::get();
+        assert_eq!(stalled, Some((delay, best_finalized_block_number)));
     });
 }

@@ -9,8 +9,8 @@ use pallet_proof_of_learning::types::SECOND_DRAW_WAIT;
 use pol_primitives::{
     RoundNumber,
     audit::{
-        Audit, AuditId, Case, Evidence, Finding, LeafProof, Stage, StateProof, TraceState,
-        UpdateMeasurement, evidence_commitment,
+        Audit, AuditId, Case, Evidence, Finding, LeafProof, MEASURED_SHARDS, Stage, StateProof,
+        TraceState, UpdateMeasurement, evidence_commitment,
     },
     data::SourceKind,
     lease::Lease,
@@ -90,7 +90,8 @@ impl TestUpdate {
     /// `gain` on every text.
     pub(super) fn replayed(&self, case: &Case<AccountId>, gain: i32) -> Finding {
         let ends = self.opened(case).into_iter().map(|end| end.digest).collect::<Vec<_>>();
-        let shards = vec![gain; self.lease.shards.len()];
+        let mut shards = vec![0; self.lease.shards.len()];
+        shards.iter_mut().take(MEASURED_SHARDS).for_each(|part| *part = gain);
         Finding::Replayed {
             ends: ends.try_into().unwrap(),
             packed: true,

@@ -133,6 +133,12 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
         pallet_proof_of_learning::UndrawnUpdates::<Runtime>::put(
             pol_primitives::BoundedVec::truncate_from(undrawn),
         );
+        pallet_proof_of_learning::SeatStakes::<Runtime>::insert(
+            (1, 1),
+            pol_primitives::BoundedVec::truncate_from(
+                <PolStaking as pol_primitives::traits::Bonds<AccountId>>::stakes(),
+            ),
+        );
 
         pallet_pol_beacon::Beacon::<Runtime>::kill();
 

@@ -281,6 +281,20 @@ fn stake_that_left_after_its_report_does_not_count() {
 }
 
 #[test]
+fn a_day_has_only_so_many_reports() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 8);
+        let (first, most) = (100, u64::from(pol_primitives::MAX_VALIDATORS));
+        for validator in first..first + most {
+            // Each one leaves after its report, so that there is never a quorum.
+            Validators::set(vec![1, 2, validator]);
+            assert_ok!(report(validator, id));
+        }
+        assert_noop!(report(1, id), PalletError::TooManyReports);
+    });
+}
+
+#[test]
 fn old_reports_do_not_count() {
     run(|| {
         let id = manifest(SourceKind::Web, 8);

@@ -42,6 +42,9 @@ pub struct UpdateMeasurement {
     pub shards: BoundedVec<i32, ConstU32<MAX_LEASE_SHARDS>>,
 }
 
+/// Number of shards of a lease that audits draw to be measured. All others have a part of zero.
+pub const MEASURED_SHARDS: usize = 4;
+
 impl UpdateMeasurement {
     /// Returns the score that rewards depend on: `gain`, at least 0.
     pub fn score(&self) -> u32 {

@@ -38,8 +38,8 @@ mod tests;
 pub use case::{Audit, Case, EarlierSeat, PendingAudit, SeatHolder};
 pub use draw::{draw_proportional_seats, draw_seats, draw_segments, seated_stakes};
 pub use finding::{
-    Binding, Evidence, Finding, Seat, UpdateMeasurement, Verdict, evidence_commitment,
-    is_seat_quorum, verdict_of_draw,
+    Binding, Evidence, Finding, MEASURED_SHARDS, Seat, UpdateMeasurement, Verdict,
+    evidence_commitment, is_seat_quorum, verdict_of_draw,
 };
 pub use response::{AuditResponse, LeafProof, SketchedEnd, StateProof, TraceState};
 pub use stage::{AuditConfig, Stage};

@@ -8,8 +8,8 @@ use codec::Encode;
 use pol_primitives::{
     Hash, RoundNumber,
     audit::{
-        Audit, AuditId, AuditResponse, Binding, Case, Evidence, Finding, LeafProof, SketchedEnd,
-        Stage, StateProof, TraceState, evidence_commitment,
+        Audit, AuditId, AuditResponse, Binding, Case, Evidence, Finding, LeafProof,
+        MEASURED_SHARDS, SketchedEnd, Stage, StateProof, TraceState, evidence_commitment,
     },
     recipe::Numerics,
     trace::{MerkleProof, merkle_verify},
@@ -272,7 +272,10 @@ impl<T: Config> Pallet<T> {
             };
             let shards =
                 Self::audited_lease(audit.round, &case.trainer).map(|lease| lease.shards.len());
-            ends == case.segments.len() && shards == Some(measure.shards.len())
+            let measured = measure.shards.iter().filter(|&&delta| delta != 0).count();
+            ends == case.segments.len()
+                && shards == Some(measure.shards.len())
+                && measured <= MEASURED_SHARDS
         };
         !evidence.is_empty() && evidence.iter().all(fits)
     }

@@ -7,7 +7,6 @@ use pol_primitives::{
     Balance, RoundNumber,
     metrics::{MetricsReport, ModelMetrics},
     round::is_quorum,
-    traits::Bonds,
 };
 use polkadot_sdk::frame_support::pallet_prelude::*;
 
@@ -18,7 +17,9 @@ impl<T: Config> Pallet<T> {
         round: RoundNumber,
         metrics: &ModelMetrics,
     ) -> Result<Balance, Error<T>> {
-        let stake = T::Bonds::validator_stake(who).ok_or(Error::<T>::NotAValidator)?;
+        let mut stakes = Self::measuring_stakes().into_iter();
+        let (_, stake) =
+            stakes.find(|(account, _)| account == who).ok_or(Error::<T>::NotAValidator)?;
         let is_newest = ProbeSeed::<T>::get().is_some_and(|(seeded, _)| seeded == round)
             && CurrentHead::<T>::get().is_some_and(|head| head.round == round);
         ensure!(is_newest, Error::<T>::NotTheHead);

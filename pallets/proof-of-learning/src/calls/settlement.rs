@@ -246,6 +246,7 @@ impl<T: Config> Pallet<T> {
     ) -> DispatchResult {
         let accounts = panel.iter().map(|(account, _)| account.clone());
         let update = PendingAudit::second(round, case, accounts.zip(opinions));
+        Self::hold_seat_stakes(round, update.draw);
         UndrawnUpdates::<T>::try_append((update, Self::now()))
             .map_err(|()| DispatchError::Corruption)
     }

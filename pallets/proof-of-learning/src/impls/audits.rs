@@ -4,7 +4,7 @@
 
 use crate::{
     pallet::*,
-    types::{MAX_OPEN_AUDITS, PendingAudits, SECOND_DRAW_WAIT},
+    types::{MAX_OPEN_AUDITS, PendingAudits, SECOND_DRAW_WAIT, SeatedStakes},
     weights::WeightInfo,
 };
 use alloc::vec::Vec;
@@ -71,7 +71,18 @@ impl<T: Config> Pallet<T> {
             Submissions::<T>::insert(round, trainer, submission);
         }
         UndrawnUpdates::<T>::put(undrawn);
+        Self::hold_seat_stakes(round, 0);
         Ok(())
+    }
+
+    /// Holds the stakes of the present for a draw that an update begins to wait for. A draw from
+    /// those of its own block would let whoever knows the seed first choose the seats: a bond that
+    /// is raised by one unit changes them all.
+    pub(crate) fn hold_seat_stakes(round: RoundNumber, draw: u8) {
+        if !SeatStakes::<T>::contains_key((round, draw)) {
+            let stakes = seated_stakes(T::Bonds::stakes(), &T::Bonds::newcomers());
+            SeatStakes::<T>::insert((round, draw), SeatedStakes::truncate_from(stakes));
+        }
     }
 
     /// Draws the audit of the updates whose wait ends first, all of one round and draw, once enough
@@ -93,6 +104,7 @@ impl<T: Config> Pallet<T> {
             (update.round, update.draw) == (round, draw) && source.sealed_at > mix_end(*since)
         });
         let is_last = !rest.iter().any(|(update, at)| source.sealed_at > wait_end(update, *at));
+        let more_wait = rest.iter().any(|(other, _)| (other.round, other.draw) == (round, draw));
         if is_last && SealedMixture::<T>::take().is_some() {
             T::Beacon::release();
         }
@@ -110,7 +122,11 @@ impl<T: Config> Pallet<T> {
         let config = if source.has_pulse { config } else { config.with_one_seat_more() };
         let probe = T::Pool::sample(config.probe.into(), &mut Prf::new("pol/probe/1", &seed, &[]));
         let limit = Self::max_segments(&group);
-        let stakes = seated_stakes(T::Bonds::stakes(), &T::Bonds::newcomers());
+        let stakes = if more_wait {
+            SeatStakes::<T>::get((round, draw))
+        } else {
+            SeatStakes::<T>::take((round, draw))
+        };
         let audit = Audit::draw(&config, seed, Self::now(), &group, &stakes, probe, limit);
         let id = NextAudit::<T>::get();
         NextAudit::<T>::put(id.saturating_add(1));

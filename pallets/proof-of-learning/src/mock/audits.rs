@@ -8,8 +8,8 @@ use alloc::collections::BTreeSet;
 use pol_primitives::{
     BoundedVec,
     audit::{
-        Audit, AuditId, Evidence, Finding, LeafProof, Stage, StateProof, UpdateMeasurement,
-        evidence_commitment,
+        Audit, AuditId, Evidence, Finding, LeafProof, MEASURED_SHARDS, Stage, StateProof,
+        UpdateMeasurement, evidence_commitment,
     },
 };
 
@@ -65,7 +65,8 @@ pub(crate) fn ends(id: AuditId, trainer: AccountId) -> Vec<LeafProof> {
 
 /// Returns the measurement of an honest update.
 pub(crate) fn measure(shards: usize) -> UpdateMeasurement {
-    let shards = (0..shards).map(|at| 100 + at as i32).collect::<Vec<_>>();
+    let part = |at| if at < MEASURED_SHARDS { 100 + at as i32 } else { 0 };
+    let shards = (0..shards).map(part).collect::<Vec<_>>();
     UpdateMeasurement {
         gain: 1_000,
         own: 1_500,

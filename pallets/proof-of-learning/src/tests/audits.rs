@@ -87,16 +87,49 @@ fn a_draw_waits_for_the_randomness_of_later_blocks() {
 #[test]
 fn a_validator_that_has_never_acted_gets_no_seat() {
     in_round_one(|| {
-        let stakes = Stakes::stakes();
-        let (newcomer, _) = *stakes.iter().max_by_key(|(_, stake)| *stake).unwrap();
+        let newcomer = 99;
         train_to_hold(&[1, 2, 3]);
         hold(&[0, 1, 2]);
-        adopt([5; 32]);
+        Validators::insert(newcomer, 80);
         Newcomers::put(vec![newcomer]);
+        adopt([5; 32]);
         run(1);
         let (_, audit) = Learning::audits(0).pop().unwrap();
         let holders: Vec<_> = audit.holders.iter().map(|holder| holder.account).collect();
         assert!(!holders.is_empty() && !holders.contains(&newcomer), "{holders:?}");
+        Validators::remove(newcomer);
+    });
+}
+
+#[test]
+fn a_bond_that_changes_once_updates_wait_changes_no_seat() {
+    in_round_one(|| {
+        let stakes = Stakes::stakes();
+        train_to_hold(&[1, 2, 3]);
+        hold(&[0, 1, 2]);
+        adopt([5; 32]);
+        let undrawn: Vec<_> =
+            UndrawnUpdates::<Test>::get().into_iter().map(|(update, _)| update).collect();
+        // Whoever knows the seed first raises a bond, and one that left comes back.
+        let (validator, stake) = stakes[0];
+        Validators::insert(validator, 10 * stake);
+        Validators::insert(99, stake);
+        assert_ok!(Learning::do_try_state());
+        run(1);
+        let (_, audit) = Learning::audits(0).pop().unwrap();
+        let expected = Audit::draw(
+            &AUDITS,
+            audit.seed,
+            System::block_number(),
+            &undrawn,
+            &stakes,
+            audit.probe.to_vec(),
+            MAX_AUDITED_SEGMENTS,
+        );
+        assert_eq!(audit, expected);
+        assert_eq!(SeatStakes::<Test>::iter().count(), 0, "they are needed no more");
+        Validators::insert(validator, stake);
+        Validators::remove(99);
     });
 }
 
@@ -421,6 +454,11 @@ fn who_did_not_commit_has_nothing_to_reveal() {
         open(id, &[1]);
         reveals(panel[1], id, evidence(id, panel[1], HONEST), SALT, Error::SeatNotCommitted);
     });
+}
+
+#[test]
+fn evidence_measures_no_more_shards_than_are_drawn() {
+    bad_evidence(|evidence| replayed(evidence, |_, shards| shards.fill(1)));
 }
 
 /// Asserts that evidence with `change` is refused. Its seat is on both updates of a round, but only

@@ -65,6 +65,20 @@ fn stakes_count_as_they_are_when_they_are_counted() {
 }
 
 #[test]
+fn idle_newcomers_keep_no_head_unmeasured() {
+    in_round_one(|| {
+        // As much stake as all others have. Their quorum would not be one of all.
+        Validators::insert(14, 100);
+        Newcomers::put(vec![14]);
+        refused(14, 0, metrics(1), Error::NotAValidator);
+        reports(11, 0, 30);
+        reports(13, 0, 20);
+        assert_eq!(Learning::head_measurement(0).map(|measured| measured.share), Some(670_000));
+        Validators::remove(14);
+    });
+}
+
+#[test]
 fn the_next_head_decides_what_no_quorum_did() {
     in_round_one(|| {
         train(&[1]);

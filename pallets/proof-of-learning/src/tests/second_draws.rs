@@ -9,7 +9,7 @@ use pol_primitives::{
     audit::{AuditConfig, EarlierSeat, Finding, PendingAudit, Stage, Verdict},
     head::Excision,
     submission::{Outcome, SubmissionStatus},
-    traits::ShardPool,
+    traits::{Bonds, ShardPool},
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
@@ -77,6 +77,26 @@ fn a_second_draw_decides_on_the_disputed_segments_and_fresh_ones() {
         let paid: Vec<_> = earned().into_iter().filter(|(_, earned)| earned.seats > 0).collect();
         assert_eq!(paid, seats_only(&judged));
         assert_eq!((Earnings::get().len(), Fines::get()), (2, vec![5]));
+    });
+}
+
+#[test]
+fn a_bond_that_changes_after_a_dispute_changes_no_seat_of_the_second_draw() {
+    in_round_one(|| {
+        let id = audited(&[1]);
+        let accuser = panel(id, 1)[0];
+        examine(id, &|validator, trainer| (validator == accuser).then(|| other(id, trainer)));
+        settle(id, 1);
+        let held = SeatStakes::<Test>::get((1, 1));
+        assert_eq!(held.to_vec(), Stakes::stakes());
+        // With nearly all stake it would have nearly all seats.
+        let (validator, stake) = held[0];
+        Validators::insert(validator, 1_000_000 * stake);
+        run(AGAIN);
+        let drawn = audit(id + 1);
+        assert!(drawn.holders.len() > 1, "{:?}", drawn.holders);
+        assert_eq!(SeatStakes::<Test>::iter().count(), 0);
+        Validators::insert(validator, stake);
     });
 }
 
@@ -323,8 +343,9 @@ fn a_giant_among_many_decides_no_case_and_earns_by_none() {
         let mut seated = 0;
         for number in 1..=6 {
             train(&trainers);
-            adopt([number as u8 + 10; 32]);
+            // The head's count has begun. Seats are drawn from the stakes at its end.
             crowd(true);
+            adopt([number as u8 + 10; 32]);
             run(1);
             let id = NextAudit::<Test>::get() - 1;
             examine(id, lies);

@@ -69,8 +69,8 @@ fn a_valid_update_stays_and_earns() {
         let consumed: Vec<_> = lease
             .shards
             .iter()
-            .enumerate()
-            .map(|(at, &shard)| (shard, 1, 0, 100 + at as i32))
+            .zip(measure(lease.shards.len()).shards)
+            .map(|(&shard, delta)| (shard, 1, 0, delta))
             .collect();
         assert_eq!(Consumed::get(), consumed);
         assert_eq!(Shards::free_shards(), SHARDS - 8);
@@ -94,13 +94,13 @@ fn a_valid_update_stays_and_earns() {
             (vec![(1, true)], vec![], vec![])
         );
         assert!(panel.iter().all(|validator| Strikes::get(validator) == 0));
-        // (7 · 0 + 1,500 - 1,000 / 2) / 8
+        // 1,500 - 1,000 / 2 is above zero: (7 · 0 + 1,000,000) / 8.
         let standing = Standing {
             nonce: 1,
             carry: opened.carry_hash,
             carry_round: 1,
             valid: 1,
-            advantage: 125,
+            advantage: 125_000,
             lapses: -1,
         };
         assert_eq!(Learning::standing(&1), standing);
@@ -138,7 +138,9 @@ fn a_flagged_trainer_is_not_paid() {
     in_round_one(|| {
         let id = audited(&[1]);
         assert_ok!(Learning::conclude(signed(1), 1));
-        Standings::<Test>::mutate(1, |standing| (standing.valid, standing.advantage) = (7, -1_000));
+        Standings::<Test>::mutate(1, |standing| {
+            (standing.valid, standing.advantage) = (7, -1_000_000)
+        });
         let panel = panel(id, 1);
         examine(id, HONEST);
         settle(id, 1);

@@ -44,6 +44,24 @@ fn trainers_do_not_attest() {
 }
 
 #[test]
+fn the_word_of_a_newcomer_counts_once_it_acts() {
+    run(|| {
+        activate(1, 5_000);
+        activate(2, 9_000);
+        let counted = || {
+            let stakes = <Staking as pol_primitives::traits::ValidatorStakes<_>>::stakes();
+            stakes.into_iter().map(|(who, _)| who).collect::<Vec<_>>()
+        };
+        // Nobody has acted, so that all count.
+        assert_eq!(counted(), [1, 2]);
+        Staking::note_active(&1);
+        assert_eq!(counted(), [1]);
+        Staking::note_active(&2);
+        assert_eq!(counted(), [1, 2]);
+    });
+}
+
+#[test]
 fn a_full_list_of_validators_gives_way_to_higher_stakes() {
     run(|| {
         for who in [3, 1, 2] {

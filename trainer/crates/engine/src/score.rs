@@ -21,7 +21,11 @@ use crate::{
     gradient::{for_each_gradient, mean_gradient},
 };
 use pol_primitives::{
-    BoundedVec, Hash, audit::UpdateMeasurement, data::quality, payload::Payload, prf::Prf,
+    BoundedVec, Hash,
+    audit::{MEASURED_SHARDS, UpdateMeasurement},
+    data::quality,
+    payload::Payload,
+    prf::Prf,
     recipe::Recipe,
 };
 
@@ -33,7 +37,7 @@ const MIN_PROBE_SEQUENCES: usize = 64;
 /// Largest number of sequences of a probe.
 pub const MAX_PROBE_SEQUENCES: usize = 256;
 /// Number of shards of a lease that are drawn to be measured, one sequence each.
-pub const OWN_SHARDS: usize = 4;
+pub const OWN_SHARDS: usize = MEASURED_SHARDS;
 
 /// Movement of a round, and the gradient of the loss in its middle on the text that all its updates
 /// are measured on. It is computed once per round.
