@@ -18,7 +18,7 @@ use crate::{
     round::{is_quorum, is_third},
     submission::RevealSet,
 };
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 use codec::{Decode, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
@@ -66,6 +66,28 @@ impl<AccountId: PartialEq> StakeCount<AccountId> {
             Voter { account, stake, counts, held: None }
         };
         Self(BoundedVec::truncate_from(stakes.into_iter().map(voter).collect()))
+    }
+
+    /// Lets further validators into the count, with their present stakes. Those in it keep theirs.
+    /// Whose stake counts is decided anew, as if the count began.
+    pub fn extend(&mut self, stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId])
+    where
+        AccountId: Ord,
+    {
+        let known = core::mem::take(&mut self.0);
+        let nobody_acted = known
+            .iter()
+            .map(|voter| &voter.account)
+            .chain(stakes.iter().map(|(account, _)| account))
+            .all(|account| newcomers.contains(account));
+        let mut voters: BTreeMap<AccountId, (Balance, Option<RevealSet>)> =
+            stakes.into_iter().map(|(account, stake)| (account, (stake, None))).collect();
+        voters.extend(known.into_iter().map(|voter| (voter.account, (voter.stake, voter.held))));
+        let voter = |(account, (stake, held))| {
+            let counts = nobody_acted || !newcomers.contains(&account);
+            Voter { account, stake, counts, held }
+        };
+        self.0 = BoundedVec::truncate_from(voters.into_iter().map(voter).collect());
     }
 
     /// Returns the validators of the count.
@@ -163,6 +185,22 @@ mod tests {
 
     fn set(indices: &[u8]) -> RevealSet {
         RevealSet::from_indices(indices.iter().copied())
+    }
+
+    #[test]
+    fn whoever_comes_later_has_its_present_stake_and_others_keep_theirs() {
+        let mut count = StakeCount::new(vec![(5, 10)], &[5]);
+        count.extend(vec![(2, 40), (5, 99), (7, 30)], &[2, 5, 7]);
+        let stakes = |count: &StakeCount<u8>| -> Vec<(u8, Balance)> {
+            count.voters().iter().map(|voter| (voter.account, voter.stake)).collect()
+        };
+        assert_eq!((stakes(&count), count.whole()), (vec![(2, 40), (5, 10), (7, 30)], 80));
+        // One has acted, and left. Whoever never acted does not count beside it.
+        assert_eq!(count.act(&2), Some(40));
+        count.extend(vec![(3, 20), (7, 30)], &[3, 5, 7]);
+        assert_eq!(stakes(&count), [(2, 40), (3, 20), (5, 10), (7, 30)]);
+        assert_eq!((count.whole(), count.act(&3), count.whole()), (40, Some(20), 60));
+        assert!(!count.suffices(33) && count.suffices(60), "a quorum, and a third of all");
     }
 
     fn count(stakes: &[Balance], newcomers: &[usize]) -> StakeCount<usize> {

@@ -165,8 +165,8 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 
     fn attest_head() -> Weight {
         // Round, count, ledger, endpoint, newcomers, head, attest phases, own attestation, two
-        // tallies.
-        Self::cost(60, 11, 8).saturating_add(Self::count())
+        // tallies. Until there is a head, all stakes and newcomers too.
+        Self::cost(60, 13, 8).saturating_add(Self::count().saturating_mul(2))
     }
 
     fn adopt(updates: u32) -> Weight {

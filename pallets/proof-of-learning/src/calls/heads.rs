@@ -67,7 +67,7 @@ impl<T: Config> Pallet<T> {
         }
         ensure!(round == current.number, Error::<T>::WrongRound);
         ensure!(current.phase == Phase::Attest, Error::<T>::NotAttesting);
-        ensure!(CurrentCount::<T>::get().act(who).is_some(), Error::<T>::NotAValidator);
+        ensure!(Self::count_with(who).is_some(), Error::<T>::NotAValidator);
         ensure!(*inputs == current.inputs, Error::<T>::WrongInputs);
         let earlier = Attestations::<T>::get(AttestPhases::<T>::get(), who);
         ensure!(earlier.is_none_or(|earlier| earlier.root != *root), Error::<T>::AlreadyAttested);
@@ -90,10 +90,9 @@ impl<T: Config> Pallet<T> {
             Self::deposit_event(Event::Attested { account: who, round, root });
             return Ok(Some(T::WeightInfo::attest_head()).into());
         }
-        let mut count = CurrentCount::<T>::get();
-        let stake = count.act(&who).ok_or(Error::<T>::NotAValidator)?;
+        let (count, stake) = Self::count_with(&who).ok_or(Error::<T>::NotAValidator)?;
         let tally = Self::tally(phase, &who, &StakedAttestation { root, stake });
-        if count.whole() != current.stake {
+        if count.whole() != current.stake || head.is_none() {
             current.stake = count.whole();
             CurrentRound::<T>::put(&current);
             CurrentCount::<T>::put(&count);
@@ -107,6 +106,24 @@ impl<T: Config> Pallet<T> {
             Self::adopt(current, head, root)?;
         }
         Ok(Some(weight).into())
+    }
+
+    /// Returns the count under way, in which `who` acts, and its stake; none if it had none when the
+    /// count began.
+    ///
+    /// Until there is a head, validators may come in during the count. It begins with the first
+    /// bond, and whoever bonds first and never acts would otherwise hold up all others for a phase.
+    fn count_with(who: &T::AccountId) -> Option<(StakeCount<T::AccountId>, Balance)> {
+        let mut count = CurrentCount::<T>::get();
+        if let Some(stake) = count.act(who) {
+            return Some((count, stake));
+        }
+        if CurrentHead::<T>::exists() || T::Bonds::validator_stake(who).is_none() {
+            return None;
+        }
+        count.extend(T::Bonds::stakes(), &T::Bonds::newcomers());
+        let stake = count.act(who)?;
+        Some((count, stake))
     }
 
     /// Stores `who`'s attestation in place of its earlier one. Returns the stake for the attested

@@ -166,6 +166,33 @@ fn an_idle_newcomer_holds_up_neither_round_zero_nor_any_other() {
 }
 
 #[test]
+fn whoever_bonds_first_and_never_acts_does_not_hold_up_round_zero() {
+    on_chain(Some(recipe()), || {
+        let others: Vec<_> = VALIDATORS.iter().map(|(account, _)| *account).collect();
+        let stakes: Vec<_> = others.iter().map(Validators::take).collect();
+        Validators::insert(14, 10);
+        Newcomers::put(vec![14]);
+        run(1);
+        assert_eq!((round().phase, round().stake), (Phase::Attest, 10));
+        // The others come once the count has begun.
+        for (account, stake) in others.iter().zip(stakes) {
+            Validators::set(account, stake);
+        }
+        Newcomers::put([&others[..], &[14]].concat());
+        assert_ok!(attest(others[0], [3; 32]));
+        assert_eq!(round().stake, 110, "nobody has acted, so that all count");
+        assert_ok!(Learning::do_try_state());
+        for account in &others[1..] {
+            if CurrentHead::<Test>::get().is_none() {
+                assert_ok!(attest(*account, [3; 32]));
+            }
+        }
+        assert_eq!(head().round, 0);
+        Validators::remove(14);
+    });
+}
+
+#[test]
 fn nobody_decides_alone_while_most_stake_is_new() {
     on_chain(Some(recipe()), || {
         Validators::insert(14, 201);
