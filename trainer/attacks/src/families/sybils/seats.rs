@@ -10,7 +10,7 @@ use crate::{
     tally::Tally,
 };
 use anyhow::{Context, Result, ensure};
-use futures::future::{join_all, try_join_all};
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use pol_chain::{AccountId, Call, Signer};
 use pol_primitives::{Balance, POL, RoundNumber, election::Candidacy, member::Role};
 use std::{
@@ -29,6 +29,8 @@ const HIGHEST_BOND: Balance = HIGHER_BOND + POL;
 /// Bond that honest validators add, so that the attacker has less than two thirds of all stake, with
 /// which idle accounts would hold up rounds.
 const HONEST_BOND: Balance = 750_000 * POL;
+/// Calls that wait for a block at once. The node answers only so many requests a minute.
+const CALLS: usize = 16;
 /// Longest wait in blocks for a call to be accepted.
 const CALL_BLOCKS: u32 = 60;
 /// Blocks after which the attacker ends the suspension of its accounts, which attest no head.
@@ -102,7 +104,8 @@ async fn fill_list(network: &SitesNetwork, authorities: usize) -> Result<(Vec<Si
     let newcomer = attackers.pop().context("there are strangers")?;
     let late = attackers.pop().context("there are strangers")?;
     ensure!(attackers.len() + authorities == CANDIDATES, "the strangers do not fill the list");
-    try_join_all(attackers.iter().map(|attacker| stand(network, attacker, BOND))).await?;
+    let standing = attackers.iter().map(|attacker| stand(network, attacker, BOND));
+    stream::iter(standing).buffer_unordered(CALLS).try_collect::<()>().await?;
     let listed = candidates(network).await?.len();
     ensure!(listed == CANDIDATES, "{listed} accounts are candidates");
     stand(network, &late, HIGHER_BOND).await?;
@@ -137,7 +140,7 @@ async fn revive(network: &SitesNetwork, attackers: &[Signer]) -> Result<()> {
         .filter(|attacker| chilled.contains(&attacker.account()))
         .map(|attacker| chain.submit(attacker, Call::Unchill));
     // One that is refused is tried again later.
-    join_all(calls).await;
+    stream::iter(calls).buffer_unordered(CALLS).for_each(|_| async {}).await;
     Ok(())
 }
 
