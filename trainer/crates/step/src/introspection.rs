@@ -63,3 +63,6 @@ impl Run<'_> {
         self.parameter_gradient(head, [hidden, of_predicted], gradient)
     }
 }
+
+#[cfg(test)]
+mod tests;

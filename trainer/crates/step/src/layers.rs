@@ -248,7 +248,12 @@ impl<'a> Run<'a> {
     ) -> Result<(), Error> {
         let ModelSpec { heads, key_value_heads, .. } = *self.spec();
         let heads = u32::from(heads) + u32::from(key_value_heads);
-        self.rotate_heads(rotation, inverse, [heads, self.spec().query_key_value_width()], projected)
+        self.rotate_heads(
+            rotation,
+            inverse,
+            [heads, self.spec().query_key_value_width()],
+            projected,
+        )
     }
 
     /// Rotates queries that lie alone, or their gradients back.

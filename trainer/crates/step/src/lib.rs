@@ -40,6 +40,8 @@ mod plan;
 mod second_pass;
 mod step;
 mod superposition;
+#[cfg(test)]
+mod test_operators;
 
 pub use error::Error;
 pub use plan::{Plan, Slot, covers};

@@ -244,7 +244,7 @@ impl Memory {
 }
 
 impl SecondPassMemory {
-    fn new(plan: &Plan, pass: &SecondPass, tokens: usize, length: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, pass: &SecondPass, tokens: usize, length: usize) -> Self {
         let spec = &plan.spec;
         let width = spec.width as usize;
         let (blocks, stream) = (&plan.blocks[pass.first..], || vec![0.0; tokens * width]);

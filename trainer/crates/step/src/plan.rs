@@ -187,8 +187,9 @@ impl Plan {
         let head = if spec.tied { embedding.clone() } else { reader.take("lm_head.weight")? };
         let head_bias = spec.biases.head.then(|| reader.take("lm_head.bias")).transpose()?;
         let introspects = spec.mind.introspection;
-        let introspection =
-            introspects.then(|| reader.linear("mind.introspection", spec.width, true)).transpose()?;
+        let introspection = introspects
+            .then(|| reader.linear("mind.introspection", spec.width, true))
+            .transpose()?;
         let gate = (spec.mind.second_pass > 0).then(|| reader.take("mind.second_pass.gate"));
         let gate = gate.transpose()?;
         if !reader.remaining.is_empty() {

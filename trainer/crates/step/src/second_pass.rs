@@ -13,6 +13,7 @@ use crate::{
 };
 use pol_kernels::Extras;
 use pol_numerics::{Broadcast, Function, Summand};
+use std::ops::Range;
 
 /// Memory that a block runs again in.
 struct Again<'a> {
@@ -108,9 +109,10 @@ impl Run<'_> {
 
     /// Copies the weight of queries, and returns their projection. Its weight has no place.
     fn gather_query(&self, linear: &Linear, weight: &mut [f32]) -> Linear {
-        let (all, outputs) = (&self.parameters[linear.weight.clone()], self.spec().attention_width());
+        let (all, outputs) =
+            (&self.parameters[linear.weight.clone()], self.spec().attention_width());
         gather(all, linear.outputs as usize, 0, weight);
-        let first = |bias: &std::ops::Range<usize>| bias.start..bias.start + outputs as usize;
+        let first = |bias: &Range<usize>| bias.start..bias.start + outputs as usize;
         let bias = linear.bias.as_ref().map(first);
         Linear { weight: 0..0, bias, inputs: linear.inputs, outputs }
     }
@@ -191,3 +193,6 @@ impl Run<'_> {
         self.stream_gradient(block, stream, memory, work, gradient)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -344,8 +344,7 @@ impl Run<'_> {
         kernels.add(others, own)?;
         self.mix_gradient(layer, memory, work)?;
 
-        let SuperpositionWork { states, ranks, amplitudes: [of_scaled, of_amplitudes], .. } =
-            work;
+        let SuperpositionWork { states, ranks, amplitudes: [of_scaled, of_amplitudes], .. } = work;
         let kind = NormKind::SumOfSquares;
         let outputs = layer.amplitudes.outputs;
         self.scale_gradient(kind, outputs, &memory.amplitudes, of_scaled, of_amplitudes)?;
@@ -466,3 +465,6 @@ impl Run<'_> {
         Ok(kernels.add(both, of_amplitudes)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,7 +149,8 @@ fn mixtures(gpt2: ModelSpec, llama: ModelSpec) -> Vec<(&'static str, ModelSpec)>
 fn minds(gpt2: ModelSpec, llama: ModelSpec) -> Vec<(&'static str, ModelSpec)> {
     let superposition = |branches, rank| Some(Superposition { branches, rank });
     let introspection = Mind { introspection: true, ..Mind::default() };
-    let of = |branches, rank| Mind { superposition: superposition(branches, rank), ..introspection };
+    let of =
+        |branches, rank| Mind { superposition: superposition(branches, rank), ..introspection };
     let again = |second_pass| Mind { second_pass, ..introspection };
     let experts = Some(Experts { count: 4, active: 2, balance: 20_000, z: 1_000 });
     let head = Some(QueryKeyNorm::Head);
@@ -165,11 +166,7 @@ fn minds(gpt2: ModelSpec, llama: ModelSpec) -> Vec<(&'static str, ModelSpec)> {
             ModelSpec {
                 mind: again(2),
                 parallel: true,
-                positions: PositionEncoding::Rotary {
-                    dimensions: 2,
-                    base: 100,
-                    interleaved: true,
-                },
+                positions: PositionEncoding::Rotary { dimensions: 2, base: 100, interleaved: true },
                 biases: all_biases,
                 tied: false,
                 ..gpt2
