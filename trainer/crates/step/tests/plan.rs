@@ -3,11 +3,16 @@
 //! Plans: places of parameters, memory, and parts that are not covered.
 
 mod families;
+#[path = "../../engine/src/test_recipe.rs"]
+mod test_recipe;
 
 use families::{families, parameters, tokens};
 use pol_model::Layout;
-use pol_primitives::model::{Experts, Mind, ModelSpec, Superposition};
-use pol_step::{Error, Plan, Step};
+use pol_primitives::{
+    model::{Experts, Mind, ModelSpec, Superposition},
+    recipe::{Numerics, Recipe},
+};
+use pol_step::{Error, Plan, Step, covers};
 
 #[test]
 fn parameters_lie_where_the_decoder_of_libtorch_has_them() {
@@ -18,6 +23,20 @@ fn parameters_lie_where_the_decoder_of_libtorch_has_them() {
         for (found, expected) in plan.slots().iter().zip(layout.tensors()) {
             assert_eq!((&found.parameter, &found.range), (&expected.parameter, &expected.range()));
         }
+    }
+}
+
+#[test]
+fn exact_recipes_of_all_families_train_on_kernels() {
+    for (name, model) in families() {
+        let recipe = Recipe { model, ..test_recipe::recipe() };
+        assert!(covers(&recipe), "{name}");
+        let native = Recipe { numerics: Numerics::Native { tolerance: 50_000 }, ..recipe };
+        assert!(!covers(&native), "{name}");
+        // Micro-batches of a single tier are too large.
+        let mut large = recipe;
+        large.tiers[3].micro_batch = u16::MAX;
+        assert!(!covers(&large), "{name}");
     }
 }
 
