@@ -411,8 +411,8 @@ impl Run<'_> {
     }
 
     /// Computes the gradient of states, `work.states[1]`, and adds that of amplitudes,
-    /// `work.amplitudes[0]`, from those of what branches mix to, `work.ranks[0]`, and of their plain
-    /// sums, `work.ranks[2]`.
+    /// `work.amplitudes[0]`, from those of what branches mix to, `work.ranks[0]`, and of their
+    /// plain sums, `work.ranks[2]`.
     fn mix_gradient(
         &self,
         layer: &plan::Superposition,

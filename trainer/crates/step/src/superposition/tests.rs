@@ -125,7 +125,7 @@ impl Definition<'_> {
         &values[(sequence * L * width) as usize..][..(L * width) as usize]
     }
 
-    /// How queries of a sequence fit keys, and how amplitudes overlap.
+    /// Returns fits of queries and keys of a sequence, and overlaps of amplitudes.
     fn compare(&self, of: &Forward, sequence: u32) -> [Vec<u32>; 2] {
         let pairs = |left: &Unit, right: &Unit| {
             let width = left.width;
