@@ -4,6 +4,7 @@
 
 use super::Introspection;
 use crate::{
+    Step,
     layers::Run,
     plan::Plan,
     test_operators::{bits, both, columns, draw, element, floats, op, product},
@@ -65,4 +66,25 @@ fn bits_are_those_of_the_operators() {
         let others = gradient.iter().filter(|value| value.is_nan()).count();
         assert_eq!(others, plan.len() - W as usize - 1);
     }
+}
+
+#[test]
+fn introspection_watches_and_does_not_steer() {
+    let plain = ModelSpec::gpt2(11, W, 2, 1, 7, 70);
+    let watched = ModelSpec { mind: Mind { introspection: true, ..Mind::default() }, ..plain };
+    // The head's tensors are the last.
+    let parameters = floats(&draw(Plan::new(&watched).unwrap().len(), 3));
+    let tokens: Vec<u32> = (0..2 * 71).map(|i| i * i % 11).collect();
+    let run = |spec: &ModelSpec| {
+        let mut step = Step::new(spec, 2, 70).unwrap();
+        let mut gradient = vec![f32::NAN; step.plan().len()];
+        let parameters = &parameters[..gradient.len()];
+        let loss = step.gradient(parameters, &tokens, &mut gradient).unwrap();
+        (loss, gradient)
+    };
+    let ((loss, gradient), (expected_loss, expected)) = (run(&watched), run(&plain));
+    assert_eq!(loss, expected_loss);
+    let (others, of_head) = gradient.split_at(expected.len());
+    assert!(bits(others) == bits(&expected));
+    assert!(of_head.iter().all(|&value| value != 0.0));
 }
