@@ -11,9 +11,9 @@
 //! A trainer calls [`train_segment`], an auditor [`replay`], and both are the same function. Given
 //! the same recipe, lease, account, data and start state, every machine of the exact numerics
 //! profile computes the same bits, with any number of threads: on the kernels of [`pol_step`], and
-//! where they do not cover a model, on libtorch under pinned settings. Everything else is plain
-//! IEEE-754 arithmetic in a fixed order. Under the native profile any kernels may compute, and
-//! replays are compared by distance.
+//! micro-batches that are too large for them, on libtorch under pinned settings. Everything else is
+//! plain IEEE-754 arithmetic in a fixed order. Under the native profile any kernels may compute,
+//! and replays are compared by distance.
 //!
 //! A process sets its profile up with [`determinism::ensure`] before it does anything else.
 //!

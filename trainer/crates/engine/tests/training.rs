@@ -340,7 +340,7 @@ fn every_family_has_the_bits_of_the_network() {
             "bdb83471a5762ae2",
             "af9dfd5df736efc0",
             "538dbb56e933ecd6",
-            "6f14d35f870185cc",
+            "6a10bb26b4170101",
             "c63ec2e472400c6b",
             "5a0c5368bcabbe1d",
             "0c699215e054821e",

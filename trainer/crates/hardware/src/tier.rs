@@ -4,7 +4,7 @@
 
 use crate::{HardwareError, Machine};
 use pol_primitives::{
-    model::{Norm, PositionEncoding},
+    model::{ModelSpec, Norm, PositionEncoding, Superposition},
     recipe::{Recipe, Tier},
 };
 
@@ -51,6 +51,11 @@ const WORKER_VECTORS: u64 = 2;
 ///
 /// The output needs the input and output of the final norm, and the logits, their logarithms of
 /// probabilities and their gradients.
+///
+/// A superposition of `R` branches of rank `r` adds `8·d + 16·R + 5·R·r + 16·r + 5·s` to `L`: norms
+/// and projections, and five steps of pairs of tokens. A second pass of `m` blocks counts as `m`
+/// more layers, with their share of `P` for gradients of the second run, and has `6·d` at its end.
+/// Introspection and the choice of tokens have `8` values.
 pub fn memory_needed(recipe: &Recipe, tier: Tier, workers: usize) -> u64 {
     let spec = &recipe.model;
     let [v, d, l, h, f] =
@@ -75,15 +80,19 @@ pub fn memory_needed(recipe: &Recipe, tier: Tier, workers: usize) -> u64 {
         + query_key_norms
         + scores * h * sequence
         + 2 * attention
-        + inner * f;
-    let activations = tokens.saturating_mul(l * layer + 2 * d + 3 * v);
+        + inner * f
+        + superposition_values(spec, sequence);
+    let again = u64::from(spec.mind.second_pass);
+    let end = if again > 0 { 8 * d } else { 2 * d } + 8 * u64::from(spec.mind.introspection);
+    let activations = tokens.saturating_mul((l + again) * layer + end + 3 * v);
     let parameters = recipe.model.size();
     let worker = parameters.saturating_mul(WORKER_VECTORS).saturating_add(activations);
+    let worker = worker.saturating_add((parameters / l.max(1)).saturating_mul(again));
     let (workers, worker) = if pol_step::covers(recipe) {
         // Attention packs blocks of 64 tokens, and heads of 32 values.
         let blocks = u64::from(recipe.tier(tier).micro_batch) * sequence.div_ceil(64) * 64;
         let packed = blocks.saturating_mul(8 * h * (attention / h.max(1)).div_ceil(32) * 32);
-        let outputs = tokens.saturating_mul(l * active * d);
+        let outputs = tokens.saturating_mul((l + again) * active * d);
         (workers.min(1), worker.saturating_add(packed).saturating_add(outputs))
     } else {
         (workers, worker)
@@ -93,6 +102,16 @@ pub fn memory_needed(recipe: &Recipe, tier: Tier, workers: usize) -> u64 {
         .saturating_add(worker.saturating_mul(workers as u64))
         .saturating_mul(FLOAT_BYTES)
         .saturating_add(PROCESS_BYTES)
+}
+
+/// Returns the number of values that a superposition holds for a token, in sequences of `sequence`
+/// tokens.
+fn superposition_values(spec: &ModelSpec, sequence: u64) -> u64 {
+    spec.mind.superposition.map_or(0, |Superposition { branches, rank }| {
+        let [branches, rank] = [u64::from(branches), rank.into()];
+        let states = branches * rank;
+        8 * u64::from(spec.width) + 16 * (branches + rank) + 5 * (states + sequence)
+    })
 }
 
 /// Returns the memory that training may take, in bytes.
@@ -154,9 +173,10 @@ mod tests {
     use super::*;
     use pol_primitives::{
         MILLION,
-        model::ModelSpec,
+        model::Mind,
         recipe::{AdamW, Compression, LearningRateSchedule, Numerics, TierParameters},
     };
+    use pol_step::Step;
 
     const GIB: u64 = 1 << 30;
 
@@ -227,6 +247,42 @@ mod tests {
         // Blocks of 64 tokens of 12 heads of 64 values, eight times; and the output of each layer.
         let packed = 4 * 16 * 1_024 * (8 * 768 + 12 * 768);
         assert_eq!(of_threads(1), memory_needed(&recipe, Tier::Whale, 1) + packed);
+    }
+
+    #[test]
+    fn parts_of_the_mind_take_memory() {
+        let exact = Recipe { numerics: Numerics::Exact, sequence: 128, ..recipe() };
+        let superposition = |branches, rank| Some(Superposition { branches, rank });
+        let whole =
+            Mind { superposition: superposition(4, 16), introspection: true, second_pass: 1 };
+        let shapes = [(128, 12, 2), (2_048, 1, 1), (300, 2, 3)];
+        for (sequence, layers, micro_batch) in shapes {
+            for mind in [
+                Mind { introspection: true, ..Mind::default() },
+                Mind { superposition: superposition(16, 32), ..Mind::default() },
+                Mind { superposition: None, ..whole },
+                whole,
+                Mind { second_pass: layers, ..whole },
+            ] {
+                let spec = ModelSpec::gpt2(500, 64, layers, 4, 256, 2_048);
+                let mut recipe = Recipe { model: ModelSpec { mind, ..spec }, sequence, ..exact };
+                recipe.tiers[0].micro_batch = micro_batch;
+                assert!(pol_step::covers(&recipe));
+                let plain = Recipe { model: spec, ..recipe };
+                let [(taken, needed), (taken_without, needed_without)] =
+                    [recipe, plain].map(|recipe| {
+                        let sizes = [recipe.tiers[0].micro_batch, sequence].map(u32::from);
+                        let step = Step::new(&recipe.model, sizes[0], sizes[1]).unwrap();
+                        let of_model = 4 * 2 * recipe.model.size();
+                        let fixed = PROCESS_BYTES + 4 * MODEL_VECTORS * recipe.model.size();
+                        let needed = memory_needed(&recipe, Tier::Mobile, 1) - fixed;
+                        (step.bytes() as u64 + of_model, needed)
+                    });
+                assert!(taken <= needed, "{mind:?}: {taken} of {needed} bytes");
+                let (more, expected) = (taken - taken_without, needed - needed_without);
+                assert!(more <= expected, "{mind:?}: {more} of {expected} bytes more");
+            }
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use pol_model::{Decoder, Layout, Weights, initial_parameters};
 use pol_numerics::{AdamWFactors, AdamWSettings, Summand, clip_factor};
 use pol_primitives::{
     MILLION,
-    model::{Activation, Biases, ModelSpec, Norm, PositionEncoding},
+    model::{Activation, Biases, Mind, ModelSpec, Norm, PositionEncoding, Superposition},
     prf::Prf,
     recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, Tier, TierParameters},
 };
@@ -44,7 +44,7 @@ const ACCUMULATION: u16 = 2;
 /// Time of a turn.
 const TURN: Duration = Duration::from_millis(1_500);
 
-fn models(context: u32) -> [(&'static str, ModelSpec); 3] {
+fn models(context: u32) -> [(&'static str, ModelSpec); 7] {
     let llama = ModelSpec {
         key_value_heads: 4,
         feed_forward: 1_408,
@@ -55,10 +55,20 @@ fn models(context: u32) -> [(&'static str, ModelSpec); 3] {
         biases: Biases::default(),
         ..ModelSpec::gpt2(8_192, 512, 8, 8, 2_048, context)
     };
+    let small = ModelSpec::gpt2(2_048, 192, 4, 6, 768, context);
+    let superposition = Some(Superposition { branches: 4, rank: 16 });
+    let minded = |superposition, introspection, second_pass| {
+        let mind = Mind { superposition, introspection, second_pass };
+        ModelSpec { mind, ..small }
+    };
     [
-        ("gpt2-2M", ModelSpec::gpt2(2_048, 192, 4, 6, 768, context)),
+        ("gpt2-2M", small),
         ("gpt2-30M", ModelSpec::gpt2(8_192, 512, 8, 8, 2_048, context)),
         ("llama-28M", llama),
+        ("mind-superposition", minded(superposition, false, 0)),
+        ("mind-introspection", minded(None, true, 0)),
+        ("mind-second-pass", minded(None, true, 2)),
+        ("mind-all", minded(superposition, true, 2)),
     ]
 }
 
@@ -229,7 +239,7 @@ fn compare_cores(name: &str, spec: &ModelSpec, rounds: usize) -> Result<(), Box<
     }
     let speed = |seconds: f64| f64::from(TOKENS) / seconds;
     let (context, ratio) = (spec.context, other / own);
-    println!("{name:10} {context:4}: {:9.0} {:9.0} {ratio:5.2}", speed(own), speed(other));
+    println!("{name:18} {context:4}: {:9.0} {:9.0} {ratio:5.2}", speed(own), speed(other));
     Ok(())
 }
 
@@ -259,7 +269,7 @@ fn compare_steps(
     let (own, other, ratio) = (median(&mut ours), median(&mut theirs), median(&mut ratios));
     let (context, low, high) = (spec.context, ratios[0], ratios[ratios.len() - 1]);
     println!(
-        "{name:10} {context:4} {threads:2}: {own:9.0} {other:9.0} {ratio:5.2} {low:5.2} {high:5.2}"
+        "{name:18} {context:4} {threads:2}: {own:9.0} {other:9.0} {ratio:5.2} {low:5.2} {high:5.2}"
     );
     Ok(())
 }

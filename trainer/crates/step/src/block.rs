@@ -21,7 +21,7 @@ impl Run<'_> {
         work: &mut Work,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let BlockMemory { norm1, projected, heads, mixed, logarithms, middle, .. } = memory;
+        let BlockMemory { norm1, projected, heads, .. } = memory;
         if let Some(norm) = &block.norm1 {
             self.norm(norm, stream, &mut norm1.statistics, &mut norm1.values)?;
         }
@@ -29,6 +29,28 @@ impl Run<'_> {
         self.linear(&block.query_key_value, first, None, projected)?;
         self.norm_heads(block, projected, heads, work)?;
         self.rotate(block.rotation, false, projected)?;
+        let Some(layer) = &block.superposition else {
+            return self.sublayers(block, stream, memory, work, out);
+        };
+        // The superposition keeps what it reads.
+        let mut before = std::mem::take(&mut memory.superposition.stream.values);
+        self.sublayers(block, stream, memory, work, &mut before)?;
+        memory.superposition.stream.values = before;
+        self.superposition(layer, &mut memory.superposition, &mut work.superposition, out)
+    }
+
+    /// Computes the residual stream after attention and feed-forward layer from that before the
+    /// block, and from the block's queries, keys, and values.
+    pub(crate) fn sublayers(
+        &mut self,
+        block: &Block,
+        stream: &[f32],
+        memory: &mut BlockMemory,
+        work: &mut Work,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let BlockMemory { norm1, projected, mixed, logarithms, middle, .. } = memory;
+        let first = if block.norm1.is_some() { &norm1.values[..] } else { stream };
         let shape = self.attention(block.window);
         let (kernels, sequences) = (self.kernels, self.sequences);
         kernels.attention(&shape, sequences, projected, mixed, logarithms, self.scratch)?;
@@ -92,7 +114,43 @@ impl Run<'_> {
     }
 
     /// Turns the gradient of the residual stream after a block, `work.stream`, into that before it.
+    /// `again` is the gradient of queries, keys, and values from their use in a second pass.
     pub(crate) fn block_gradient(
+        &mut self,
+        block: &Block,
+        stream: &[f32],
+        memory: &BlockMemory,
+        again: Option<&[f32]>,
+        work: &mut Work,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        if let Some(layer) = &block.superposition {
+            let Work { stream, other, third, superposition, .. } = work;
+            let streams = [stream, other, third];
+            let memory = &memory.superposition;
+            self.superposition_gradient(layer, memory, streams, gradient, superposition)?;
+        }
+        self.sublayers_gradient(block, stream, memory, work, gradient)?;
+        if let Some(again) = again {
+            self.kernels.add(again, &mut work.projected)?;
+        }
+        self.heads_gradient(block, memory, work, gradient)?;
+        let first = if block.norm1.is_some() { &memory.norm1.values[..] } else { stream };
+        let (linear, pair) = (&block.query_key_value, [first, &work.projected[..]]);
+        let shared = self.is_shared(block).then_some(&work.other[..]);
+        self.linear_gradient(linear, pair, gradient, shared, &mut work.third)?;
+        self.stream_gradient(block, stream, memory, work, gradient)
+    }
+
+    /// Returns `true` if both sublayers of a block read the same values.
+    pub(crate) fn is_shared(&self, block: &Block) -> bool {
+        self.spec().parallel && block.norm2.is_none()
+    }
+
+    /// Computes the gradient of queries, keys, and values, `work.projected`, from that of the
+    /// residual stream after both sublayers, `work.stream`. Leaves that of the feed-forward layer's
+    /// input, which was added if sublayers are not parallel, in `work.other`.
+    pub(crate) fn sublayers_gradient(
         &mut self,
         block: &Block,
         stream: &[f32],
@@ -101,9 +159,7 @@ impl Run<'_> {
         gradient: &mut [f32],
     ) -> Result<(), Error> {
         self.feed_forward_gradient(block, stream, memory, work, gradient)?;
-        let (kernels, is_parallel) = (self.kernels, self.spec().parallel);
-        // `work.other` is the gradient of the feed-forward layer's input.
-        let is_shared = is_parallel && block.norm2.is_none();
+        let is_parallel = self.spec().parallel;
         if let Some(norm) = &block.norm2 {
             let second = if is_parallel { stream } else { &memory.middle };
             let statistics = &memory.norm2.statistics;
@@ -112,15 +168,23 @@ impl Run<'_> {
             std::mem::swap(&mut work.other, &mut work.third);
         }
         if !is_parallel {
-            kernels.add(&work.other, &mut work.stream)?;
+            self.kernels.add(&work.other, &mut work.stream)?;
         }
-        self.attention_gradient(block, memory, work, gradient)?;
-        let first = if block.norm1.is_some() { &memory.norm1.values[..] } else { stream };
-        let (linear, pair) = (&block.query_key_value, [first, &work.projected[..]]);
-        let shared = is_shared.then_some(&work.other[..]);
-        self.linear_gradient(linear, pair, gradient, shared, &mut work.third)?;
-        if is_parallel && !is_shared {
-            kernels.add(&work.other, &mut work.stream)?;
+        self.attention_gradient(block, memory, work, gradient)
+    }
+
+    /// Adds the gradient of a block's input, `work.third` before its norm, to that of the residual
+    /// stream, and that of a parallel sublayer, `work.other`.
+    pub(crate) fn stream_gradient(
+        &self,
+        block: &Block,
+        stream: &[f32],
+        memory: &BlockMemory,
+        work: &mut Work,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        if self.spec().parallel && !self.is_shared(block) {
+            self.kernels.add(&work.other, &mut work.stream)?;
         }
         if let Some(norm) = &block.norm1 {
             let statistics = &memory.norm1.statistics;
@@ -128,7 +192,7 @@ impl Run<'_> {
             self.norm_gradient(norm, [stream, dy], statistics, gradient, out)?;
             std::mem::swap(&mut work.other, &mut work.third);
         }
-        Ok(kernels.add(&work.third, &mut work.stream)?)
+        Ok(self.kernels.add(&work.third, &mut work.stream)?)
     }
 
     /// Computes the gradient of the feed-forward layer's input, `work.other`.
@@ -166,8 +230,7 @@ impl Run<'_> {
         self.input_gradient(layer, input, of_layer.inner.all(), gradient, third, other)
     }
 
-    /// Computes the gradient of the projection to queries, keys, and values, `work.projected`.
-    /// Keeps `work.other`.
+    /// Computes the gradient of queries, keys, and values, `work.projected`. Keeps `work.other`.
     fn attention_gradient(
         &mut self,
         block: &Block,
@@ -175,7 +238,7 @@ impl Run<'_> {
         work: &mut Work,
         gradient: &mut [f32],
     ) -> Result<(), Error> {
-        let Work { stream: upstream, third, projected, mixed, products, heads, .. } = work;
+        let Work { stream: upstream, third, projected, mixed, products, .. } = work;
         let upstream = match &block.behind1 {
             Some(norm) => {
                 let Normed { statistics, values } = &memory.behind1;
@@ -192,7 +255,20 @@ impl Run<'_> {
         let upstream =
             AttentionUpstream { gradient: mixed, logarithms: &memory.logarithms, products };
         let (inputs, scratch) = (&memory.projected, &mut *self.scratch);
-        kernels.attention_gradient(&shape, self.sequences, inputs, upstream, projected, scratch)?;
+        let sequences = self.sequences;
+        Ok(kernels.attention_gradient(&shape, sequences, inputs, upstream, projected, scratch)?)
+    }
+
+    /// Turns the gradient of queries, keys, and values, `work.projected`, into that before their
+    /// rotation and norms.
+    fn heads_gradient(
+        &self,
+        block: &Block,
+        memory: &BlockMemory,
+        work: &mut Work,
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
+        let Work { projected, heads, .. } = work;
         self.rotate(block.rotation, true, projected)?;
         let width = block.query_key_value.outputs as usize;
         let firsts = [0, self.spec().attention_width() as usize];

@@ -8,7 +8,8 @@ use crate::{
 };
 use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
 use pol_numerics::{
-    Angles, Attention, AttentionPart, Chain, Norm, NormKind, Product, Ramp, Rotation, Scaling,
+    Angles, Attention, AttentionPart, Broadcast, Chain, Element, Function, Norm, NormKind, Product,
+    Ramp, Rotation, Scaling,
 };
 use pol_primitives::model::{self, ModelSpec, RotaryScaling, ScalingRamp, SoftCaps};
 
@@ -43,16 +44,28 @@ impl<'a> Run<'a> {
         out: &mut [f32],
     ) -> Result<(), Error> {
         let bias = linear.bias.clone().map(|bias| &self.parameters[bias]);
+        let weight = &self.parameters[linear.weight.clone()];
+        let extras = Extras { bias, addend, continues: false };
+        self.project([linear.inputs, linear.outputs], x, weight, extras, out)
+    }
+
+    /// Computes `x · weight`, and more, for a weight of `[inputs, outputs]`.
+    pub(crate) fn project(
+        &mut self,
+        [inner, columns]: [u32; 2],
+        x: &[f32],
+        weight: &[f32],
+        extras: Extras<'_>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
         let shape = Product {
-            rows: rows_of(x, linear.inputs),
-            inner: linear.inputs,
-            columns: linear.outputs,
+            rows: rows_of(x, inner),
+            inner,
+            columns,
             left_transposed: false,
             right_transposed: false,
-            bias: bias.is_some(),
+            bias: extras.bias.is_some(),
         };
-        let (weight, extras) =
-            (&self.parameters[linear.weight.clone()], Extras { bias, addend, continues: false });
         Ok(self.kernels.product_with(&shape, x, weight, extras, out, self.scratch)?)
     }
 
@@ -66,31 +79,88 @@ impl<'a> Run<'a> {
         addend: Option<&[f32]>,
         out: &mut [f32],
     ) -> Result<(), Error> {
+        self.parameter_gradient(linear, [x, dy], gradient)?;
+        let weight = &self.parameters[linear.weight.clone()];
+        self.project_back([linear.inputs, linear.outputs], dy, weight, addend, out)
+    }
+
+    /// Computes the gradients of weight and bias of a projection of `x`, whose outputs have the
+    /// gradient `dy`.
+    pub(crate) fn parameter_gradient(
+        &mut self,
+        linear: &Linear,
+        [x, dy]: [&[f32]; 2],
+        gradient: &mut [f32],
+    ) -> Result<(), Error> {
         let Linear { inputs, outputs, .. } = *linear;
-        let of_weight = Product {
-            rows: inputs,
-            inner: rows_of(x, inputs),
-            columns: outputs,
+        let weight = &mut gradient[linear.weight.clone()];
+        self.outer_product([inputs, outputs], [x, dy], false, weight)?;
+        match linear.bias.clone() {
+            Some(bias) => self.column_sums(outputs, dy, &mut gradient[bias]),
+            None => Ok(()),
+        }
+    }
+
+    /// Computes `xᵀ · dy`, the gradient of a weight of `[inputs, outputs]`. With `continues`, `out`
+    /// has that of earlier rows.
+    pub(crate) fn outer_product(
+        &mut self,
+        [rows, columns]: [u32; 2],
+        [x, dy]: [&[f32]; 2],
+        continues: bool,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let shape = Product {
+            rows,
+            inner: rows_of(x, rows),
+            columns,
             left_transposed: true,
             right_transposed: false,
             bias: false,
         };
-        let weight = &mut gradient[linear.weight.clone()];
-        self.kernels.product(&of_weight, x, dy, None, weight, self.scratch)?;
-        if let Some(bias) = linear.bias.clone() {
-            self.column_sums(outputs, dy, &mut gradient[bias])?;
-        }
-        let of_x = Product {
-            rows: rows_of(x, inputs),
-            inner: outputs,
-            columns: inputs,
+        let extras = Extras { continues, ..Extras::default() };
+        Ok(self.kernels.product_with(&shape, x, dy, extras, out, self.scratch)?)
+    }
+
+    /// Computes `addend + dy · weightᵀ` for a weight of `[inputs, outputs]`.
+    pub(crate) fn project_back(
+        &mut self,
+        [columns, inner]: [u32; 2],
+        dy: &[f32],
+        weight: &[f32],
+        addend: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let shape = Product {
+            rows: rows_of(dy, inner),
+            inner,
+            columns,
             left_transposed: false,
             right_transposed: true,
             bias: false,
         };
-        let weight = &self.parameters[linear.weight.clone()];
         let extras = Extras { addend, ..Extras::default() };
-        Ok(self.kernels.product_with(&of_x, dy, weight, extras, out, self.scratch)?)
+        Ok(self.kernels.product_with(&shape, dy, weight, extras, out, self.scratch)?)
+    }
+
+    /// Computes a function of each element, in rows of `columns`.
+    pub(crate) fn element<const N: usize>(
+        &self,
+        function: Function,
+        columns: u32,
+        operands: [(Broadcast, &[f32]); N],
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let operand = |index: usize| operands.get(index).copied();
+        let broadcast = |index| operand(index).map_or(Broadcast::One, |(broadcast, _)| broadcast);
+        let shape = Element {
+            function,
+            rows: rows_of(out, columns),
+            columns,
+            operands: [0, 1, 2].map(broadcast),
+        };
+        let values = [0, 1, 2].map(|index| operand(index).map(|(_, values)| values));
+        Ok(self.kernels.element(&shape, values, out)?)
     }
 
     /// Sums the columns of `rows`.
@@ -176,27 +246,54 @@ impl<'a> Run<'a> {
         inverse: bool,
         projected: &mut [f32],
     ) -> Result<(), Error> {
+        let ModelSpec { heads, key_value_heads, .. } = *self.spec();
+        let heads = u32::from(heads) + u32::from(key_value_heads);
+        self.rotate_heads(
+            rotation,
+            inverse,
+            [heads, self.spec().query_key_value_width()],
+            projected,
+        )
+    }
+
+    /// Rotates queries that lie alone, or their gradients back.
+    pub(crate) fn rotate_queries(
+        &self,
+        rotation: Option<model::Rotation>,
+        inverse: bool,
+        queries: &mut [f32],
+    ) -> Result<(), Error> {
+        let shape = [self.spec().heads.into(), self.spec().attention_width()];
+        self.rotate_heads(rotation, inverse, shape, queries)
+    }
+
+    /// Rotates the leading heads of rows of some width.
+    fn rotate_heads(
+        &self,
+        rotation: Option<model::Rotation>,
+        inverse: bool,
+        [heads, width]: [u32; 2],
+        rows: &mut [f32],
+    ) -> Result<(), Error> {
         let Some(rotation) = rotation else {
             return Ok(());
         };
-        let ModelSpec { heads, key_value_heads, head_size, .. } = *self.spec();
         let shape = Rotation {
             length: self.length,
-            heads: u32::from(heads) + u32::from(key_value_heads),
-            size: head_size.into(),
+            heads,
+            size: self.spec().head_size.into(),
             angles: angles(&rotation),
             interleaved: rotation.interleaved,
             inverse,
         };
-        let width = self.spec().query_key_value_width();
         let table = self.tables.iter().find(|table| table.angles() == shape.angles);
         let table = table.ok_or(pol_kernels::Error::Angles)?;
-        Ok(self.kernels.rotate(&shape, table, width, projected)?)
+        Ok(self.kernels.rotate(&shape, table, width, rows)?)
     }
 }
 
 /// Returns the number of rows.
-fn rows_of(values: &[f32], width: u32) -> u32 {
+pub(crate) fn rows_of(values: &[f32], width: u32) -> u32 {
     (values.len() / width.max(1) as usize) as u32
 }
 

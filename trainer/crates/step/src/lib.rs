@@ -33,10 +33,15 @@ mod block;
 mod error;
 mod experts;
 mod feed_forward;
+mod introspection;
 mod layers;
 mod memory;
 mod plan;
+mod second_pass;
 mod step;
+mod superposition;
+#[cfg(test)]
+mod test_operators;
 
 pub use error::Error;
 pub use plan::{Plan, Slot, covers};

@@ -4,7 +4,9 @@
 
 use crate::{
     feed_forward::{Inner, InnerGradient},
-    plan::{Block, Plan},
+    introspection::Introspection,
+    plan::{Block, Plan, SecondPass},
+    superposition::{Superposed, SuperpositionWork},
 };
 use pol_primitives::model::{Experts, ModelSpec};
 
@@ -18,7 +20,9 @@ pub(crate) struct Memory {
     /// The residual stream before each block, and after the last.
     pub(crate) streams: Vec<Vec<f32>>,
     pub(crate) blocks: Vec<BlockMemory>,
+    pub(crate) second_pass: SecondPassMemory,
     pub(crate) norm: Normed,
+    pub(crate) introspection: Introspection,
     /// Tokens whose logits are computed together.
     pub(crate) part: usize,
     pub(crate) logits: Vec<f32>,
@@ -50,6 +54,34 @@ pub(crate) struct BlockMemory {
     pub(crate) norm2: Normed,
     pub(crate) feed_forward: FeedForwardMemory,
     pub(crate) behind2: Normed,
+    pub(crate) superposition: Superposed,
+}
+
+/// Values of the blocks that run again. Nothing is in it without a second pass.
+#[derive(Default)]
+pub(crate) struct SecondPassMemory {
+    /// Blocks that run again, and the residual stream after each.
+    pub(crate) blocks: Vec<BlockMemory>,
+    pub(crate) streams: Vec<Vec<f32>>,
+    /// Change of the residual stream, and the stream after it.
+    pub(crate) change: Vec<f32>,
+    pub(crate) out: Vec<f32>,
+    /// Number of tokens up to each of a sequence.
+    pub(crate) counts: Vec<f32>,
+    /// Sums of predicted losses up to each token, or sums for the gate; and means.
+    pub(crate) sums: Vec<f32>,
+    pub(crate) means: Vec<f32>,
+    /// 1 for tokens that take the pass, else 0; and that times the gate.
+    pub(crate) chosen: Vec<f32>,
+    pub(crate) factors: Vec<f32>,
+    /// Part of a block's projection that gives queries, and its gradient.
+    pub(crate) query: [Vec<f32>; 2],
+    /// Gradients of keys and values that each block reads, zero for queries.
+    pub(crate) projected: Vec<Vec<f32>>,
+    /// Gradient of the residual stream that does not run through the blocks again.
+    pub(crate) direct: Vec<f32>,
+    /// Gradients of the blocks' tensors.
+    pub(crate) tensors: Vec<f32>,
 }
 
 /// Values of a feed-forward layer. With experts there is a row for each choice of a token.
@@ -103,6 +135,7 @@ pub(crate) struct Work {
     /// Queries or keys alone.
     pub(crate) heads: [Vec<f32>; 2],
     pub(crate) feed_forward: FeedForwardWork,
+    pub(crate) superposition: SuperpositionWork,
 }
 
 /// Memory that feed-forward layers share. All but the first is for experts.
@@ -156,10 +189,16 @@ impl Memory {
             products: like(|block| &block.logarithms),
             heads: [0; 2].map(|_| like(|block| &block.heads[0].values)),
             feed_forward: FeedForwardWork::new(spec, tokens),
+            superposition: SuperpositionWork::new(plan, sequences, length),
         };
+        let second_pass = plan.second_pass.as_ref();
+        let second_pass = second_pass.map(|pass| SecondPassMemory::new(plan, pass, tokens, length));
+        let introspects = plan.introspection.is_some();
         Self {
             streams: (0..=plan.blocks.len()).map(|_| stream()).collect(),
+            second_pass: second_pass.unwrap_or_default(),
             norm: Normed::new(true, tokens, width),
+            introspection: Introspection::new(if introspects { tokens } else { 0 }),
             part,
             logits: vec![0.0; part * vocabulary],
             logarithms: vec![0.0; part],
@@ -174,28 +213,70 @@ impl Memory {
         }
     }
 
+    /// Returns the sum of the auxiliary losses, those of blocks in order first.
+    pub(crate) fn auxiliary_loss(&self) -> f32 {
+        let losses = self.blocks.iter().map(|block| block.feed_forward.routing.auxiliary_loss);
+        let losses = losses.chain([self.introspection.loss]);
+        let sum = losses.fold(0.0, |sum, loss| sum + loss);
+        if sum.is_nan() { f32::from_bits(pol_numerics::NAN) } else { sum }
+    }
+
     /// Returns the number of bytes.
     pub(crate) fn bytes(&self) -> usize {
         let Self { streams, blocks, norm, logits, losses, inputs, work, .. } = self;
         let mut all: Vec<&[f32]> = streams.iter().map(Vec::as_slice).collect();
         let mut integers = inputs.len() * 3;
-        for block in blocks {
-            let BlockMemory { norm1, heads: [queries, keys], behind1, norm2, behind2, .. } = block;
-            for norm in [norm1, queries, keys, behind1, norm2, behind2] {
-                all.extend([&norm.statistics[..], &norm.values]);
-            }
-            let BlockMemory { projected, mixed, logarithms, middle, .. } = block;
-            all.extend([projected, mixed, logarithms, middle].map(|values| &values[..]));
-            all.extend(block.feed_forward.tensors());
+        for block in blocks.iter().chain(&self.second_pass.blocks) {
+            all.extend(block.tensors());
             integers += block.feed_forward.routing.integers();
         }
-        let Work { stream, other, third, projected, mixed, products, heads, feed_forward } = work;
+        all.extend(self.second_pass.tensors());
+        let Work { stream, other, third, projected, mixed, products, heads, .. } = work;
         all.extend([stream, other, third, projected, mixed, products].map(|values| &values[..]));
         all.extend([&heads[0], &heads[1]].map(|values| &values[..]));
-        all.extend(feed_forward.tensors());
+        all.extend(work.feed_forward.tensors());
+        all.extend(work.superposition.tensors());
+        all.extend(self.introspection.tensors());
         all.extend([&norm.statistics, &norm.values, logits, &self.logarithms].map(|v| &v[..]));
         all.extend([losses, &self.upstream, &self.bias].map(|values| &values[..]));
         (all.iter().map(|values| values.len()).sum::<usize>() + integers) * 4
+    }
+}
+
+impl SecondPassMemory {
+    pub(crate) fn new(plan: &Plan, pass: &SecondPass, tokens: usize, length: usize) -> Self {
+        let spec = &plan.spec;
+        let width = spec.width as usize;
+        let (blocks, stream) = (&plan.blocks[pass.first..], || vec![0.0; tokens * width]);
+        let values = || vec![0.0; tokens];
+        let again = |block| BlockMemory {
+            superposition: Superposed::default(),
+            ..BlockMemory::new(plan, block, tokens)
+        };
+        let projected = || vec![0.0; tokens * spec.query_key_value_width() as usize];
+        Self {
+            blocks: blocks.iter().map(again).collect(),
+            streams: blocks.iter().map(|_| stream()).collect(),
+            change: stream(),
+            out: stream(),
+            counts: (1..=length).map(|count| count as f32).collect(),
+            sums: values(),
+            means: values(),
+            chosen: values(),
+            factors: values(),
+            query: [0; 2].map(|_| vec![0.0; width * spec.attention_width() as usize]),
+            projected: blocks.iter().map(|_| projected()).collect(),
+            direct: stream(),
+            tensors: vec![0.0; pass.tensors.len()],
+        }
+    }
+
+    fn tensors(&self) -> impl Iterator<Item = &[f32]> {
+        let Self { streams, change, out, counts, sums, means, chosen, .. } = self;
+        let Self { factors, query, projected, direct, tensors, .. } = self;
+        let all = streams.iter().chain(query).chain(projected);
+        let all = all.chain([change, out, counts, sums, means, chosen, factors, direct, tensors]);
+        all.map(Vec::as_slice)
     }
 }
 
@@ -281,8 +362,13 @@ impl FeedForwardWork {
 }
 
 impl BlockMemory {
-    pub(crate) fn auxiliary_loss(&self) -> f32 {
-        self.feed_forward.routing.auxiliary_loss
+    fn tensors(&self) -> impl Iterator<Item = &[f32]> {
+        let Self { norm1, heads: [queries, keys], behind1, norm2, behind2, .. } = self;
+        let norms = [norm1, queries, keys, behind1, norm2, behind2];
+        let norms = norms.into_iter().flat_map(|norm| [&norm.statistics[..], &norm.values]);
+        let Self { projected, mixed, logarithms, middle, .. } = self;
+        let values = [projected, mixed, logarithms, middle].map(|values| &values[..]);
+        norms.chain(values).chain(self.feed_forward.tensors()).chain(self.superposition.tensors())
     }
 
     fn new(plan: &Plan, block: &Block, tokens: usize) -> Self {
@@ -306,6 +392,7 @@ impl BlockMemory {
             norm2: normed(block.norm2.is_some()),
             feed_forward: FeedForwardMemory::new(spec, tokens),
             behind2: normed(block.behind2.is_some()),
+            superposition: Superposed::new(plan, tokens),
         }
     }
 }

@@ -24,6 +24,9 @@ pub struct Plan {
     /// Output projection, `[vocabulary, width]`; the embedding where both are tied.
     pub(crate) head: Range<usize>,
     pub(crate) head_bias: Option<Range<usize>>,
+    /// Projection of final hidden states to a predicted loss.
+    pub(crate) introspection: Option<Linear>,
+    pub(crate) second_pass: Option<SecondPass>,
 }
 
 /// Returns `true` if a recipe trains on kernels: it has the exact profile, and they cover its model
@@ -38,9 +41,11 @@ pub fn covers(recipe: &Recipe) -> bool {
 /// Returns `true` if kernels have the extents of a micro-batch.
 pub(crate) fn fits(spec: &ModelSpec, sequences: u32, length: u32) -> bool {
     let tokens = sequences.saturating_mul(length);
-    // Heads have rows of their own in norms and in the gradient of attention.
+    // Heads have rows of their own in norms and in the gradient of attention, and branches in the
+    // gradient of a superposition.
     let active = spec.experts.map_or(1, |experts| experts.active.into());
-    let rows = tokens.saturating_mul(active.max(spec.heads.into()));
+    let branches = spec.mind.superposition.map_or(1, |sizes| sizes.branches.into());
+    let rows = tokens.saturating_mul(active.max(spec.heads.into()).max(branches));
     tokens > 0 && rows <= MAX_EXTENT && length <= spec.context
 }
 
@@ -69,8 +74,33 @@ pub(crate) struct Block {
     pub(crate) feed_forward: FeedForward,
     /// Norm of the output of the feed-forward layer.
     pub(crate) behind2: Option<NormPart>,
+    /// Layer at the end of the block.
+    pub(crate) superposition: Option<Superposition>,
     pub(crate) window: Option<u32>,
     pub(crate) rotation: Option<Rotation>,
+}
+
+/// Projections of a superposition.
+#[derive(Clone, Debug)]
+pub(crate) struct Superposition {
+    pub(crate) amplitudes: Linear,
+    pub(crate) branches: Linear,
+    pub(crate) query: Linear,
+    pub(crate) key: Linear,
+    pub(crate) out: Linear,
+    /// Factor on each output.
+    pub(crate) gate: Range<usize>,
+}
+
+/// A second run of the last blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct SecondPass {
+    /// Index of the first block that runs again.
+    pub(crate) first: usize,
+    /// Values of these blocks' tensors, in the flat vector.
+    pub(crate) tensors: Range<usize>,
+    /// Factor on the change, a single value.
+    pub(crate) gate: Range<usize>,
 }
 
 /// Choice among experts.
@@ -139,7 +169,6 @@ impl Plan {
     /// Fails if `spec` is invalid, and names a part of it that is not covered.
     pub fn new(spec: &ModelSpec) -> Result<Self, Error> {
         spec.validate()?;
-        check_coverage(spec)?;
         let (mut slots, mut len) = (Vec::new(), 0);
         for parameter in spec.parameters() {
             let range = len..len + parameter.len();
@@ -157,10 +186,29 @@ impl Plan {
         let norm = reader.norm("ln_f")?;
         let head = if spec.tied { embedding.clone() } else { reader.take("lm_head.weight")? };
         let head_bias = spec.biases.head.then(|| reader.take("lm_head.bias")).transpose()?;
+        let introspects = spec.mind.introspection;
+        let introspection = introspects
+            .then(|| reader.linear("mind.introspection", spec.width, true))
+            .transpose()?;
+        let gate = (spec.mind.second_pass > 0).then(|| reader.take("mind.second_pass.gate"));
+        let gate = gate.transpose()?;
         if !reader.remaining.is_empty() {
             return Err(Error::NotCovered { part: "a tensor of this model" });
         }
-        Ok(Self { spec: *spec, len, embedding, positions, blocks, norm, head, head_bias, slots })
+        let second_pass = gate.map(|gate| second_pass(spec, &slots, gate));
+        Ok(Self {
+            spec: *spec,
+            len,
+            embedding,
+            positions,
+            blocks,
+            norm,
+            head,
+            head_bias,
+            introspection,
+            second_pass,
+            slots,
+        })
     }
 
     /// Returns the specification.
@@ -189,17 +237,16 @@ impl Plan {
     }
 }
 
-/// Fails for parts that have no kernels.
-fn check_coverage(spec: &ModelSpec) -> Result<(), Error> {
-    let parts = [
-        (spec.mind.superposition.is_some(), "superposition"),
-        (spec.mind.introspection, "introspection"),
-        (spec.mind.second_pass > 0, "the second pass"),
-    ];
-    match parts.into_iter().find(|(is_present, _)| *is_present) {
-        Some((_, part)) => Err(Error::NotCovered { part }),
-        None => Ok(()),
-    }
+/// Finds the blocks that run again, and their tensors.
+fn second_pass(spec: &ModelSpec, slots: &[Slot], gate: Range<usize>) -> SecondPass {
+    let first = spec.layers - spec.mind.second_pass;
+    let of_block = |index| format!("h.{index}.");
+    let again: Vec<_> = (first..spec.layers).map(of_block).collect();
+    let of_pass = |slot: &&Slot| again.iter().any(|block| slot.parameter.name.starts_with(block));
+    let ranges = || slots.iter().filter(of_pass).map(|slot| slot.range.clone());
+    let start = ranges().map(|range| range.start).min().unwrap_or(0);
+    let end = ranges().map(|range| range.end).max().unwrap_or(start);
+    SecondPass { first: first.into(), tensors: start..end, gate }
 }
 
 /// Takes tensors by their names, each once.
@@ -255,6 +302,23 @@ impl Reader<'_> {
         Ok((router, FeedForward { gate, up, down }))
     }
 
+    /// Takes a superposition, if the model has one.
+    fn superposition(&mut self, index: u16) -> Result<Option<Superposition>, Error> {
+        let (width, Some(sizes)) = (self.spec.width, self.spec.mind.superposition) else {
+            return Ok(None);
+        };
+        let name = |part: &str| format!("h.{index}.mind.{part}");
+        let mut linear = |part: &str, inputs: u32| self.linear(&name(part), inputs, false);
+        Ok(Some(Superposition {
+            amplitudes: linear("amplitudes", width)?,
+            branches: linear("branches", width)?,
+            query: linear("query", width)?,
+            key: linear("key", width)?,
+            out: linear("out", sizes.rank.into())?,
+            gate: self.take(&name("gate"))?,
+        }))
+    }
+
     fn block(&mut self, index: u16) -> Result<Block, Error> {
         let spec = *self.spec;
         let ModelSpec { width, biases, norms, .. } = spec;
@@ -284,6 +348,7 @@ impl Reader<'_> {
             router,
             feed_forward,
             behind2,
+            superposition: self.superposition(index)?,
             window: spec.window(index),
             rotation: spec.rotation(index),
         })

@@ -6,11 +6,11 @@ use crate::{
     Error, Plan,
     error::check,
     layers::{Run, angles, bound},
-    memory::{BlockMemory, Memory},
+    memory::Memory,
     plan,
 };
 use pol_kernels::{Extras, Kernels, RotaryTable, Scratch};
-use pol_numerics::{NAN, Product, Summand};
+use pol_numerics::{Product, Summand};
 use pol_primitives::model::ModelSpec;
 
 /// Tokens of a chain.
@@ -75,8 +75,8 @@ impl Step {
         &self.memory.losses
     }
 
-    /// Returns the weighted sum of the auxiliary losses of experts in the last micro-batch, which
-    /// the training objective adds to the loss; 0 for models without experts.
+    /// Returns the weighted sum of the auxiliary losses of experts and introspection in the last
+    /// micro-batch, which the training objective adds to the loss; 0 for models without both.
     pub fn auxiliary_loss(&self) -> f32 {
         self.auxiliary_loss
     }
@@ -155,12 +155,19 @@ impl Step {
             let (stream, out) = (&before[index], &mut after[0]);
             run.block(block, stream, &mut memory.blocks[index], &mut memory.work, out)?;
         }
-        let losses = memory.blocks.iter().map(BlockMemory::auxiliary_loss);
-        let sum = losses.fold(0.0, |sum, loss| sum + loss);
-        *auxiliary_loss = if sum.is_nan() { f32::from_bits(NAN) } else { sum };
         let stream = &memory.streams[plan.blocks.len()];
         run.norm(&plan.norm, stream, &mut memory.norm.statistics, &mut memory.norm.values)?;
+        if let (Some(pass), Some(head)) = (&plan.second_pass, &plan.introspection) {
+            run.second_pass(pass, head, memory)?;
+            let (stream, norm) = (&memory.second_pass.out, &mut memory.norm);
+            run.norm(&plan.norm, stream, &mut norm.statistics, &mut norm.values)?;
+        }
         run.head(memory, gradient.as_deref_mut())?;
+        if let Some(head) = &plan.introspection {
+            let pair = [&memory.norm.values[..], &memory.losses];
+            run.introspection(head, pair, &mut memory.introspection, gradient.as_deref_mut())?;
+        }
+        *auxiliary_loss = memory.auxiliary_loss();
         if let Some(gradient) = gradient {
             run.backward(memory, gradient)?;
         }
@@ -275,14 +282,24 @@ impl Run<'_> {
     fn backward(&mut self, memory: &mut Memory, gradient: &mut [f32]) -> Result<(), Error> {
         let (plan, kernels) = (self.plan, self.kernels);
         let ModelSpec { vocabulary, width, context, .. } = *self.spec();
-        let work = &mut memory.work;
-        let pair = [&memory.streams[plan.blocks.len()][..], &work.stream];
+        let (work, again) = (&mut memory.work, &mut memory.second_pass);
+        let last = &memory.streams[plan.blocks.len()][..];
+        let stream = if plan.second_pass.is_some() { &again.out } else { last };
+        let pair = [stream, &work.stream];
         let statistics = &memory.norm.statistics;
         self.norm_gradient(&plan.norm, pair, statistics, gradient, &mut work.other)?;
         std::mem::swap(&mut work.stream, &mut work.other);
+        if let Some(pass) = &plan.second_pass {
+            self.second_pass_gradient(pass, last, again, work, gradient)?;
+        }
         for (index, block) in plan.blocks.iter().enumerate().rev() {
             let (stream, of_block) = (&memory.streams[index], &memory.blocks[index]);
-            self.block_gradient(block, stream, of_block, work, gradient)?;
+            let first = plan.second_pass.as_ref().map_or(plan.blocks.len(), |pass| pass.first);
+            let of_projected = index.checked_sub(first).map(|index| &again.projected[index][..]);
+            self.block_gradient(block, stream, of_block, of_projected, work, gradient)?;
+        }
+        if let Some(pass) = &plan.second_pass {
+            kernels.add(&again.tensors, &mut gradient[pass.tensors.clone()])?;
         }
         if let Some(positions) = plan.positions.clone() {
             let (shape, out) = ([self.tokens(), context, width], &mut gradient[positions]);

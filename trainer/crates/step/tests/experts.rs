@@ -130,6 +130,7 @@ fn auxiliary_losses_are_in_the_objective_alone() {
         assert_eq!(step.loss_gradient(&parameters, &tokens, of_loss), Ok(loss));
         assert_eq!(step.auxiliary_loss(), auxiliary);
         let weights = spec.experts.map_or(0, |experts| experts.balance + experts.z);
+        let weights = weights + u32::from(spec.mind.introspection);
         assert_eq!(auxiliary == 0.0, weights == 0, "{name}");
         assert_eq!(of_objective == of_loss, weights == 0, "{name}");
     }

@@ -3,11 +3,16 @@
 //! Plans: places of parameters, memory, and parts that are not covered.
 
 mod families;
+#[path = "../../engine/src/test_recipe.rs"]
+mod test_recipe;
 
 use families::{families, parameters, tokens};
 use pol_model::Layout;
-use pol_primitives::model::{Experts, Mind, ModelSpec, Superposition};
-use pol_step::{Error, Plan, Step};
+use pol_primitives::{
+    model::{Experts, Mind, ModelSpec, Superposition},
+    recipe::{Numerics, Recipe},
+};
+use pol_step::{Error, Plan, Step, covers};
 
 #[test]
 fn parameters_lie_where_the_decoder_of_libtorch_has_them() {
@@ -22,18 +27,22 @@ fn parameters_lie_where_the_decoder_of_libtorch_has_them() {
 }
 
 #[test]
-fn a_part_that_is_not_covered_is_named() {
-    let (_, llama) = families()[3];
-    let mind = |mind: Mind| ModelSpec { mind, ..llama };
-    let superposition = Some(Superposition { branches: 2, rank: 2 });
-    for (spec, part) in [
-        (mind(Mind { superposition, ..Mind::default() }), "superposition"),
-        (mind(Mind { introspection: true, ..Mind::default() }), "introspection"),
-    ] {
-        let error = Plan::new(&spec).unwrap_err();
-        assert_eq!(error, Error::NotCovered { part });
-        assert!(error.to_string().contains(part));
+fn exact_recipes_of_all_families_train_on_kernels() {
+    for (name, model) in families() {
+        let recipe = Recipe { model, ..test_recipe::recipe() };
+        assert!(covers(&recipe), "{name}");
+        let native = Recipe { numerics: Numerics::Native { tolerance: 50_000 }, ..recipe };
+        assert!(!covers(&native), "{name}");
+        // Micro-batches of a single tier are too large.
+        let mut large = recipe;
+        large.tiers[3].micro_batch = u16::MAX;
+        assert!(!covers(&large), "{name}");
     }
+}
+
+#[test]
+fn an_invalid_model_is_refused() {
+    let (_, llama) = families()[3];
     let invalid = ModelSpec { heads: 0, ..llama };
     assert!(matches!(Plan::new(&invalid), Err(Error::InvalidSpec(_))));
 }
@@ -60,6 +69,11 @@ fn batches_that_do_not_fit_are_errors() {
     let experts = ModelSpec { experts: Some(Experts::new(64, 64)), ..spec };
     let refused = Step::new(&experts, 235, 70).err();
     assert_eq!(refused, Some(Error::Batch { sequences: 235, length: 70, context: 70 }));
+    // A row for each branch of each token.
+    let superposition = Some(Superposition { branches: 16, rank: 1 });
+    let branches = ModelSpec { mind: Mind { superposition, ..Mind::default() }, ..spec };
+    let refused = Step::new(&branches, 937, 70).err();
+    assert_eq!(refused, Some(Error::Batch { sequences: 937, length: 70, context: 70 }));
     // A row for each head of each token.
     let refused = Step::new(&spec, 3_745, 70).err();
     assert_eq!(refused, Some(Error::Batch { sequences: 3_745, length: 70, context: 70 }));

@@ -2,8 +2,8 @@
 
 //! Gradients of batches of text, in order, on kernels or on libtorch.
 //!
-//! Under the exact profile, kernels compute every model that they cover, and libtorch the others.
-//! The recipe alone decides, so that all members compute alike.
+//! Under the exact profile, kernels compute every recipe whose micro-batches they have extents for,
+//! and libtorch the others. The recipe alone decides, so that all members compute alike.
 
 mod kernels;
 mod libtorch;

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{determinism, test_recipe};
 use pol_model::initial_parameters;
-use pol_primitives::{model::Experts, prf::Prf};
+use pol_primitives::{
+    model::{Experts, Mind, Superposition},
+    prf::Prf,
+};
 use tch::Device;
 
 /// Returns loss and gradient of each batch.
@@ -31,6 +34,8 @@ fn kernels_and_libtorch_agree_with_and_without_auxiliary_losses() {
     determinism::ensure(determinism::NumericsMode::Exact).expect("the exact profile");
     let mut spec = test_recipe::recipe().model;
     spec.experts = Some(Experts::new(4, 2));
+    let superposition = Some(Superposition { branches: 3, rank: 4 });
+    spec.mind = Mind { superposition, introspection: true, second_pass: 1 };
     let parameters = initial_parameters(&spec, &[2; 32]);
     let mut prf = Prf::new("batch", &[0; 32], &[]);
     let rows: Vec<Vec<u32>> =
@@ -57,6 +62,6 @@ fn kernels_and_libtorch_agree_with_and_without_auxiliary_losses() {
     });
     for (loss_alone, objective) in found[0].iter().zip(&found[1]) {
         assert_eq!(loss_alone.0, objective.0);
-        assert_ne!(loss_alone.1, objective.1, "experts have auxiliary losses");
+        assert_ne!(loss_alone.1, objective.1, "experts and introspection have auxiliary losses");
     }
 }

@@ -6,13 +6,11 @@ use crate::{
     layers::Run,
     memory::{FeedForwardMemory, FeedForwardWork},
     plan::Plan,
+    test_operators::{bits, both, columns, draw, element, floats, op, product, rows},
 };
 use pol_kernels::{Kernels, Scratch};
-use pol_numerics::{Broadcast, Chain, Element, Function, Op, Product, Soft32, Summand, recompute};
-use pol_primitives::{
-    model::{Activation, Experts, ModelSpec},
-    prf::Prf,
-};
+use pol_numerics::{Broadcast, Chain, Function, Op, Summand};
+use pol_primitives::model::{Activation, Experts, ModelSpec};
 use std::collections::BTreeMap;
 
 /// Tokens, width, width inside an expert, experts, and those of a token.
@@ -30,61 +28,6 @@ fn spec() -> ModelSpec {
         experts: Some(experts),
         ..ModelSpec::gpt2(11, W, 1, 1, H, T)
     }
-}
-
-/// Draws encodings of numbers from −1 to 1.
-fn draw(len: usize, seed: u8) -> Vec<u32> {
-    let mut prf = Prf::new("test", &[seed; 32], &[]);
-    (0..len).map(|_| (prf.below(2_000_001) as f32 / 1e6 - 1.0).to_bits()).collect()
-}
-
-fn floats(bits: &[u32]) -> Vec<f32> {
-    bits.iter().copied().map(f32::from_bits).collect()
-}
-
-/// Returns the output of an operator.
-fn op(op: Op, inputs: &[&[u32]]) -> Vec<u32> {
-    let element = |index| recompute::<Soft32>(&op, inputs as &[&[u32]], index).unwrap();
-    (0..op.len().unwrap()).map(element).collect()
-}
-
-fn product(
-    [rows, inner, columns]: [u32; 3],
-    transposed: [bool; 2],
-    [left, right]: [&[u32]; 2],
-    bias: Option<&[u32]>,
-) -> Vec<u32> {
-    let [left_transposed, right_transposed] = transposed;
-    let bias_set = bias.is_some();
-    let shape = Product { rows, inner, columns, left_transposed, right_transposed, bias: bias_set };
-    op(Op::Product(shape), &[left, right, bias.unwrap_or_default()])
-}
-
-fn element(function: Function, columns: u32, operands: [(Broadcast, &[u32]); 3]) -> Vec<u32> {
-    let rows = (operands[0].1.len() as u32) / columns;
-    let shape = Element { function, rows, columns, operands: operands.map(|(shape, _)| shape) };
-    op(Op::Element(shape), &operands.map(|(_, values)| values))
-}
-
-/// A function of two tensors of a shape.
-fn both(function: Function, a: &[u32], b: &[u32]) -> Vec<u32> {
-    let none: (Broadcast, &[u32]) = (Broadcast::One, &[]);
-    element(function, 1, [(Broadcast::Each, a), (Broadcast::Each, b), none])
-}
-
-/// Sums of columns.
-fn columns(values: &[u32], inner: u32) -> Vec<u32> {
-    let length = values.len() as u32 / inner;
-    op(Op::Chain(Chain { outer: 1, length, inner, weighted: false }), &[values])
-}
-
-/// Rows of a table.
-fn rows(table: &[u32], places: &[u32], width: u32) -> Vec<u32> {
-    places
-        .iter()
-        .flat_map(|&row| &table[(row * width) as usize..][..width as usize])
-        .copied()
-        .collect()
 }
 
 /// Outputs and gradients of a layer by the definition.
@@ -325,7 +268,6 @@ fn bits_are_those_of_the_operators() {
         run.experts_gradient(layer, pair, &memory, &mut gradient, &mut work, &mut of_x).unwrap();
         // More than a chain of tokens.
         assert_eq!(memory.routing.loads[1..3], [0, T]);
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert!(bits(&out) == expected.out);
         let loss = memory.routing.auxiliary_loss;
         assert_eq!(loss.to_bits(), expected.auxiliary_loss.to_bits());

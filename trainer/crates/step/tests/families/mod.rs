@@ -4,8 +4,9 @@
 
 use pol_model::initial_parameters;
 use pol_primitives::model::{
-    Activation, Biases, Experts, LocalAttention, ModelSpec, Norm, NormPlacement, OtherRotation,
-    PositionEncoding, QueryKeyNorm, RotaryBase, RotaryScaling, ScalingRamp, SoftCaps,
+    Activation, Biases, Experts, LocalAttention, Mind, ModelSpec, Norm, NormPlacement,
+    OtherRotation, PositionEncoding, QueryKeyNorm, RotaryBase, RotaryScaling, ScalingRamp,
+    SoftCaps, Superposition,
 };
 
 /// Returns names and specifications, with vocabulary 29, width 24, and context 70.
@@ -44,7 +45,8 @@ pub(crate) fn families() -> Vec<(&'static str, ModelSpec)> {
         ("llama-biased", ModelSpec { activation: Activation::Gelu, biases: all_biases, ..llama }),
     ];
     let (later, scaled) = (later_families(gpt2, llama), scaled_and_bounded(gpt2, llama));
-    first.into_iter().chain(later).chain(scaled).chain(mixtures(gpt2, llama)).collect()
+    let (mixtures, minds) = (mixtures(gpt2, llama), minds(gpt2, llama));
+    first.into_iter().chain(later).chain(scaled).chain(mixtures).chain(minds).collect()
 }
 
 /// Returns families with other places of norms, norms of queries and keys, or two rotations.
@@ -140,6 +142,57 @@ fn mixtures(gpt2: ModelSpec, llama: ModelSpec) -> Vec<(&'static str, ModelSpec)>
             ModelSpec { experts: of(3, 3, 0, 1_000_000), norms, biases: gpt2.biases, ..llama },
         ),
         ("most-experts", ModelSpec { experts: of(64, 5, 0, 0), ..llama }),
+    ]
+}
+
+/// Returns families with parts of the mind.
+fn minds(gpt2: ModelSpec, llama: ModelSpec) -> Vec<(&'static str, ModelSpec)> {
+    let superposition = |branches, rank| Some(Superposition { branches, rank });
+    let introspection = Mind { introspection: true, ..Mind::default() };
+    let of =
+        |branches, rank| Mind { superposition: superposition(branches, rank), ..introspection };
+    let again = |second_pass| Mind { second_pass, ..introspection };
+    let experts = Some(Experts { count: 4, active: 2, balance: 20_000, z: 1_000 });
+    let head = Some(QueryKeyNorm::Head);
+    let all_biases = Biases { head: true, ..gpt2.biases };
+    vec![
+        ("introspection", ModelSpec { mind: introspection, ..gpt2 }),
+        ("watched-experts", ModelSpec { mind: introspection, experts, tied: false, ..llama }),
+        ("superposition", ModelSpec { mind: Mind { introspection: false, ..of(2, 3) }, ..llama }),
+        ("superposition-j", ModelSpec { mind: of(16, 2), parallel: true, ..gpt2 }),
+        ("second-pass", ModelSpec { mind: again(1), ..gpt2 }),
+        (
+            "second-pass-j",
+            ModelSpec {
+                mind: again(2),
+                parallel: true,
+                positions: PositionEncoding::Rotary { dimensions: 2, base: 100, interleaved: true },
+                biases: all_biases,
+                tied: false,
+                ..gpt2
+            },
+        ),
+        (
+            "second-pass-apart",
+            ModelSpec {
+                mind: again(1),
+                query_key_norm: head,
+                parallel: true,
+                norms: NormPlacement::Apart,
+                ..llama
+            },
+        ),
+        (
+            "whole-mind",
+            ModelSpec {
+                mind: Mind { second_pass: 2, ..of(3, 4) },
+                layers: 3,
+                query_key_norm: head,
+                norms: NormPlacement::Around,
+                experts,
+                ..llama
+            },
+        ),
     ]
 }
 
