@@ -250,8 +250,9 @@ pub(crate) async fn trial(
         Ok(member.filter(|m| m.endpoint.is_some() && has_stake(m.bond)).map(drop))
     };
     network.until("the colluders have their stake", 40, registered).await?;
-    // Seats on the updates of the current round are drawn when it is over.
-    let first = network.chain.overview().await?.round.number;
+    // Seats are drawn from the stakes at the end of a round, and not from those of newcomers. The
+    // current round may have begun its count without the colluders.
+    let first = network.chain.overview().await?.round.number.saturating_add(1);
     let before = lost(&observer.observations(), &honest);
     let settled = || async {
         let observations = observer.observations();
