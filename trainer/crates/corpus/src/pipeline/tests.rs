@@ -121,7 +121,8 @@ fn rules_are_recorded_and_drop_documents() {
 fn rows_and_records_of_opted_out_sites_are_dropped() {
     let folder = Folder::new();
     let row = |host: &str, number| {
-        serde_json::json!({ "text": text(number, 30), "url": format!("https://{host}/a") })
+        let url = format!("https://{host}/a");
+        serde_json::json!({ "text": text(number, 30), "url": url })
     };
     folder.write("a.jsonl", format!("{}\n{}\n", row("out.test", 1), row("in.test", 2)));
     folder.write("b.csv", format!("url,text\nhttp://www.out.test/b,\"{}\"\n", text(3, 30)));
