@@ -91,8 +91,8 @@ impl Body {
         range.and_then(|range| first_byte(range.to_str().ok()?)).unwrap_or(0)
     }
 
-    /// Returns `true` if the body is compressed with gzip, also where that was not asked for: stores
-    /// of objects send what they keep.
+    /// Returns `true` if the body is compressed with gzip. Stores of objects send what they keep,
+    /// also where that was not asked for.
     ///
     /// # Errors
     ///
