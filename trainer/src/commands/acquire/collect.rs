@@ -259,7 +259,8 @@ impl Collector<'_> {
     ) -> Result<Option<Duration>> {
         let display = FillDisplay::new(&source.name, source.max_bytes(self.config), self.json);
         let bar = display.download_bar();
-        let mut documents = supplier.open(&source.name, folder, self.client.as_ref(), bar)?;
+        let visitor = self.client.clone().map(|client| self.config.visitor(client)).transpose()?;
+        let mut documents = supplier.open(&source.name, folder, visitor, bar)?;
         let mut store = RawStore::create_or_open(folder.join(RAW))?;
         display.begin(Totals::of(&store));
         let before = store.len();
