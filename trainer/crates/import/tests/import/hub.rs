@@ -292,7 +292,8 @@ fn errors_of_the_hub_are_explained() {
     assert!(text.contains("org/other@main") && text.contains("no such model"), "{text}");
     let text = refusal(Server { token: Some("secret"), ..Server::of("gpt2") }, "org/tiny");
     assert!(text.contains("HF_TOKEN"), "{text}");
-    for (name, hash) in [("model.safetensors", "SHA-256"), ("config.json", "SHA-1")] {
+    // In the order in which they are fetched: what was accepted is not fetched again.
+    for (name, hash) in [("config.json", "SHA-1"), ("model.safetensors", "SHA-256")] {
         let server = Server { wrong_hash: Some(name), ..Server::of("gpt2") };
         let text = refusal(server, "org/tiny");
         assert!(text.contains(name) && text.contains(&format!("another {hash}")), "{text}");
