@@ -18,6 +18,8 @@ export LIBTORCH="$POL_CACHE/libtorch-$POL_TORCH_VERSION"
 # English text that the demo network learns from, and the clients the tests connect with.
 export POL_CORPUS="$POL_CACHE/corpus"
 export POL_NODE_MODULES="$POL_CACHE/js"
+# A file of a published data set, which tests read.
+export POL_DATASET_FILE="$POL_CACHE/datasets/HumanEval.jsonl.gz"
 # A pretrained model that setup.sh --model fetches.
 export POL_MODEL="$POL_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 

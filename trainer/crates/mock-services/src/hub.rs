@@ -12,7 +12,8 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -157,10 +158,13 @@ impl HubData {
     }
 
     fn entry(&self, path: &str, bytes: &[u8]) -> Value {
-        let mut entry = json!({"type": "file", "oid": "0", "size": bytes.len(), "path": path});
+        let hexadecimal =
+            |digest: &[u8]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let blob = Sha1::new().chain_update(format!("blob {}\0", bytes.len()));
+        let oid = hexadecimal(&blob.chain_update(bytes).finalize());
+        let mut entry = json!({"type": "file", "oid": oid, "size": bytes.len(), "path": path});
         if path.ends_with(".parquet") || path.ends_with(".zst") || path.ends_with(".gz") {
-            let oid: String =
-                Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            let oid = hexadecimal(&Sha256::digest(bytes));
             entry["lfs"] = json!({"oid": oid, "size": bytes.len(), "pointerSize": 134});
         }
         (self.lie)(&mut entry);

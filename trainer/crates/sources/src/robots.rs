@@ -2,7 +2,7 @@
 
 //! Rules of sites for crawlers: robots.txt (RFC 9309).
 
-use crate::http::{AGENT, FetchError, HttpClient, Request};
+use crate::http::{AGENT, FetchError, HttpClient, Request, gunzip_start};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex as StdMutex, PoisonError},
@@ -154,11 +154,16 @@ impl Robots {
     /// Reads the first part of a file.
     async fn read(&self, request: &Request) -> Result<Vec<u8>, FetchError> {
         let mut body = self.client.open(request).await?;
+        // Compressed, a file would look like one without rules.
+        let is_gzip = body.is_gzip()?;
         let mut file = Vec::new();
         while file.len() < MAX_BYTES
             && let Some(chunk) = body.chunk().await?
         {
             file.extend_from_slice(&chunk);
+        }
+        if is_gzip {
+            file = gunzip_start(&file, MAX_BYTES as u64 + 1)?;
         }
         if file.len() > MAX_BYTES {
             // A line that is cut might forbid less than it says.

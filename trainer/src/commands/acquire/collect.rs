@@ -259,7 +259,8 @@ impl Collector<'_> {
     ) -> Result<Option<Duration>> {
         let display = FillDisplay::new(&source.name, source.max_bytes(self.config), self.json);
         let bar = display.download_bar();
-        let mut documents = supplier.open(&source.name, folder, self.client.as_ref(), bar)?;
+        let visitor = self.client.clone().map(|client| self.config.visitor(client)).transpose()?;
+        let mut documents = supplier.open(&source.name, folder, visitor, bar)?;
         let mut store = RawStore::create_or_open(folder.join(RAW))?;
         display.begin(Totals::of(&store));
         let before = store.len();
@@ -309,6 +310,20 @@ impl Collector<'_> {
         Ok(record)
     }
 
+    /// Returns the signature files of the sealed data of all sources, with which new data of
+    /// `source` are compared. What a recipe makes is not compared with that of others, since the
+    /// recipe alone has to give the same data to anybody.
+    pub(super) fn offered_signatures(&self, source: &SourceConfig) -> Result<Vec<PathBuf>> {
+        let is_made = matches!(source.supplier()?, Supplier::Synthesis(_));
+        let sources = self.config.sources.iter();
+        let mut files = Vec::new();
+        for source in sources.filter(|other| !is_made || other.name == source.name) {
+            let folder = self.config.out.join(&source.name);
+            files.extend(SourceState::read(&folder)?.signatures(&folder));
+        }
+        Ok(files)
+    }
+
     /// Makes data of the `inputs` of a source that are not in sealed data, unless they are there.
     async fn ingest(
         &self,
@@ -325,7 +340,10 @@ impl Collector<'_> {
         let data = batch_folder(folder, state.sealed.len());
         let config = source.ingestion(self.config, supplies, data.clone())?;
         let mut references = self.config.references();
-        references.against.extend(state.signatures(folder));
+        let offered = self.offered_signatures(source)?;
+        // Nothing may be left where all was offered before, by this source or another.
+        let may_grow = !offered.is_empty() || outcome.ended == Some(Ended::Idle);
+        references.against.extend(offered);
         let open = Some(IngestState::new(&inputs, &config, &references)?);
         let before = self.intact(&data, state.open == open).await?;
         if self.stop.is_set() {
@@ -354,7 +372,6 @@ impl Collector<'_> {
                 return Ok(());
             }
         };
-        let may_grow = !state.sealed.is_empty() || outcome.ended == Some(Ended::Idle);
         match made {
             Ok(record) => {
                 state.open = open;

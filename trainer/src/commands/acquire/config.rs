@@ -17,7 +17,7 @@ use super::{
 };
 use anyhow::{Context, Result, bail};
 use pol_corpus::{
-    filters::{CleanConfig, Preset},
+    filters::{CleanConfig, OptOutList, Preset},
     pipeline::{PipelineConfig, ReferenceFiles, Supply},
 };
 use pol_data::{EndOfText, IngestConfig, check_tokenizer};
@@ -27,6 +27,7 @@ use pol_primitives::{
 };
 use pol_sources::{
     Budget, SourceError,
+    crawl::Visitor,
     http::{HttpClient, HttpOptions},
     hub::is_plain_name,
 };
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -350,6 +352,12 @@ impl Config {
             allowed_hosts: self.http.allowed_hosts.clone(),
             ..HttpOptions::new(contact)
         })
+    }
+
+    /// Returns a visitor of sites through `client`, which asks the list of opt-outs as it is now.
+    pub(super) fn visitor(&self, client: HttpClient) -> Result<Visitor> {
+        let list = self.opt_out.as_deref().map(OptOutList::open).transpose().context("opt_out")?;
+        Ok(Visitor { opt_out: Arc::new(list.unwrap_or_default()), ..Visitor::new(client) })
     }
 
     /// Returns the lists and models that documents are held against.

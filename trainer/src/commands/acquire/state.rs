@@ -129,6 +129,7 @@ impl IngestState {
         ))?;
         hasher.update(&options);
         hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+        hasher.update(&pol_corpus::pipeline::VERSION.to_le_bytes());
         hasher.update(format!("{:?} {:?}", config.end_of_text, config.lineage).as_bytes());
         let ReferenceFiles { quality_model, opt_out, decontaminate, against } = references;
         let files: Vec<PathBuf> = (config.tokenizer.iter().chain(quality_model).chain(opt_out))

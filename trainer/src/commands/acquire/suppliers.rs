@@ -24,7 +24,6 @@ use pol_sources::{
     },
     crawl::{Crawl, CrawlOptions, Scope, Visitor},
     feeds::{FeedOptions, Feeds, Follow},
-    http::HttpClient,
     hub::{CatalogueEntry, DatasetSpec, Hub, HubId, HubSource, Transfer, catalogue},
 };
 use pol_synthesis::{GENERATOR_VERSION, Recipe};
@@ -279,13 +278,13 @@ impl Supplier<'_> {
         }))
     }
 
-    /// Opens the source, which has the name `name` and the folder `folder`. `client` is there if
+    /// Opens the source, which has the name `name` and the folder `folder`. `visitor` is there if
     /// it is needed. `bar` counts the bytes of downloads.
     pub(super) fn open(
         self,
         name: &str,
         folder: &Path,
-        client: Option<&HttpClient>,
+        visitor: Option<Visitor>,
         bar: ProgressBar,
     ) -> Result<Box<dyn Source>> {
         match self {
@@ -302,7 +301,7 @@ impl Supplier<'_> {
                 let opener = Opener {
                     config: config.clone(),
                     text_fields: text_fields.to_vec(),
-                    client: client.cloned(),
+                    client: visitor.map(|visitor| visitor.client),
                     folder: folder.to_owned(),
                     bar,
                 };
@@ -314,19 +313,19 @@ impl Supplier<'_> {
             }
             _ => {}
         }
-        self.open_on_the_web(name, client.context("contact: it is missing")?.clone())
+        self.open_on_the_web(name, visitor.context("contact: it is missing")?)
     }
 
-    fn open_on_the_web(self, name: &str, client: HttpClient) -> Result<Box<dyn Source>> {
-        let visitor = || Visitor::new(client.clone());
+    fn open_on_the_web(self, name: &str, visitor: Visitor) -> Result<Box<dyn Source>> {
+        let client = visitor.client.clone();
         Ok(match self {
             Self::Files(_) | Self::Hub(_) | Self::Croissant(..) | Self::Synthesis(_) => {
                 bail!("it is not on the web")
             }
-            Self::Crawl(crawl) => Box::new(Crawl::new(visitor(), crawl.options(name))?),
-            Self::Feeds(feeds) => Box::new(Feeds::new(visitor(), feeds.options(name))?),
-            Self::Documentation(pages) => Box::new(pages.documentation().source(visitor())?),
-            Self::News(news) => Box::new(news.open(visitor())?),
+            Self::Crawl(crawl) => Box::new(Crawl::new(visitor, crawl.options(name))?),
+            Self::Feeds(feeds) => Box::new(Feeds::new(visitor, feeds.options(name))?),
+            Self::Documentation(pages) => Box::new(pages.documentation().source(visitor)?),
+            Self::News(news) => Box::new(news.open(visitor)?),
             Self::Arxiv(config) => {
                 let endpoint = endpoint(Arxiv::public(), config.endpoint.as_ref());
                 Box::new(Connector::new(Arxiv::new(endpoint, &config.query), client))

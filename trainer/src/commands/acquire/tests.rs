@@ -484,14 +484,39 @@ fn sentences(number: usize) -> String {
     (0..60).map(|at| format!("Zebra {} saw river {} at {at}. ", number * 97 + at, number)).collect()
 }
 
+/// Returns a collector in a process that nobody stops.
+fn collector(config: &Config) -> Collector<'_> {
+    Collector {
+        config,
+        client: config.client().ok(),
+        stop: Stop(watch::channel(false).1),
+        json: true,
+        batch_bytes: Some(1),
+        verified: RefCell::default(),
+    }
+}
+
+#[tokio::test]
+async fn sites_whose_owners_opted_out_are_not_asked() {
+    let folder = Folder::new();
+    fs::write(folder.0.path().join("opt-out.txt"), "host example.org\n").unwrap();
+    let crawl = source("web", "crawl = { seeds = [\"https://example.org/\"] }");
+    let shared = "opt_out = \"opt-out.txt\"\ncontact = \"https://example.com/us\"\n";
+    let config = folder.toml(&format!("{shared}{crawl}")).unwrap();
+    let outcome = collector(&config).collect(&config.sources[0]).await;
+    let error = outcome.error.unwrap();
+    assert!(error.contains("its owner opted out"), "{error}");
+}
+
 #[tokio::test]
 async fn what_was_offered_is_never_made_anew() {
     let folder = Folder::new();
     let path = |name: &str| folder.0.path().join(name);
-    fs::create_dir(path("texts")).unwrap();
+    ["texts", "mirror"].iter().for_each(|name| fs::create_dir(path(name)).unwrap());
     (0..6).for_each(|at| fs::write(path(&format!("texts/{at}.txt")), sentences(at)).unwrap());
     let sizes = "sequence = 16\nshard_tokens = 64\nheld_out = 0\n";
-    let more = format!("{sizes}{}", source("dataset", "files = [\"texts\"]"));
+    let mirror = "[[source]]\nname = \"b\"\nkind = \"dataset\"\nfiles = [\"mirror\"]\n";
+    let more = format!("{sizes}{}{mirror}{TASKS}", source("dataset", "files = [\"texts\"]"));
     let config = folder.toml(&more).unwrap();
     let supplies = vec![Supply::Path(path("texts"))];
     let first = IngestConfig {
@@ -501,35 +526,40 @@ async fn what_was_offered_is_never_made_anew() {
     };
     pol_data::ingest(&first, config.references().load().unwrap(), &|_| ()).unwrap();
     fs::copy(path("first/tokenizer.json"), path("tokenizer.json")).unwrap();
-    let stop = Stop(watch::channel(false).1);
-    let collector = Collector {
-        config: &config,
-        client: None,
-        stop,
-        json: true,
-        batch_bytes: Some(1),
-        verified: RefCell::default(),
-    };
-    let collect = async || {
-        let outcome = collector.collect(&config.sources[0]).await;
+    let collector = collector(&config);
+    let collect = async |number: usize| {
+        let outcome = collector.collect(&config.sources[number]).await;
         assert_eq!(outcome.error, None);
         outcome
     };
 
-    let outcome = collect().await;
-    assert!(outcome.is_complete && collect().await.inputs == outcome.inputs, "it may grow");
+    let outcome = collect(0).await;
+    assert!(outcome.is_complete && collect(0).await.inputs == outcome.inputs, "it may grow");
     let mut state = SourceState::read(&path("out/a")).unwrap();
     state.seal(outcome.inputs.unwrap());
     state.write(&path("out/a")).unwrap();
     let sealed = fs::read(path("out/a/data/ingest.json")).unwrap();
-    let outcome = collect().await;
+    let outcome = collect(0).await;
     assert!(outcome.inputs.is_none() && !path("out/a/data-2").exists(), "nothing is new");
 
     fs::write(path("texts/6.txt"), sentences(6)).unwrap();
-    let later = collect().await.data.unwrap();
+    let later = collect(0).await.data.unwrap();
     assert_eq!((later.documents, later.dropped), (1, 6), "the others were offered");
     assert!(path("out/a/data-2").exists());
     assert_eq!(fs::read(path("out/a/data/ingest.json")).unwrap(), sealed);
+    // Another source has editions of texts that were offered, and one that is new.
+    for at in [2, 4, 7] {
+        let edition = sentences(at).replacen("saw", "met", 1);
+        fs::write(path(&format!("mirror/{at}.md")), edition).unwrap();
+    }
+    let mirrored = collect(1).await.data.unwrap();
+    assert_eq!((mirrored.documents, mirrored.dropped), (1, 2), "another source offered them");
+    let offered = |number: usize| collector.offered_signatures(&config.sources[number]).unwrap();
+    assert_eq!((offered(0).len(), offered(1).len()), (1, 1));
+    assert!(offered(2).is_empty(), "a recipe alone tells what it makes");
+    fs::remove_file(path("mirror/7.md")).unwrap();
+    let nothing = collect(1).await;
+    assert!(nothing.inputs.is_none() && nothing.note.unwrap().contains("no data yet"));
     let supplier = config.sources[0].supplier().unwrap();
     assert!(!supplier.is_divisible());
 }

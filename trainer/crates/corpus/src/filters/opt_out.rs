@@ -144,10 +144,15 @@ impl OptOutList {
         self.hashes.contains(content).then_some(OptOutMatch::Hash)
     }
 
-    /// Tells whether a document is opted out by its place or its content.
+    /// Tells whether a document is opted out by its place or its content. Rows of tables and
+    /// records of WARC files state the address of their page as a part of the file that they are
+    /// in, so that all parts of the place count.
     #[must_use]
     pub fn matches(&self, origin: &Origin, content: &Hash) -> Option<OptOutMatch> {
-        self.matches_url(&origin.location).or_else(|| self.matches_hash(content))
+        let mut addresses = std::iter::once(&origin.location).chain(&origin.part);
+        addresses
+            .find_map(|address| self.matches_url(address))
+            .or_else(|| self.matches_hash(content))
     }
 }
 
@@ -237,6 +242,25 @@ mod tests {
         let found = list.matches(&origin, &raw).unwrap();
         assert_eq!(found.decision().rule, "opt_out.hash");
         assert_eq!(list.matches(&origin, &[0; 32]), None);
+    }
+
+    #[test]
+    fn addresses_of_rows_and_records_are_out() {
+        let list = list("host example.org\nurl https://example.com/a/");
+        let within = |part: &[&str]| Origin {
+            location: "org/set/en/0.json.gz@main".to_owned(),
+            part: part.iter().map(|&name| name.to_owned()).collect(),
+            ..Origin::default()
+        };
+        for (part, found) in [
+            (&["row 1", "https://www.example.org/x"][..], Some(OptOutMatch::Host)),
+            (&["a.warc.gz", "record 2", "http://example.com/a/b"], Some(OptOutMatch::Url)),
+            (&["row 1", "https://example.com/b"], None),
+            (&["row 1", "id example.org"], None),
+            (&[], None),
+        ] {
+            assert_eq!(list.matches(&within(part), &[0; 32]), found, "{part:?}");
+        }
     }
 
     #[test]

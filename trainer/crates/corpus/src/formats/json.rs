@@ -80,38 +80,46 @@ pub(super) struct Values {
     source: Source,
     fields: Fields,
     row: u64,
-    started: bool,
+    /// The elements of an array are the rows.
+    is_inside: bool,
 }
 
 impl Values {
     pub(super) fn new(context: Context, source: Source) -> Self {
         let fields = Fields::new(&context);
-        Self { context, source, fields, row: 0, started: false }
+        Self { context, source, fields, row: 0, is_inside: false }
     }
 
-    /// Skips what stands between values. Returns whether a value follows.
-    fn next_value(&mut self) -> bool {
+    /// Skips what stands between values. Returns whether a value follows. Arrays may follow each
+    /// other, as in exports that were joined.
+    fn next_value(&mut self) -> Result<bool, Fault> {
         loop {
-            let bytes = self.source.fill(1);
-            let between = |byte: &u8| {
-                byte.is_ascii_whitespace() || *byte == b',' || (!self.started && *byte == b'[')
-            };
-            let Some(first) = bytes.first() else { return false };
-            if !between(first) {
-                return *first != b']';
+            let Some(first) = self.source.fill(1).first() else { return Ok(false) };
+            match first {
+                b'[' if !self.is_inside => self.is_inside = true,
+                b']' if self.is_inside => self.is_inside = false,
+                b']' => return Err(self.refused("a `]` that closes no array")),
+                between if between.is_ascii_whitespace() || *between == b',' => {}
+                _ => return Ok(true),
             }
-            self.started |= *first == b'[' || !(first.is_ascii_whitespace());
             self.source.skip(1);
         }
+    }
+
+    fn refused(&self, reason: &str) -> Fault {
+        Fault::Refused(format!("row {}: {reason}", self.row + 1))
     }
 }
 
 impl Parser for Values {
     fn next(&mut self) -> Next {
-        if !self.next_value() {
-            return self.source.finish().map(|()| None);
+        if !self.next_value()? {
+            self.source.end()?;
+            if self.is_inside {
+                return Err(self.refused("ends within an array"));
+            }
+            return Ok(None);
         }
-        self.started = true;
         self.row += 1;
         let place = format!("row {}", self.row);
         let limit = self.context.limits().row;
@@ -166,6 +174,8 @@ impl Scan {
                 b'"' => self.string = !self.string,
                 _ if self.string => {}
                 b'{' | b'[' => self.depth += 1,
+                // So does one that is the last of an array.
+                b'}' | b']' if self.depth == 0 && self.at > 1 => return Some(self.at - 1),
                 b'}' | b']' => self.depth = self.depth.saturating_sub(1),
                 _ if self.depth > 0 => continue,
                 // A number or word ends before what follows it.

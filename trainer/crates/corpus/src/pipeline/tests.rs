@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Origin, RawDocument, RawStore, Side, Verdict,
-    filters::{CleanConfig, Preset},
+    filters::{CleanConfig, OptOutList, Preset},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -115,6 +115,38 @@ fn rules_are_recorded_and_drop_documents() {
     assert!(record.is_dropped() && found[0].kept.is_none() && record.place.is_none());
     let last = record.decisions.last().unwrap();
     assert_eq!((last.verdict, report.dropped[last.rule.as_ref()]), (Verdict::Dropped, 1));
+}
+
+#[test]
+fn rows_and_records_of_opted_out_sites_are_dropped() {
+    let folder = Folder::new();
+    let row = |host: &str, number| {
+        let url = format!("https://{host}/a");
+        serde_json::json!({ "text": text(number, 30), "url": url })
+    };
+    folder.write("a.jsonl", format!("{}\n{}\n", row("out.test", 1), row("in.test", 2)));
+    folder.write("b.csv", format!("url,text\nhttp://www.out.test/b,\"{}\"\n", text(3, 30)));
+    let record = |url: &str, number| {
+        let text = text(number, 30);
+        format!(
+            "WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: {url}\r\nContent-Type: \
+             text/plain\r\nContent-Length: {}\r\n\r\n{text}\r\n\r\n",
+            text.len()
+        )
+    };
+    let records = [record("http://other.test/private/c", 4), record("http://other.test/c", 5)];
+    folder.write("c.warc", records.concat());
+    let list = folder.0.path().join("opt-out.txt");
+    fs::write(&list, "host out.test\nurl https://other.test/private/\n").unwrap();
+    let opt_out = Some(OptOutList::open(&list).unwrap());
+    let references = References { opt_out, ..References::default() };
+    let (work, config) = (folder.0.path().join("work"), PipelineConfig::default());
+    let pipeline = Pipeline::open(&work, config, references, ReadOptions::default()).unwrap();
+    let (report, found) = all(&mut pipeline.run(&folder.supplies(), &|_| ()).unwrap());
+    assert_eq!((report.dropped["opt_out.host"], report.dropped["opt_out.url"]), (2, 1));
+    let kept = found.iter().filter(|found| found.kept.is_some());
+    let kept: Vec<_> = kept.map(|found| found.record.origin.part[1].as_str()).collect();
+    assert_eq!(kept, ["https://in.test/a", "http://other.test/c"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::source_files::{INDEX_FILE, WEIGHTS_FILE, part_name, split_name};
-use pol_sources::hub::{HubFile, is_plain_name};
+use pol_sources::hub::{Checksum, HubFile, is_plain_name};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -19,6 +19,9 @@ pub(super) struct ListedFile {
     pub(super) name: String,
     /// Size in bytes.
     pub(super) size: Option<u64>,
+    /// Name of the Git blob: the file, or what points to it in large file storage.
+    #[serde(rename = "blobId")]
+    blob: Option<String>,
     lfs: Option<LfsPointer>,
 }
 
@@ -83,10 +86,8 @@ fn parts(name: &str) -> Vec<String> {
 impl ListedFile {
     /// Returns the description as a download needs it.
     pub(super) fn to_hub_file(&self) -> HubFile {
-        HubFile {
-            path: self.name.clone(),
-            size: self.size,
-            sha256: self.lfs.as_ref().map(|lfs| lfs.sha256.clone()),
-        }
+        let large = self.lfs.as_ref().map(|lfs| Checksum::Sha256(lfs.sha256.clone()));
+        let checksum = large.or_else(|| self.blob.clone().map(Checksum::GitBlob));
+        HubFile { path: self.name.clone(), size: self.size, checksum }
     }
 }

@@ -6,7 +6,8 @@
 use super::fixture;
 use indicatif::ProgressBar;
 use pol_import::{Checkpoint, Hub, HubId};
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
 use std::{
     collections::BTreeMap,
     fs,
@@ -24,7 +25,7 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 #[derive(Default)]
 struct Server {
     files: BTreeMap<String, Vec<u8>>,
-    /// File whose stated SHA-256 is wrong.
+    /// File whose stated hash is wrong.
     wrong_hash: Option<&'static str>,
     /// File whose first response ends in the middle.
     breaks_off: Mutex<Option<&'static str>>,
@@ -149,14 +150,19 @@ impl Server {
     }
 
     fn sibling(&self, name: &str, bytes: &[u8]) -> serde_json::Value {
-        let mut sibling =
-            serde_json::json!({"rfilename": name, "size": bytes.len(), "blobId": "0"});
-        if name.ends_with(".safetensors") || name.ends_with(".gguf") {
-            let mut hash: String =
-                Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let stated = |digest: &[u8]| {
+            let mut digest = digest.to_vec();
             if self.wrong_hash == Some(name) {
-                hash = hash.chars().rev().collect();
+                digest.reverse();
             }
+            digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let blob = Sha1::new().chain_update(format!("blob {}\0", bytes.len()));
+        let blob = stated(&blob.chain_update(bytes).finalize());
+        let mut sibling =
+            serde_json::json!({"rfilename": name, "size": bytes.len(), "blobId": blob});
+        if name.ends_with(".safetensors") || name.ends_with(".gguf") {
+            let hash = stated(&Sha256::digest(bytes));
             sibling["lfs"] =
                 serde_json::json!({"sha256": hash, "size": bytes.len(), "pointerSize": 1});
         }
@@ -286,9 +292,12 @@ fn errors_of_the_hub_are_explained() {
     assert!(text.contains("org/other@main") && text.contains("no such model"), "{text}");
     let text = refusal(Server { token: Some("secret"), ..Server::of("gpt2") }, "org/tiny");
     assert!(text.contains("HF_TOKEN"), "{text}");
-    let text =
-        refusal(Server { wrong_hash: Some("model.safetensors"), ..Server::of("gpt2") }, "org/tiny");
-    assert!(text.contains("SHA-256"), "{text}");
+    // In the order in which they are fetched: what was accepted is not fetched again.
+    for (name, hash) in [("config.json", "SHA-1"), ("model.safetensors", "SHA-256")] {
+        let server = Server { wrong_hash: Some(name), ..Server::of("gpt2") };
+        let text = refusal(server, "org/tiny");
+        assert!(text.contains(name) && text.contains(&format!("another {hash}")), "{text}");
+    }
     let files =
         [("config.json".to_owned(), b"{}".to_vec()), ("pytorch_model.bin".to_owned(), Vec::new())]
             .into();

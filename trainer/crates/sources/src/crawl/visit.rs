@@ -11,11 +11,11 @@ use crate::{
     robots::Robots,
     signals::{Obeyed, Signals},
 };
-use pol_corpus::{Origin, RawDocument, Refusal};
-use std::time::Duration;
+use pol_corpus::{Origin, RawDocument, Refusal, filters::OptOutList};
+use std::{sync::Arc, time::Duration};
 use url::Url;
 
-/// Visitor of pages: the client, the rules of sites, and the signals to obey.
+/// Visitor of pages: the client, the rules of sites, and the wishes to obey.
 #[derive(Clone)]
 pub struct Visitor {
     /// Client.
@@ -24,6 +24,8 @@ pub struct Visitor {
     pub robots: Robots,
     /// Signals to obey.
     pub obeyed: Obeyed,
+    /// Sites and pages that are not asked for anything.
+    pub opt_out: Arc<OptOutList>,
 }
 
 /// Result of a visit.
@@ -64,9 +66,14 @@ pub struct Page {
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 impl Visitor {
-    /// Creates a visitor that obeys all signals.
+    /// Creates a visitor that obeys all signals. Its list of opt-outs is empty.
     pub fn new(client: HttpClient) -> Self {
-        Self { robots: Robots::new(client.clone()), client, obeyed: Obeyed::default() }
+        Self {
+            robots: Robots::new(client.clone()),
+            client,
+            obeyed: Obeyed::default(),
+            opt_out: Arc::default(),
+        }
     }
 
     /// Requests what is at `url`, if the site's rules allow it. `source` is the name of the source
@@ -94,6 +101,9 @@ impl Visitor {
             FetchError::Transport(_) | FetchError::TooSlow => Visit::Failed(error.to_string()),
             error => Visit::Refused(error.to_string()),
         };
+        if self.opt_out.matches_url(url.as_str()).is_some() {
+            return Err(Visit::Refused("its owner opted out".to_owned()));
+        }
         let rules = self.robots.rules(url).await.map_err(refused)?;
         if let Some(time) = rules.retry_after() {
             return Err(Visit::Busy(time));

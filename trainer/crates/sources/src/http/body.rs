@@ -91,6 +91,16 @@ impl Body {
         range.and_then(|range| first_byte(range.to_str().ok()?)).unwrap_or(0)
     }
 
+    /// Returns `true` if the body is compressed with gzip. Stores of objects send what they keep,
+    /// also where that was not asked for.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is compressed in another way.
+    pub fn is_gzip(&self) -> Result<bool, FetchError> {
+        is_gzip(self.response.headers())
+    }
+
     /// Returns the next bytes as they came over the network, or `None` after the last.
     ///
     /// # Errors
@@ -139,7 +149,7 @@ impl Body {
         if self.response.content_length().is_some_and(|length| length > max_bytes) {
             return Err(FetchError::TooLarge);
         }
-        let is_gzip = is_gzip(self.response.headers())?;
+        let is_gzip = self.is_gzip()?;
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             body.extend_from_slice(&chunk);
@@ -174,14 +184,26 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, FetchError> {
 ///
 /// Fails if it has more, or if `bytes` are no gzip.
 pub fn gunzip(bytes: &[u8], max_bytes: u64) -> Result<Vec<u8>, FetchError> {
-    let mut content = Vec::new();
-    let mut decoder = MultiGzDecoder::new(bytes).take(max_bytes.saturating_add(1));
-    let read = decoder.read_to_end(&mut content);
+    let content = gunzip_start(bytes, max_bytes.saturating_add(1))?;
     if content.len() as u64 > max_bytes {
         return Err(FetchError::TooLarge);
     }
-    read.map_err(|error| FetchError::Encoding(format!("gzip, damaged: {error}")))?;
     Ok(content)
+}
+
+/// Returns the first `length` bytes of the content of `bytes`, or all that there are.
+///
+/// # Errors
+///
+/// Fails if `bytes` are no gzip up to there.
+pub(crate) fn gunzip_start(bytes: &[u8], length: u64) -> Result<Vec<u8>, FetchError> {
+    let mut content = Vec::new();
+    match MultiGzDecoder::new(bytes).take(length).read_to_end(&mut content) {
+        Err(error) if (content.len() as u64) < length => {
+            Err(FetchError::Encoding(format!("gzip, damaged: {error}")))
+        }
+        _ => Ok(content),
+    }
 }
 
 #[cfg(test)]

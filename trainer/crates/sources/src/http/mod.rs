@@ -16,6 +16,7 @@ mod guard;
 mod message;
 mod pace;
 
+pub(crate) use body::gunzip_start;
 pub use body::{Body, MinRate, gunzip};
 #[doc(hidden)]
 pub use client::Answers;

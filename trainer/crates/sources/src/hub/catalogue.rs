@@ -13,10 +13,13 @@ pub struct CatalogueEntry {
     /// Rows to read.
     #[serde(flatten)]
     pub spec: DatasetSpec,
+    /// Each document has a licence of its own, and the collection has none.
+    #[serde(default)]
+    pub own_licences: bool,
     /// Number of rows as published.
     #[serde(default)]
     pub rows: Option<u64>,
-    /// Size in bytes as published.
+    /// Size of the rows in bytes as published.
     #[serde(default)]
     pub bytes: Option<u64>,
     /// Access needs a token of an account that accepted the terms.
@@ -85,10 +88,35 @@ mod tests {
     }
 
     #[test]
+    fn licences_are_of_the_collection_or_of_its_documents() {
+        let mut unknown = Vec::new();
+        for CatalogueEntry { name, spec, own_licences, .. } in catalogue() {
+            assert!(!own_licences || spec.licence.is_none(), "{name}");
+            if spec.licence.is_none() && !own_licences {
+                unknown.push(name.as_str());
+            }
+        }
+        // Books in the public domain of the United States, which is no licence.
+        assert_eq!(unknown, ["gutenberg"]);
+    }
+
+    #[test]
     fn entries_have_no_unknown_fields() {
         let known = [
-            "name", "id", "config", "split", "columns", "files", "licence", "rows", "bytes",
-            "gated", "kind", "rules", "source",
+            "name",
+            "id",
+            "config",
+            "split",
+            "columns",
+            "files",
+            "licence",
+            "own_licences",
+            "rows",
+            "bytes",
+            "gated",
+            "kind",
+            "rules",
+            "source",
         ];
         let file: toml::Table = include_str!("catalogue.toml").parse().unwrap();
         for entry in file["dataset"].as_array().unwrap() {

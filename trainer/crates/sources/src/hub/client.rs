@@ -10,7 +10,8 @@ use reqwest::{
     header::{CONTENT_RANGE, HeaderMap, LINK, RANGE, RETRY_AFTER},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
 use std::{
     error::Error as _,
     fmt::Write as _,
@@ -61,8 +62,17 @@ pub struct HubFile {
     pub path: String,
     /// Size in bytes.
     pub size: Option<u64>,
-    /// SHA-256 in hexadecimal, of a file in large file storage.
-    pub sha256: Option<String>,
+    /// Hash of the content, if the hub states one.
+    pub checksum: Option<Checksum>,
+}
+
+/// Hash of a file as a hub states it, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// SHA-256 of a file in large file storage.
+    Sha256(String),
+    /// Name of the blob that Git keeps of a file: the SHA-1 of its kind, size, and content.
+    GitBlob(String),
 }
 
 /// Error of a request or of its response.
@@ -397,27 +407,40 @@ impl HubClient {
 }
 
 impl HubFile {
-    /// Compares the download at `path` with the stated size and SHA-256. Returns the mismatch if
-    /// there is one.
+    /// Compares the download at `path` with the stated size and hash. Returns the mismatch if there
+    /// is one.
     fn check(&self, path: &Path) -> io::Result<Option<String>> {
         let mut file = File::open(path)?;
         let found = file.metadata()?.len();
         if let Some(size) = self.size.filter(|&size| size != found) {
             return Ok(Some(format!("{found} bytes came of {size}; try again")));
         }
-        let Some(stated) = &self.sha256 else { return Ok(None) };
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                read => hasher.update(&buffer[..read]),
+        let (name, stated, digest) = match &self.checksum {
+            None => return Ok(None),
+            Some(Checksum::Sha256(stated)) => {
+                ("SHA-256", stated, hex_digest(Sha256::new(), &mut file)?)
             }
-        }
-        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((!digest.eq_ignore_ascii_case(stated))
-            .then(|| "the received file has another SHA-256 than the hub states; try again".into()))
+            Some(Checksum::GitBlob(stated)) => {
+                let kind_and_size = Sha1::new().chain_update(format!("blob {found}\0"));
+                ("SHA-1", stated, hex_digest(kind_and_size, &mut file)?)
+            }
+        };
+        Ok((!digest.eq_ignore_ascii_case(stated)).then(|| {
+            format!("the received file has another {name} than the hub states; try again")
+        }))
     }
+}
+
+/// Returns the digest of what a hasher was given and of the rest of a file, in hexadecimal.
+fn hex_digest(mut hasher: impl Digest, file: &mut File) -> io::Result<String> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Returns the delay that an answer asks for, in whole seconds.

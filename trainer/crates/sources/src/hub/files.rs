@@ -2,7 +2,7 @@
 
 //! Names of files of a data set: patterns, formats, and the listing of a commit's tree.
 
-use super::{HubClient, HubError, HubFile, HubId, RepoKind};
+use super::{Checksum, HubClient, HubError, HubFile, HubId, RepoKind};
 use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 use std::{collections::BTreeSet, fmt::Write as _};
@@ -79,6 +79,8 @@ struct Entry {
     #[serde(rename = "type")]
     kind: String,
     path: String,
+    /// Name of the Git object: the file, or what points to it in large file storage.
+    oid: Option<String>,
     #[serde(default)]
     size: u64,
     lfs: Option<LargeFile>,
@@ -134,20 +136,32 @@ pub(super) fn list_tree(
 
 impl Entry {
     fn into_file(self) -> Result<HubFile, String> {
-        let Self { path, size, lfs, .. } = self;
+        let Self { path, size, lfs, oid, .. } = self;
         if !is_safe_path(&path) {
             return Err(format!("lists a file with the path {path:?}"));
         }
-        let Some(lfs) = lfs else { return Ok(HubFile { path, size: Some(size), sha256: None }) };
-        let oid = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid).to_owned();
-        if oid.len() != 64 || !oid.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(format!("says that the SHA-256 of {path} is {oid:?}"));
-        }
-        if lfs.size != size {
-            return Err(format!("says that {path} has {size} bytes, and that it has {}", lfs.size));
-        }
-        Ok(HubFile { path, size: Some(size), sha256: Some(oid) })
+        let checksum = match (lfs, oid) {
+            (Some(lfs), _) if lfs.size != size => {
+                let other = lfs.size;
+                return Err(format!("says that {path} has {size} bytes, and that it has {other}"));
+            }
+            (Some(lfs), _) => {
+                let oid = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid);
+                Some(Checksum::Sha256(check_digest(oid, 64, "SHA-256", &path)?))
+            }
+            (None, Some(oid)) => Some(Checksum::GitBlob(check_digest(&oid, 40, "SHA-1", &path)?)),
+            (None, None) => None,
+        };
+        Ok(HubFile { path, size: Some(size), checksum })
     }
+}
+
+/// Fails if `digest` has not this number of hexadecimal digits.
+fn check_digest(digest: &str, digits: usize, name: &str, path: &str) -> Result<String, String> {
+    if digest.len() == digits && digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(digest.to_owned());
+    }
+    Err(format!("says that the {name} of {path} is {digest:?}"))
 }
 
 /// Escapes the name of a file or folder for an address.
@@ -208,13 +222,25 @@ mod tests {
         let entry = |path: &str, size, oid: &str| Entry {
             kind: "file".into(),
             path: path.into(),
+            oid: Some("cd".repeat(20)),
             size: 5,
             lfs: Some(LargeFile { oid: oid.into(), size }),
         };
         let hash = "ab".repeat(32);
-        assert_eq!(entry("a", 5, &hash).into_file().unwrap().sha256, Some(hash.clone()));
+        let checksum = |entry: Entry| entry.into_file().unwrap().checksum;
+        let large = Some(Checksum::Sha256(hash.clone()));
+        assert_eq!(checksum(entry("a", 5, &format!("sha256:{hash}"))), large);
         assert!(entry("a", 6, &hash).into_file().unwrap_err().contains("5 bytes"));
         assert!(entry("a", 5, "ab").into_file().unwrap_err().contains("SHA-256"));
+        let small = |oid: Option<&str>| Entry {
+            oid: oid.map(str::to_owned),
+            lfs: None,
+            ..entry("a", 5, &hash)
+        };
+        let blob = "cd".repeat(20);
+        assert_eq!(checksum(small(Some(&blob))), Some(Checksum::GitBlob(blob)));
+        assert_eq!(checksum(small(None)), None);
+        assert!(small(Some("cd")).into_file().unwrap_err().contains("the SHA-1 of a is \"cd\""));
         for path in ["../a", "a//b", "/a", "a/./b", "a\nb", ""] {
             assert!(entry(path, 5, &hash).into_file().is_err(), "{path:?}");
         }

@@ -23,7 +23,7 @@ mod source;
 pub use catalogue::{CatalogueEntry, Kind, catalogue};
 #[doc(hidden)]
 pub use client::HubAnswers;
-pub use client::{HubClient, HubFile};
+pub use client::{Checksum, HubClient, HubFile};
 pub use dataset::DatasetSpec;
 pub use error::HubError;
 pub use id::{HubId, RepoKind, is_plain_name};

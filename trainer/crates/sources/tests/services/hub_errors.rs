@@ -86,6 +86,23 @@ fn a_wrong_hash_is_refused_before_a_row_is_read() {
 }
 
 #[test]
+fn files_that_git_keeps_are_compared_with_their_blobs() {
+    let data = |lie| {
+        HubData { lie, ..HubData::default() }.file("x.jsonl", b"{\"text\": \"one\"}\n".to_vec())
+    };
+    let spec = || DatasetSpec { files: vec!["x.jsonl".into()], ..spec() };
+    let wrong = |entry: &mut Value| entry["oid"] = json!("ab".repeat(20));
+    says(&refusal(data(wrong), spec(), Transfer::Whole), &["x.jsonl", "another SHA-1"]);
+    // As `git hash-object` prints it.
+    let right =
+        |entry: &mut Value| entry["oid"] = json!("3aa6b319c8c075fce52f373a3cad209a125379ae");
+    let (server, cache) = (data(right).start(), tempfile::tempdir().unwrap());
+    let mut store = Memory::default();
+    store.fill(&mut source(&server, cache.path(), spec(), Transfer::Whole)).unwrap();
+    assert_eq!(store.texts(), ["one"]);
+}
+
+#[test]
 fn wrong_sizes_are_refused() {
     let smaller = |entry: &mut Value| {
         entry["size"] = json!(100);

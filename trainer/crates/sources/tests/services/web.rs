@@ -8,14 +8,11 @@ use pol_sources::{
     End,
     connectors::{Documentation, News, OUTLETS},
     crawl::Visitor,
-    robots::Robots,
-    signals::Obeyed,
 };
 use url::Url;
 
 fn visitor() -> Visitor {
-    let client = client();
-    Visitor { robots: Robots::new(client.clone()), client, obeyed: Obeyed::default() }
+    Visitor::new(client())
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::server::{
     Reply, Server, client, html, missing, options, redirect, response, run, run_with,
 };
-use pol_corpus::RawStore;
+use pol_corpus::{RawStore, filters::OptOutList};
 use pol_sources::{
     Budget, End, FillOptions, Source, Step, Totals,
     crawl::{Crawl, CrawlOptions, Scope, Visitor},
@@ -15,7 +15,10 @@ use pol_sources::{
 };
 use std::{
     future::{pending, ready},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -156,6 +159,36 @@ async fn pages_that_object_are_left_out_unless_told_otherwise() {
     let filled = run(&mut Crawl::new(visitor, crawl_options(&server)).unwrap()).await;
     assert_eq!(filled.documents.len(), 7);
     assert_eq!(filled.document("/noai").origin.signals, ["x-robots-tag: noai"]);
+}
+
+/// Returns a list of opt-outs with one entry.
+fn opted_out(entry: &str) -> Arc<OptOutList> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), entry).unwrap();
+    Arc::new(OptOutList::open(file.path()).unwrap())
+}
+
+#[tokio::test]
+async fn sites_and_pages_of_owners_who_opted_out_are_not_asked() {
+    let reply = |path: &str| match path {
+        "/robots.txt" => missing(),
+        "/" => html("<a href=/private/a>a</a><a href=/moved>m</a><a href=/open>o</a>"),
+        "/moved" => redirect("/private/b"),
+        _ => html("text"),
+    };
+    let server = Server::start(move |got, _| reply(&got.path)).await;
+    let opt_out = opted_out(&format!("url {}", server.url("/private/")));
+    let visitor = Visitor { opt_out, ..Visitor::new(client()) };
+    let filled = run(&mut Crawl::new(visitor, crawl_options(&server)).unwrap()).await;
+    assert_eq!(server.pages(), ["/", "/moved", "/open"]);
+    for path in ["/private/a", "/private/b"] {
+        assert_eq!(filled.reason(path), "its owner opted out");
+    }
+
+    let server = Server::start(move |got, _| reply(&got.path)).await;
+    let visitor = Visitor { opt_out: opted_out("host 127.0.0.1"), ..Visitor::new(client()) };
+    let filled = run(&mut Crawl::new(visitor, crawl_options(&server)).unwrap()).await;
+    assert_eq!((server.paths().len(), filled.refused.len(), filled.end), (0, 1, End::Done));
 }
 
 #[tokio::test]

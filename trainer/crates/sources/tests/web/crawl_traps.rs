@@ -6,11 +6,13 @@ use super::{
     crawl::{crawl, crawl_options},
     server::{Reply, Server, client, html, missing, redirect, response, run},
 };
+use flate2::{Compression, write::GzEncoder};
 use pol_sources::{
     End,
     crawl::{Crawl, CrawlOptions, Visitor},
 };
 use std::{
+    io::Write,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -162,4 +164,33 @@ async fn endless_robots_txt_is_cut() {
     .await;
     assert_eq!(run(&mut crawl(&server)).await.documents.len(), 1);
     assert_eq!(server.pages(), ["/"]);
+}
+
+#[tokio::test]
+async fn compressed_robots_txt_is_obeyed() {
+    let gzip = |text: &str| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let rules = "User-agent: *\nDisallow: /private\n".to_owned();
+    let (short, long) = (gzip(&rules), gzip(&(rules + &"# x\n".repeat(300_000))));
+    let cut = short[..short.len() - 9].to_vec();
+    for (coding, file, pages) in [
+        ("gzip", short.clone(), &["/"][..]),
+        ("gzip", long, &["/"]),
+        // What cannot be read forbids everything.
+        ("gzip", cut, &[]),
+        ("br", short, &[]),
+    ] {
+        let server = Server::start(move |got, _| match got.path.as_str() {
+            "/robots.txt" => response("200 OK", &format!("Content-Encoding: {coding}\r\n"), &file),
+            "/" => html("<a href=/private>p</a>"),
+            _ => html("text"),
+        })
+        .await;
+        let filled = run(&mut crawl(&server)).await;
+        assert_eq!(server.pages(), pages, "{coding}");
+        assert!(filled.refused[0].reason.starts_with("robots.txt"), "{:?}", filled.refused);
+    }
 }

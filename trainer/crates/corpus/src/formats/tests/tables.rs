@@ -97,6 +97,26 @@ fn arrays_and_values_over_several_lines_are_read() {
 }
 
 #[test]
+fn arrays_after_each_other_are_read() {
+    for between in ["\n", "", ",\n"] {
+        let joined = format!("[{{\"text\": \"One.\"}}, 5]{between}[\n{{\"text\": \"Two.\"}}]\n");
+        let items = read("a.json", joined);
+        assert_eq!(items[2].as_ref().unwrap().origin.part, ["row 3"], "{between:?}");
+        let items = shown(items);
+        assert!(items[1].starts_with("!no row in JSON: invalid type: integer"), "{items:?}");
+        assert_eq!((items.len(), &*items[0], &*items[2]), (3, "One.", "Two."), "{between:?}");
+    }
+    let mixed = "[{\"text\": \"One.\"}]\n{\"text\": \"Two.\"}\nno JSON\n";
+    let items = texts("a.json", mixed);
+    assert_eq!(items[..2], ["One.", "Two."]);
+    assert!(items[2].starts_with("!no row in JSON"), "{items:?}");
+    let open = texts("a.json", "[{\"text\": \"One.\"},\n");
+    assert_eq!(open, ["One.", &format!("!row 2: ends within an array{ONE_KEPT}")]);
+    let closed = texts("a.json", "[{\"text\": \"One.\"}]]\n");
+    assert_eq!(closed, ["One.", &format!("!row 2: a `]` that closes no array{ONE_KEPT}")]);
+}
+
+#[test]
 fn long_rows_come_in_pieces() {
     let text = "A paragraph of a row.\n\n".repeat(150_000);
     let line = serde_json::json!({ "text": text }).to_string();
