@@ -35,6 +35,18 @@ pub enum ApiError {
     /// The prompt leaves no room in the context.
     #[error(transparent)]
     ContextLength(pol_generate::Error),
+    /// The branches of a tree need more memory than the server has for all sequences.
+    #[error(
+        "the branches of the tree take memory for {tokens} tokens, and the server has it for \
+         {limit}; ask for fewer branches, or a smaller width or budget, shorten the prompt, or \
+         start the server with more --memory"
+    )]
+    SearchSize {
+        /// Tokens of all branches.
+        tokens: usize,
+        /// Tokens that the server has memory for.
+        limit: usize,
+    },
     /// The request names a model that is not served.
     #[error("the model '{asked}' is not served here; GET /v1/models lists '{served}'")]
     Model {
@@ -161,6 +173,9 @@ impl ApiError {
                 let title = "Prompt too long";
                 status(StatusCode::BAD_REQUEST, "context_length_exceeded", title, INVALID)
             }
+            Self::SearchSize { .. } => {
+                status(StatusCode::BAD_REQUEST, "search-too-large", "Search too large", INVALID)
+            }
             Self::Model { .. } => {
                 status(StatusCode::NOT_FOUND, "model_not_found", "Unknown model", INVALID)
             }
@@ -227,6 +242,7 @@ impl ApiError {
         let param = match self {
             Self::Invalid { parameter, .. } => *parameter,
             Self::Unsupported { parameter, .. } => Some(*parameter),
+            Self::SearchSize { .. } => Some("branches"),
             _ => None,
         };
         let detail = self.to_string();
