@@ -3,7 +3,7 @@
 //! A server of the endpoints on a socket of its own, and its client.
 
 use crate::{ChainOptions, ChainState, routes};
-use pol_api::{Access, Frame, Limits, Rate, Scope, serve};
+use pol_api::{Access, Frame, Limits, Models, Rate, Scope, serve};
 use pol_index::Index;
 use serde_json::Value;
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
@@ -59,7 +59,11 @@ impl Server {
         let state = ChainState::start(vec![node], index.clone(), options);
         let many = NonZeroU32::new(1_000_000).unwrap();
         let access = Access::new(None, Rate { per_second: many, burst: many });
-        let router = Frame::new(access).with(Scope::Read, routes(state.clone())).build();
+        let start = Some(Arc::new(state.clone()) as _);
+        let router = Frame::new(access)
+            .with_library(Models::default(), None, start)
+            .with(Scope::Read, routes(state.clone()))
+            .build();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
