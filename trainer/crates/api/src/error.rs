@@ -96,6 +96,12 @@ pub enum ApiError {
     /// Too many requests of this client.
     #[error("too many requests; try again in {} s", .0.as_secs().max(1))]
     Rate(Duration),
+    /// Too many connections of this client.
+    #[error(
+        "this client has {0} connections, and more are refused; close some, use one for several \
+         requests, or start a server behind a proxy with a larger --client-connections"
+    )]
+    Connections(usize),
     /// All places are taken, and the queue is full.
     #[error("all places are taken and the queue is full; try again in a few seconds")]
     Busy,
@@ -224,6 +230,10 @@ impl ApiError {
                 let kind = "rate_limit_error";
                 status(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", kind)
             }
+            Self::Connections(_) => {
+                let (code, kind) = (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error");
+                status(code, "too-many-connections", "Too many connections", kind)
+            }
             Self::Busy => status(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", "server_error"),
             Self::NoModel => {
                 status(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", "server_error")
@@ -285,7 +295,7 @@ impl IntoResponse for ApiError {
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let wait = match &self {
             Self::Rate(wait) => Some(wait.as_secs().max(1)),
-            Self::Busy => Some(2),
+            Self::Busy | Self::Connections(_) => Some(2),
             Self::NoModel => Some(5),
             Self::Unavailable { retry, .. } => Some(retry.as_secs().max(1)),
             _ => None,

@@ -32,6 +32,7 @@
 mod access;
 mod answers;
 mod body;
+mod clients;
 mod engine;
 mod error;
 pub mod events;

@@ -6,7 +6,7 @@ use crate::{ChainOptions, ChainState, routes};
 use pol_api::{Access, Frame, Limits, Models, Rate, Scope, serve};
 use pol_index::Index;
 use serde_json::Value;
-use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -67,7 +67,12 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
-        let limits = Limits { header_timeout: SOON, write_timeout: SOON, ..Limits::default() };
+        let limits = Limits {
+            client_connections: 512,
+            header_timeout: SOON,
+            write_timeout: SOON,
+            ..Limits::default()
+        };
         tokio::spawn(serve(listener, router, limits, stopped));
         Self { index, state, address, _folder: folder, _stop: stop }
     }
