@@ -3,6 +3,8 @@
 //! The HTTP interface of a process: endpoints of its model, of the chain and its past, of its
 //! machine and its work, and the dashboard, as far as the process has them.
 
+#[cfg(test)]
+mod any_train;
 mod chain;
 mod documents;
 mod epoch;

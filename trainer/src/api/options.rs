@@ -56,6 +56,10 @@ pub(crate) struct ApiPartOptions {
     /// PostgreSQL database. [default: index.db in the folder of the chain or of the state]
     #[arg(long, value_name = "FILE|URL", env = "POL_INDEX")]
     pub(crate) index: Option<String>,
+    /// Connections that one client over HTTP may have, by its address. A proxy is one client.
+    /// [default: 128]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) client_connections: Option<u16>,
     /// Only read the index, which `pol-trainer index` or another process fills.
     #[arg(long)]
     pub(crate) no_follow: bool,
@@ -98,13 +102,15 @@ impl ApiPartOptions {
                  program that has it"
             )
         })?;
+        let limits = Limits { drain, ..Limits::default() };
+        let most = self.client_connections.map_or(limits.client_connections, usize::from);
         let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
         let rate = Rate { per_second: rate, burst: rate.saturating_mul(BURST) };
         Ok(ApiServer {
             listener,
             access: Access::new(self.tokens.as_deref().map(TokenFile::new), rate),
             origins: self.allow_origin.clone(),
-            limits: Limits { drain, ..Limits::default() },
+            limits: Limits { client_connections: most, ..limits },
             library: self.library.clone(),
         })
     }
@@ -176,6 +182,15 @@ mod tests {
         TokenFile::new(&tokens).add("a", &[pol_api::Scope::Read]).unwrap();
         let with = ApiPartOptions { tokens: Some(tokens), ..ApiPartOptions::default() };
         assert!(bind(&with, "0.0.0.0:0").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_client_has_as_many_connections_as_the_options_say() {
+        for (client_connections, expected) in [(None, 128), (Some(512), 512)] {
+            let options = ApiPartOptions { client_connections, ..ApiPartOptions::default() };
+            let server = bind(&options, "127.0.0.1:0").await.unwrap();
+            assert_eq!(server.limits.client_connections, expected);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::control::Control;
 use anyhow::Result;
 use axum::Router;
 use pol_api::{Access, Frame, Limits, Models, Scope, serve};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// A server that listens, and does not answer yet.
@@ -72,9 +72,10 @@ impl ApiServer {
         };
         tracing::info!("the HTTP interface is at http://{address}: {described}");
         let training = Training::new(control.clone(), local.clone(), trains, closed.clone());
+        let start = chain.as_ref().map(|chain| Arc::new(chain.state.clone()) as _);
         let mut frame = Frame::new(access)
             .with_origins(origins)
-            .with_library(models.clone().unwrap_or_default(), library)
+            .with_library(models.clone().unwrap_or_default(), library, start)
             .with(Scope::Read, parts::routes(described))
             .with(Scope::Read, machine::routes(control))
             .with(Scope::Read, metrics::routes())

@@ -19,13 +19,13 @@ use tokio::{
 const SOON: Duration = Duration::from_secs(60);
 
 /// Server of a process, with a client.
-struct Served {
+pub(super) struct Served {
     control: Control,
     api: RunningApi,
 }
 
 impl Served {
-    async fn start(options: &ApiPartOptions, trains: bool) -> Self {
+    pub(super) async fn start(options: &ApiPartOptions, trains: bool) -> Self {
         let control = Control::new("trainer");
         let address = ([127, 0, 0, 1], 0).into();
         let server = options.bind(address, 1_000, Duration::from_secs(1)).await.unwrap();
@@ -51,7 +51,7 @@ impl Served {
     }
 
     /// Returns the status and the text of an answer.
-    async fn text(&self, request: &str, headers: &str, body: &[u8]) -> (u16, String) {
+    pub(super) async fn text(&self, request: &str, headers: &str, body: &[u8]) -> (u16, String) {
         let mut answer = String::new();
         self.send(request, headers, body).await.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -65,13 +65,13 @@ impl Served {
         (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}")))
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(super) async fn get(&self, path: &str) -> Value {
         let (status, answer) = self.json(&format!("GET {path}"), Value::Null).await;
         assert_eq!(status, 200, "{path}: {answer}");
         answer
     }
 
-    async fn post(&self, body: Value) -> (u16, Value) {
+    pub(super) async fn post(&self, body: Value) -> (u16, Value) {
         self.json("POST /train", body).await
     }
 }
@@ -244,7 +244,7 @@ fn tokenizer() -> Vec<u8> {
 }
 
 /// Writes a tiny random model to the library.
-fn write_model(library: &Path, name: &str) {
+pub(super) fn write_model(library: &Path, name: &str) {
     let spec = ModelSpec::gpt2(27, 16, 1, 2, 32, 32);
     let json = tokenizer();
     let tokenizer =

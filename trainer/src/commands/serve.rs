@@ -81,7 +81,7 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "N", default_value_t = 64,
         value_parser = clap::value_parser!(u16).range(1..=4096))]
     queue: u16,
-    /// Memory of the keys and values of all sequences, in MiB.
+    /// Memory of the keys and values of all sequences, in MiB. The branches of trees count too.
     #[arg(long, value_name = "MIB", default_value_t = 1_024)]
     memory: u32,
     /// Most tokens that a request generates.

@@ -3,7 +3,7 @@
 //! The endpoints over the chain and its index, compared with the chain itself.
 
 use crate::harness::Network;
-use pol_api::{Access, Frame, Limits, Rate, Scope, serve};
+use pol_api::{Access, Frame, Limits, Models, Rate, Scope, serve};
 use pol_chain::{Chain, Signer, format_account, parse_account};
 use pol_chain_api::{ChainOptions, ChainState, routes};
 use pol_index::Index;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::{
     net::SocketAddr,
     num::NonZeroU32,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -51,7 +52,9 @@ impl Server {
         let state = ChainState::start(vec![network.node_url()], index, ChainOptions::default());
         let many = NonZeroU32::new(1_000).unwrap();
         let access = Access::new(None, Rate { per_second: many, burst: many });
-        let router = Frame::new(access).with(Scope::Read, routes(state)).build();
+        let start = Some(Arc::new(state.clone()) as _);
+        let frame = Frame::new(access).with_library(Models::default(), None, start);
+        let router = frame.with(Scope::Read, routes(state)).build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self { address: listener.local_addr().unwrap() };
         tokio::spawn(serve(listener, router, Limits::default(), std::future::pending()));
@@ -94,6 +97,14 @@ impl Server {
         assert_eq!(consensus["chain"]["genesis"], hex(chain.genesis_hash()));
         assert!(consensus["best"]["number"].as_u64() >= consensus["final"]["number"].as_u64());
         assert_eq!(consensus["stake"]["nakamoto"], 1);
+        let network = &self.get("/pretrained-models").await["network"];
+        let recipe = chain.recipe().await.unwrap().unwrap();
+        assert_eq!(network["genesis"], consensus["chain"]["genesis"]);
+        assert_eq!(
+            network["pretrained"],
+            recipe.pretrained.map_or(Value::Null, |root| hex(root).into())
+        );
+        assert_eq!(network["seed"], hex(recipe.seed));
         let head = consensus["head"]["root"].as_str().unwrap();
         let (path, end) = (format!("/data-lineage?hash={head}"), Instant::now() + SOON);
         // A head that has just been adopted is indexed soon.

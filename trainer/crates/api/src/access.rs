@@ -113,7 +113,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Returns the name of the network that one client has: an address of IPv4, or 64 bits of IPv6.
-fn network(peer: IpAddr) -> String {
+pub(crate) fn network(peer: IpAddr) -> String {
     match peer.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

@@ -7,7 +7,7 @@ use crate::{
     error::ApiError,
     receipts::{Notary, Receipts},
     time::Time,
-    worker::{Answer, Job, Reply, Task, Worker},
+    worker::{Answer, Job, Reply, Task, Worker, search_tokens},
 };
 use pol_generate::{LanguageModel, Request, SearchOptions, TextTokenizer};
 use pol_metrics::{GenerationRequest, Operation};
@@ -57,8 +57,8 @@ pub struct EngineOptions {
     pub places: usize,
     /// Largest number of requests that wait for a place.
     pub queue: usize,
-    /// Largest number of tokens of all sequences together, which bounds their memory. A single
-    /// sequence may exceed it.
+    /// Largest number of tokens of all sequences together, those of searches and of texts to embed
+    /// too, which bounds their memory. A single sequence may exceed it, and a tree may not.
     pub tokens: usize,
     /// Largest number of tokens that one request generates.
     pub max_tokens: usize,
@@ -152,12 +152,18 @@ impl Engine {
         self.submit(Task::Generate(request), measured, parts)
     }
 
-    /// Asks for steps of reasoning and an answer.
+    /// Asks for steps of reasoning and an answer. A tree for which there is never enough memory is
+    /// refused.
     pub(crate) fn reason(
         &self,
         request: Request,
         search: SearchOptions,
     ) -> Result<mpsc::Receiver<Answer>, ApiError> {
+        let (prompt, limit) = (request.prompt.len(), self.options.tokens);
+        let tokens = search_tokens(prompt, &search, self.card.context);
+        if search.caches() > 1 && tokens > limit {
+            return Err(ApiError::SearchSize { tokens, limit });
+        }
         // A step has at least a token, and a call of a tool several.
         let parts = 2 * search.budget + 2;
         let measured = GenerationRequest::begin(Operation::TextCompletion, request.prompt.len());

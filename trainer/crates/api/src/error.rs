@@ -35,6 +35,18 @@ pub enum ApiError {
     /// The prompt leaves no room in the context.
     #[error(transparent)]
     ContextLength(pol_generate::Error),
+    /// The branches of a tree need more memory than the server has for all sequences.
+    #[error(
+        "the branches of the tree take memory for {tokens} tokens, and the server has it for \
+         {limit}; ask for fewer branches, or a smaller width or budget, shorten the prompt, or \
+         start the server with more --memory"
+    )]
+    SearchSize {
+        /// Tokens of all branches.
+        tokens: usize,
+        /// Tokens that the server has memory for.
+        limit: usize,
+    },
     /// The request names a model that is not served.
     #[error("the model '{asked}' is not served here; GET /v1/models lists '{served}'")]
     Model {
@@ -84,6 +96,12 @@ pub enum ApiError {
     /// Too many requests of this client.
     #[error("too many requests; try again in {} s", .0.as_secs().max(1))]
     Rate(Duration),
+    /// Too many connections of this client.
+    #[error(
+        "this client has {0} connections, and more are refused; close some, use one for several \
+         requests, or start a server behind a proxy with a larger --client-connections"
+    )]
+    Connections(usize),
     /// All places are taken, and the queue is full.
     #[error("all places are taken and the queue is full; try again in a few seconds")]
     Busy,
@@ -161,6 +179,9 @@ impl ApiError {
                 let title = "Prompt too long";
                 status(StatusCode::BAD_REQUEST, "context_length_exceeded", title, INVALID)
             }
+            Self::SearchSize { .. } => {
+                status(StatusCode::BAD_REQUEST, "search-too-large", "Search too large", INVALID)
+            }
             Self::Model { .. } => {
                 status(StatusCode::NOT_FOUND, "model_not_found", "Unknown model", INVALID)
             }
@@ -209,6 +230,10 @@ impl ApiError {
                 let kind = "rate_limit_error";
                 status(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", kind)
             }
+            Self::Connections(_) => {
+                let (code, kind) = (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error");
+                status(code, "too-many-connections", "Too many connections", kind)
+            }
             Self::Busy => status(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", "server_error"),
             Self::NoModel => {
                 status(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", "server_error")
@@ -227,6 +252,7 @@ impl ApiError {
         let param = match self {
             Self::Invalid { parameter, .. } => *parameter,
             Self::Unsupported { parameter, .. } => Some(*parameter),
+            Self::SearchSize { .. } => Some("branches"),
             _ => None,
         };
         let detail = self.to_string();
@@ -269,7 +295,7 @@ impl IntoResponse for ApiError {
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let wait = match &self {
             Self::Rate(wait) => Some(wait.as_secs().max(1)),
-            Self::Busy => Some(2),
+            Self::Busy | Self::Connections(_) => Some(2),
             Self::NoModel => Some(5),
             Self::Unavailable { retry, .. } => Some(retry.as_secs().max(1)),
             _ => None,

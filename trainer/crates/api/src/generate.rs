@@ -107,7 +107,8 @@ pub struct GenerateRequest {
     reason: Option<Reasoning>,
     /// Largest number of tokens of all steps [default: 512].
     budget: Option<usize>,
-    /// Steps that a tree tries at each point [default: 3].
+    /// Steps that a tree tries at each point [default: 3]. All of them have to fit into the memory
+    /// of the server.
     branches: Option<usize>,
     /// Points from which a tree goes on at each depth [default: 2].
     width: Option<usize>,

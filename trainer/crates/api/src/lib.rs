@@ -5,7 +5,7 @@
 //! | path | content |
 //! |---|---|
 //! | `POST /generate` | a text with surprise, confidence, affect, tools, and reasoning |
-//! | `GET /pretrained-models` | models that can be imported, and those that are here |
+//! | `GET /pretrained-models` | models that can be imported, that are here, and of the start |
 //! | `/v1/models`, `completions`, `chat/completions`, `embeddings` | the interface of OpenAI |
 //! | `GET /openapi.json`, `/reference`, `/health` | descriptions, and a sign of life |
 //!
@@ -32,6 +32,7 @@
 mod access;
 mod answers;
 mod body;
+mod clients;
 mod engine;
 mod error;
 pub mod events;
@@ -59,25 +60,31 @@ pub use error::{ApiError, OpenAiError, Problem};
 pub use frame::{Frame, Peer};
 pub use generate::GenerateRequest;
 pub use parameters::Strings;
+pub use pretrained::{NetworkStart, StartSource};
 pub use receipts::Notary;
 pub use server::{Limits, serve};
 pub use time::Time;
 pub use tokens::{Scope, Token, TokenError, TokenFile};
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// Returns the frame with all endpoints of `models`. Imported models in the folder `library` are
 /// listed.
 pub fn router(models: Models, library: Option<PathBuf>, access: Access) -> Frame {
-    Frame::new(access).with_library(models.clone(), library).with_models(models)
+    Frame::new(access).with_library(models.clone(), library, None).with_models(models)
 }
 
 impl Frame {
-    /// Adds the endpoint that lists models: the current one of `models`, and imported ones in the
-    /// folder `library`.
+    /// Adds the endpoint that lists models: the current one of `models`, imported ones in the
+    /// folder `library`, and the one that the network of `start` started from.
     #[must_use]
-    pub fn with_library(self, models: Models, library: Option<PathBuf>) -> Self {
-        self.with(Scope::Read, pretrained::routes(models, library))
+    pub fn with_library(
+        self,
+        models: Models,
+        library: Option<PathBuf>,
+        start: Option<Arc<dyn StartSource>>,
+    ) -> Self {
+        self.with(Scope::Read, pretrained::routes(models, library, start))
     }
 
     /// Adds the endpoints that use `models`.

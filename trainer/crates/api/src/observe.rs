@@ -62,16 +62,18 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     response.map(|body| Body::new(SentBody { body, _active: active }))
 }
 
-/// Returns the bytes of the answer to a request that could not be read.
+/// Returns the bytes of the answer to a request that could not be read, or is not.
 pub(crate) async fn refuse(error: ApiError) -> Vec<u8> {
     let id = request_id();
+    let reason = match &error {
+        ApiError::Connections(_) => "a client with too many connections",
+        _ => "a request that cannot be read",
+    };
     let mut response = error.into_response();
     add_headers(&mut response, &id);
-    pol_metrics::http().unreadable_requests_total.inc();
     let (head, body) = response.into_parts();
     let code = head.status.as_u16();
-    tracing::info_span!("request", %id)
-        .in_scope(|| tracing::info!("{code} for a request that cannot be read"));
+    tracing::info_span!("request", %id).in_scope(|| tracing::info!("{code} for {reason}"));
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let date = httpdate::fmt_http_date(SystemTime::now());
     let mut bytes = format!(

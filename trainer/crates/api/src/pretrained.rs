@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `GET /pretrained-models`: models that can be imported, and those that are here.
+//! `GET /pretrained-models`: models that can be imported, those that are here, and the one that the
+//! network started from.
 
 use crate::{
     engine::{ModelCard, Models},
     error::{ApiError, Problem},
 };
 use axum::{Json, extract::State};
-use pol_import::{ImportReport, SPEC_FILE, describe};
+use futures::future::BoxFuture;
+use pol_import::{CheckpointFormat, ImportReport, SPEC_FILE, checkpoint_formats, describe};
 use serde::Serialize;
 use std::{
     fs, io,
@@ -19,22 +21,58 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Most entries of the library that are looked at.
 const MAX_ENTRIES: usize = 1_000;
-/// Families of checkpoints that can be imported.
-const FAMILIES: [&str; 4] = ["GPT-2", "GPT-Neo", "GPT-J", "LLaMA"];
-/// Formats of checkpoints that can be imported.
-const FORMATS: [&str; 2] = ["safetensors", "GGUF"];
 
-/// Models to import, and imported ones.
+/// Models to import, imported ones, and the one that the network started from.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PretrainedModels {
-    /// Families of checkpoints that `pol-trainer model import` reads.
-    families: [&'static str; 4],
-    /// Formats that it reads.
-    formats: [&'static str; 2],
+    /// Formats of checkpoints that `pol-trainer model import` reads.
+    formats: [Format; 2],
     /// The model that is served, if one is loaded.
     served: Option<ModelCard>,
     /// Imported models in the library of this server.
     imported: Vec<Imported>,
+    /// Start of the training of the network; null without one, while its node does not answer, and
+    /// before it has a recipe.
+    network: Option<NetworkStart>,
+}
+
+/// Format of checkpoints, with the families that can be imported from it.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Format {
+    /// Name of the format.
+    #[schema(example = "safetensors")]
+    name: &'static str,
+    /// Families, as files of the format name them: by `model_type` in `config.json`, or by
+    /// `general.architecture` in a GGUF file.
+    #[schema(example = json!(["gpt2", "llama"]))]
+    families: Vec<&'static str>,
+}
+
+impl From<CheckpointFormat> for Format {
+    fn from(CheckpointFormat { name, families }: CheckpointFormat) -> Self {
+        Self { name, families }
+    }
+}
+
+/// Start of the training of a network, which no later recipe changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct NetworkStart {
+    /// Name of the chain.
+    #[schema(example = "POL Local")]
+    pub chain: String,
+    /// Hash of its first block.
+    pub genesis: String,
+    /// Root of the imported model that training started from; null if it started from drawn
+    /// parameters.
+    pub pretrained: Option<String>,
+    /// Seed of drawn parameters.
+    pub seed: String,
+}
+
+/// Source of the start of a network.
+pub trait StartSource: Send + Sync {
+    /// Returns the start of the network, if it is known now.
+    fn start(&self) -> BoxFuture<'_, Option<NetworkStart>>;
 }
 
 /// Imported model.
@@ -63,9 +101,11 @@ pub(crate) struct Imported {
 struct Library {
     models: Models,
     folder: Option<Arc<Path>>,
+    start: Option<Arc<dyn StartSource>>,
 }
 
-/// Lists models that can be imported, and those that are here.
+/// Lists models that can be imported, those that are here, and the one that the network started
+/// from.
 #[utoipa::path(
     get,
     path = "/pretrained-models",
@@ -84,7 +124,12 @@ async fn list(State(library): State<Library>) -> Result<Json<PretrainedModels>, 
         None => Vec::new(),
     };
     let served = library.models.current().map(|engine| engine.card().clone());
-    Ok(Json(PretrainedModels { families: FAMILIES, formats: FORMATS, served, imported }))
+    let network = match library.start {
+        Some(source) => source.start().await,
+        None => None,
+    };
+    let formats = checkpoint_formats().map(Format::from);
+    Ok(Json(PretrainedModels { formats, served, imported, network }))
 }
 
 /// Returns the imported models among the folders in `library`, by name.
@@ -117,9 +162,14 @@ fn imported(name: String, context: u32, report: ImportReport) -> Imported {
     }
 }
 
-/// Returns the endpoint, which lists the models in the folder `library`.
-pub(crate) fn routes(models: Models, library: Option<PathBuf>) -> OpenApiRouter {
-    let library = Library { models, folder: library.map(Into::into) };
+/// Returns the endpoint, which lists the models in the folder `library`, and knows the start of the
+/// network from `start`.
+pub(crate) fn routes(
+    models: Models,
+    library: Option<PathBuf>,
+    start: Option<Arc<dyn StartSource>>,
+) -> OpenApiRouter {
+    let library = Library { models, folder: library.map(Into::into), start };
     OpenApiRouter::new().routes(routes!(list)).with_state(library)
 }
 

@@ -2,7 +2,9 @@
 
 //! Connections, within limits.
 
-use crate::{error::ApiError, frame::Peer, observe::refuse, stream::ClientStream};
+use crate::{
+    clients::Clients, error::ApiError, frame::Peer, observe::refuse, stream::ClientStream,
+};
 use axum::Router;
 use hyper::{
     Request,
@@ -26,6 +28,8 @@ use tokio::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Longest time in which a client that is refused may send the rest, which is not read.
 const LINGER: Duration = Duration::from_secs(2);
+/// Most clients with too many connections that are told so at a time. Others are just refused.
+const REFUSALS: usize = 16;
 /// Most bytes of that rest, without which the client may lose the answer.
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -34,6 +38,9 @@ const LINGER_BYTES: usize = 1 << 20;
 pub struct Limits {
     /// Largest number of connections. Others wait in the queue of the system.
     pub connections: usize,
+    /// Largest number of connections of one client: an address, or a network of 64 bits of IPv6.
+    /// Further ones are refused.
+    pub client_connections: usize,
     /// Largest size of the headers of a request, in bytes.
     pub header_bytes: usize,
     /// Largest number of headers.
@@ -51,6 +58,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            client_connections: 128,
             header_bytes: 16 << 10,
             headers: 64,
             header_timeout: Duration::from_secs(20),
@@ -71,6 +79,8 @@ pub async fn serve(
     // Their metrics exist from the beginning.
     pol_metrics::http();
     let places = Arc::new(Semaphore::new(limits.connections.max(1)));
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
+    let clients = Clients::default();
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -85,11 +95,22 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             (place, accepted) = accepted => match accepted {
                 Ok((stream, peer)) => {
+                    let most = limits.client_connections.max(1);
+                    let Some(client) = clients.enter(peer.ip(), most) else {
+                        pol_metrics::http().refused_connections_total.inc();
+                        if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
+                            connections.spawn(async move {
+                                refuse_client(stream, limits).await;
+                                drop(refusal);
+                            });
+                        }
+                        continue;
+                    };
                     let router = router.clone();
                     let connection = connect(stream, peer, router, limits, closed.clone());
                     connections.spawn(async move {
                         connection.await;
-                        drop(place);
+                        drop((client, place));
                     });
                 }
                 Err(error) => {
@@ -141,10 +162,18 @@ async fn connect(
     tracing::debug!("a connection ended early: {error}");
     let parts = connection.into_parts();
     if let Some(problem) = find_problem(&error, parts.read_buf.is_empty(), limits) {
+        pol_metrics::http().unreadable_requests_total.inc();
         let linger = LINGER.min(limits.header_timeout);
         let answer = explain(parts.io.into_inner().into_inner(), problem, linger);
         let _ = tokio::time::timeout(limits.write_timeout, answer).await;
     }
+}
+
+/// Tells a client that it has too many connections.
+async fn refuse_client(stream: TcpStream, limits: Limits) {
+    let problem = ApiError::Connections(limits.client_connections.max(1));
+    let linger = LINGER.min(limits.header_timeout);
+    let _ = tokio::time::timeout(limits.write_timeout, explain(stream, problem, linger)).await;
 }
 
 /// Returns the reason why a request could not be read, or `None` if there was none: a client may

@@ -26,6 +26,26 @@ pub(crate) enum Task {
     Embed(Vec<u32>),
 }
 
+impl Task {
+    /// Returns the number of tokens for which the work takes memory, with a model that reads
+    /// `context` tokens.
+    fn tokens(&self, context: usize) -> usize {
+        match self {
+            Self::Generate(request) => {
+                request.prompt.len().saturating_add(request.max_tokens).min(context)
+            }
+            Self::Reason(request, search) => search_tokens(request.prompt.len(), search, context),
+            Self::Embed(tokens) => tokens.len(),
+        }
+    }
+}
+
+/// Returns the number of tokens in all caches of a search after a prompt of `prompt` tokens.
+pub(crate) fn search_tokens(prompt: usize, search: &SearchOptions, context: usize) -> usize {
+    let path = prompt.saturating_add(search.path_tokens()).min(context);
+    path.saturating_mul(search.caches())
+}
+
 /// Work, and the receiver of its answers. A receiver that is dropped ends the work.
 pub(crate) struct Job {
     pub(crate) task: Task,
@@ -137,7 +157,8 @@ impl<M: LanguageModel> Worker<M> {
             batch: Batch::new(&model, &text).with_prompt_tokens(PROMPT_TOKENS),
             seats: HashMap::new(),
             embeddings: VecDeque::new(),
-            reasoning: VecDeque::new(),
+            searches: VecDeque::new(),
+            running: 0,
             held: None,
             jobs,
             next: 0,
@@ -145,23 +166,24 @@ impl<M: LanguageModel> Worker<M> {
             tokens,
         });
         loop {
-            let reasoning = {
+            let search = {
                 let mut desk = desk.borrow_mut();
                 if desk.is_idle() && !desk.wait() {
                     return;
                 }
                 desk.serve();
-                desk.reasoning.pop_front()
+                desk.next_search()
             };
-            if let Some((request, search, answers)) = reasoning {
+            if let Some(Search { request, options, answers, .. }) = search {
                 // Each step of reasoning is followed by one of all others.
                 let shared = Interleaved { desk: &desk, model: &model, answers: &answers };
-                let told = reason(&shared, &text, &request, &search, |event| {
+                let told = reason(&shared, &text, &request, &options, |event| {
                     if let SearchEvent::Step(step) = event {
                         answers.send(Answer::Step(step.clone()));
                     }
                 });
                 answers.send(told.map_or_else(Answer::Failed, Answer::Reasoned));
+                desk.borrow_mut().running = 0;
             }
         }
     }
@@ -175,15 +197,27 @@ struct Seat {
     tokens: usize,
 }
 
+/// Reasoning that waits for its turn. One search runs at a time.
+struct Search {
+    request: Request,
+    options: SearchOptions,
+    answers: Reply,
+    /// Most tokens that it has memory for.
+    tokens: usize,
+}
+
 /// All work under way.
 struct Desk<'a, M: LanguageModel> {
     model: &'a M,
     batch: Batch<'a, M>,
     seats: HashMap<u64, Seat>,
-    embeddings: VecDeque<(Embedding<M::Cache>, Reply)>,
-    reasoning: VecDeque<(Request, SearchOptions, Reply)>,
-    /// Request that waits for memory.
-    held: Option<(Request, Reply)>,
+    /// Texts to embed, with the tokens that they have memory for.
+    embeddings: VecDeque<(Embedding<M::Cache>, Reply, usize)>,
+    searches: VecDeque<Search>,
+    /// Most tokens that the search under way has memory for.
+    running: usize,
+    /// Work that waits for memory, and other work behind it.
+    held: Option<Job>,
     jobs: Receiver<Job>,
     next: u64,
     places: usize,
@@ -192,7 +226,28 @@ struct Desk<'a, M: LanguageModel> {
 
 impl<M: LanguageModel> Desk<'_, M> {
     fn taken(&self) -> usize {
-        self.seats.len() + self.embeddings.len() + self.reasoning.len()
+        self.seats.len() + self.embeddings.len() + self.searches.len()
+    }
+
+    /// Returns the number of tokens that searches have memory for. They take turns, so that it is
+    /// that of the largest one.
+    fn search_tokens(&self) -> usize {
+        self.searches.iter().map(|search| search.tokens).fold(self.running, usize::max)
+    }
+
+    /// Returns `true` if there is memory for `task`. One that is alone always has it.
+    fn has_room(&self, task: &Task) -> bool {
+        let seats = self.seats.values().map(|seat| seat.tokens);
+        let others = seats.chain(self.embeddings.iter().map(|(.., tokens)| *tokens));
+        let (others, searches) = (others.fold(0, usize::saturating_add), self.search_tokens());
+        let tokens = task.tokens(self.model.context());
+        let needed = match task {
+            Task::Reason(..) => others.saturating_add(searches.max(tokens)),
+            Task::Generate(_) | Task::Embed(_) => {
+                others.saturating_add(searches).saturating_add(tokens)
+            }
+        };
+        (others == 0 && searches == 0) || needed <= self.tokens
     }
 
     fn is_idle(&self) -> bool {
@@ -223,15 +278,16 @@ impl<M: LanguageModel> Desk<'_, M> {
             }
             is_here
         });
-        self.embeddings.retain(|(_, answers)| !answers.is_closed());
-        self.reasoning.retain(|(_, _, answers)| !answers.is_closed());
+        self.embeddings.retain(|(_, answers, _)| !answers.is_closed());
+        self.searches.retain(|search| !search.answers.is_closed());
+        self.held.take_if(|job| job.answers.is_closed());
     }
 
     fn fill(&mut self) {
         if self.taken() < self.places
-            && let Some((request, answers)) = self.held.take()
+            && let Some(job) = self.held.take()
         {
-            self.seat(request, answers);
+            self.admit(job);
         }
         while self.held.is_none() && self.taken() < self.places {
             match self.jobs.try_recv() {
@@ -241,38 +297,45 @@ impl<M: LanguageModel> Desk<'_, M> {
         }
     }
 
-    fn admit(&mut self, Job { task, answers }: Job) {
-        if answers.is_closed() {
+    /// Begins work, or holds it back while there is no memory for it.
+    fn admit(&mut self, job: Job) {
+        if job.answers.is_closed() {
             return;
         }
+        if !self.has_room(&job.task) {
+            self.held = Some(job);
+            return;
+        }
+        let Job { task, answers } = job;
+        let tokens = task.tokens(self.model.context());
         match task {
-            Task::Generate(request) => self.seat(request, answers),
-            Task::Reason(request, search) => {
-                self.reasoning.push_back((request, search, answers));
+            Task::Generate(request) => self.seat(&request, answers, tokens),
+            Task::Reason(request, options) => {
+                self.searches.push_back(Search { request, options, answers, tokens });
             }
-            Task::Embed(tokens) => match Embedding::new(self.model, tokens) {
-                Ok(embedding) => self.embeddings.push_back((embedding, answers)),
+            Task::Embed(text) => match Embedding::new(self.model, text) {
+                Ok(embedding) => self.embeddings.push_back((embedding, answers, tokens)),
                 Err(error) => answers.send(Answer::Failed(error)),
             },
         }
     }
 
-    /// Adds a sequence to the batch, or holds it back while there is no memory for it.
-    fn seat(&mut self, request: Request, answers: Reply) {
-        let tokens = request.prompt.len().saturating_add(request.max_tokens);
-        let tokens = tokens.min(self.model.context());
-        let used: usize = self.seats.values().map(|seat| seat.tokens).sum();
-        if used > 0 && used.saturating_add(tokens) > self.tokens {
-            self.held = Some((request, answers));
-            return;
-        }
+    /// Adds a sequence to the batch.
+    fn seat(&mut self, request: &Request, answers: Reply, tokens: usize) {
         self.next += 1;
-        match self.batch.add(self.next, &request) {
+        match self.batch.add(self.next, request) {
             Ok(()) => {
                 self.seats.insert(self.next, Seat { answers, part: Part::default(), tokens });
             }
             Err(error) => answers.send(Answer::Failed(error)),
         }
+    }
+
+    /// Returns the search whose turn it is. Its memory counts until `running` is 0 again.
+    fn next_search(&mut self) -> Option<Search> {
+        let search = self.searches.pop_front();
+        self.running = search.as_ref().map_or(0, |search| search.tokens);
+        search
     }
 
     fn step(&mut self) {
@@ -309,7 +372,7 @@ impl<M: LanguageModel> Desk<'_, M> {
 
     /// Processes a part of the oldest text to embed.
     fn embed(&mut self) {
-        let Some((embedding, answers)) = self.embeddings.front_mut() else { return };
+        let Some((embedding, answers, _)) = self.embeddings.front_mut() else { return };
         let answer = match embedding.step(self.model, PROMPT_TOKENS) {
             Ok(None) => return,
             Ok(Some(values)) => Answer::Embedding(values),

@@ -51,6 +51,7 @@ mod lineage;
 mod manifests;
 mod mind;
 mod network;
+mod network_start;
 mod node;
 mod page;
 mod peers;

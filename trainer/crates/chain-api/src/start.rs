@@ -13,7 +13,7 @@ use crate::{
 use pol_index::{Follower, Index};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, OnceCell, watch},
     task::JoinSet,
     time::sleep,
 };
@@ -59,7 +59,16 @@ impl ChainState {
             tasks.spawn(follow(index.clone(), node.clone(), indexed, trouble.clone()));
         }
         let patience = options.patience;
-        Self::new(Parts { index, node, feed, trouble, survey: newest, patience, _tasks: tasks })
+        Self::new(Parts {
+            index,
+            node,
+            feed,
+            trouble,
+            survey: newest,
+            patience,
+            start: OnceCell::new(),
+            _tasks: tasks,
+        })
     }
 }
 

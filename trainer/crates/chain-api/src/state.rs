@@ -10,10 +10,15 @@ use crate::{
     survey::Survey,
     values::Time,
 };
+use pol_api::NetworkStart;
 use pol_chain::ChainError;
 use pol_index::Index;
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{OnceCell, watch},
+    task::JoinSet,
+    time::timeout,
+};
 
 /// State of the endpoints. Clones share it, and its tasks end with the last one.
 #[derive(Clone)]
@@ -29,6 +34,8 @@ pub(crate) struct Parts {
     pub(crate) trouble: Trouble,
     pub(crate) survey: watch::Receiver<Option<Arc<Survey>>>,
     pub(crate) patience: Duration,
+    /// Start of the network, once the node told it.
+    pub(crate) start: OnceCell<NetworkStart>,
     pub(crate) _tasks: JoinSet<()>,
 }
 
@@ -54,6 +61,11 @@ impl ChainState {
     /// Returns the longest wait for the first look at the index.
     pub(crate) fn patience(&self) -> Duration {
         self.parts.patience
+    }
+
+    /// Returns the place of the start of the network.
+    pub(crate) fn known_start(&self) -> &OnceCell<NetworkStart> {
+        &self.parts.start
     }
 
     /// Asks a question of the node.

@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// Most threads of a member.
 const MAX_WORKERS: u16 = 1024;
+/// Most connections of the HTTP interface.
+const MAX_CONNECTIONS: u16 = 512;
 /// Largest size of a folder that is taken for one, in GiB.
 const MAX_GIB: f64 = 1_048_576.0;
 /// Values that are the same in every network, or that each request gives for itself.
@@ -104,6 +106,12 @@ impl Config {
         );
         let workers = node.workers.map_or(1, |workers| workers.get());
         require(workers <= MAX_WORKERS, "node.workers", "there are at most 1,024 threads");
+        let connections = node.api_client_connections.map_or(1, |most| most.get());
+        require(
+            connections <= MAX_CONNECTIONS,
+            "node.api_client_connections",
+            "there are at most 512 connections",
+        );
         require(
             node.state_budget.is_none_or(|size| (0.0..=MAX_GIB).contains(&size)),
             "node.state_budget",
@@ -354,6 +362,7 @@ mod tests {
             ),
             (json!({"node": {"account": "a", "key_file": "b"}}), "node.key_file names a key too"),
             (json!({"node": {"workers": 2000}}), "node.workers: there are at most 1,024"),
+            (json!({"node": {"api_client_connections": 513}}), "at most 512 connections"),
             (json!({"node": {"state_budget": -1}}), "node.state_budget: a size is a number of GiB"),
             (json!({"node": {"state_budget": 1e300}}), "from 0 to 1,048,576"),
             (json!({"blockchain": {"block_time": 0}}), "blockchain.block_time: a time is"),

@@ -165,6 +165,10 @@ pub struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = false)]
     pub api_no_follow: Option<bool>,
+    /// Connections that one client of the HTTP interface may have, 1 to 512. [default: 128]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 512)]
+    pub api_client_connections: Option<NonZeroU16>,
     /// Level or filter of the log. [default: info]
     #[serde(alias = "log_level", skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"info")]

@@ -9,7 +9,7 @@
 
 use crate::{
     Error,
-    language_model::LanguageModel,
+    language_model::{LanguageModel, SequenceCache},
     sequence::{Event, FinishReason, Request, Sequence, read},
     stream::TextStream,
     text::TextTokenizer,
@@ -52,6 +52,21 @@ impl SearchOptions {
     /// Returns options of a tree with three steps at each of the best two points.
     pub fn tree(budget: usize) -> Self {
         Self { branches: 3, width: 2, ..Self::chain(budget) }
+    }
+
+    /// Returns the largest number of tokens on a path behind the prompt.
+    pub fn path_tokens(&self) -> usize {
+        let steps = self.steps.saturating_mul(self.step_tokens.saturating_add(8));
+        steps.min(self.budget).max(1)
+    }
+
+    /// Returns the largest number of caches that a search has at a time, each for the prompt and
+    /// [`path_tokens`](Self::path_tokens): those of all branches, and of the best path that ended.
+    pub fn caches(&self) -> usize {
+        match self.branches {
+            0 | 1 => 1,
+            branches => self.width.max(1).saturating_mul(branches).saturating_add(1),
+        }
     }
 }
 
@@ -110,6 +125,26 @@ impl<P> Path<P> {
     fn value(&self) -> f64 {
         self.steps.last().map_or(f64::NEG_INFINITY, |step| step.value)
     }
+
+    /// Returns `true` if this path is a better end than `other`. Of equal values, one with an
+    /// answer is.
+    fn is_better_end(&self, other: &Self) -> bool {
+        self.value().total_cmp(&other.value()).then(self.answered.cmp(&other.answered)).is_gt()
+    }
+}
+
+impl<P: SequenceCache> Path<P> {
+    /// Copies the path, to continue it with the draws of `stream`.
+    fn fork(&self, stream: u64) -> Result<Self, Error> {
+        Ok(Self { sequence: self.sequence.fork(stream)?, steps: self.steps.clone(), ..*self })
+    }
+}
+
+/// Keeps the better of two ends, and frees the other one.
+fn keep_better<P>(best: &mut Option<Path<P>>, path: Path<P>) {
+    if best.as_ref().is_none_or(|best| path.is_better_end(best)) {
+        *best = Some(path);
+    }
 }
 
 /// Generates steps and an answer after the prompt of `request`.
@@ -135,13 +170,11 @@ pub fn reason<M: LanguageModel>(
         considered: 0,
         streams: request.stream,
     };
-    let longest =
-        search.steps.saturating_mul(search.step_tokens.saturating_add(8)).min(search.budget);
     let mut root = Sequence::new(
         model,
         text,
         &Request {
-            max_tokens: longest.max(1),
+            max_tokens: search.path_tokens(),
             stop: Vec::new(),
             constraint: None,
             ..request.clone()
@@ -153,55 +186,41 @@ pub fn reason<M: LanguageModel>(
     root.pending.clear();
     let mut frontier =
         vec![Path { sequence: root, steps: Vec::new(), valued: 0, answered: false, ended: false }];
-    let mut done: Vec<Path<M::Cache>> = Vec::new();
+    // Best path that ended. Caches are large, so that no other one is kept.
+    let mut done: Option<Path<M::Cache>> = None;
     // Steps may not spend the tokens that the answer needs.
     let reserve = (search.budget / 4).min(search.step_tokens);
     for depth in 1..=search.steps.max(1) {
-        let children = thinker.grow(&mut frontier, depth, reserve, &mut on)?;
+        let children = thinker.grow(frontier, depth, reserve, &mut on)?;
         let (ended, mut open): (Vec<_>, Vec<_>) =
             children.into_iter().partition(|path| path.answered || path.ended);
-        done.extend(ended);
-        best_first(&mut open);
+        ended.into_iter().for_each(|path| keep_better(&mut done, path));
+        open.sort_by(|a, b| b.value().total_cmp(&a.value()));
         open.truncate(search.width.max(1));
-        best_first(&mut done);
         let kept: Vec<usize> =
             open.iter().filter_map(|path| path.steps.last()).map(|step| step.id).collect();
         if search.branches > 1 && !kept.is_empty() {
             on(SearchEvent::Kept(&kept));
         }
         let better = done
-            .first()
+            .as_ref()
             .is_some_and(|done| open.first().is_none_or(|open| done.value() >= open.value()));
         frontier = open;
         if better || thinker.left <= reserve {
             break;
         }
     }
-    done.append(&mut frontier);
-    best_first(&mut done);
-    // Of equal values, a path with an answer wins.
-    let at =
-        done.iter().position(|path| path.answered && path.value() >= done[0].value()).unwrap_or(0);
-    let mut best = done.swap_remove(at);
+    frontier.into_iter().for_each(|path| keep_better(&mut done, path));
+    let Some(mut best) = done else {
+        return Ok(thinker.result(Vec::new(), String::new()));
+    };
     if !best.answered {
-        let depth = best.steps.len() + 1;
-        if let Some(answered) = thinker.answer(&mut best, depth, &mut on)? {
-            best = answered;
-        }
+        thinker.answer(&mut best, &mut on)?;
     }
     let last = best.steps.last().filter(|_| best.answered).map(|step| step.text.as_str());
     let answer =
         last.and_then(|line| line.strip_prefix(ANSWER)).unwrap_or_default().trim().to_owned();
-    Ok(ReasoningResult {
-        path: best.steps,
-        answer,
-        tokens: search.budget - thinker.left,
-        considered: thinker.considered,
-    })
-}
-
-fn best_first<P>(paths: &mut [Path<P>]) {
-    paths.sort_by(|a, b| b.value().total_cmp(&a.value()));
+    Ok(thinker.result(best.steps, answer))
 }
 
 struct Thinker<'a, M> {
@@ -215,43 +234,47 @@ struct Thinker<'a, M> {
 }
 
 impl<M: LanguageModel> Thinker<'_, M> {
+    /// Returns the result of the search with the path of its answer.
+    fn result(&self, path: Vec<ReasoningStep>, answer: String) -> ReasoningResult {
+        let (tokens, considered) = (self.search.budget - self.left, self.considered);
+        ReasoningResult { path, answer, tokens, considered }
+    }
+
     /// Generates the next steps of all paths in `frontier`. A path without a new step is dropped.
     fn grow(
         &mut self,
-        frontier: &mut Vec<Path<M::Cache>>,
+        frontier: Vec<Path<M::Cache>>,
         depth: usize,
         reserve: usize,
         on: &mut impl FnMut(SearchEvent<'_>),
     ) -> Result<Vec<Path<M::Cache>>, Error> {
-        let mut children = Vec::new();
-        let mut leads = Vec::new();
-        for path in frontier.iter_mut() {
-            let lead = self.lead(path, depth)?;
+        let (mut children, mut leads, mut last) = (Vec::new(), Vec::new(), Vec::new());
+        for mut path in frontier {
+            let lead = self.lead(&mut path, depth)?;
             let tokens = self.text.encode(&lead)?;
-            for _ in 0..self.search.branches.max(1) {
-                if self.left < reserve + tokens.len() + 1 {
-                    break;
-                }
-                self.streams = self.streams.wrapping_add(1);
-                let mut child = Path {
-                    sequence: path.sequence.fork(self.streams)?,
-                    steps: path.steps.clone(),
-                    ..*path
-                };
-                if child.sequence.insert(&tokens) {
-                    self.left -= tokens.len();
-                    children.push(child);
-                    leads.push(lead.clone());
-                }
+            let affordable = self.left.saturating_sub(reserve + 1) / tokens.len().max(1);
+            let count = affordable.min(self.search.branches.max(1));
+            if count == 0 || !path.sequence.insert(&tokens) {
+                path.sequence.finish = None;
+                last.push(path);
+                continue;
             }
+            self.left -= count * tokens.len();
+            leads.extend(std::iter::repeat_n(lead, count));
+            for _ in 1..count {
+                self.streams = self.streams.wrapping_add(1);
+                children.push(path.fork(self.streams)?);
+            }
+            // The last branch takes the cache of the point itself.
+            self.streams = self.streams.wrapping_add(1);
+            path.sequence.sampler.restart(self.streams);
+            children.push(path);
         }
         if children.is_empty() {
             // The budget allows no further step, so the search ends with the paths so far.
-            return Ok(std::mem::take(frontier)
-                .into_iter()
-                .map(|path| Path { ended: true, ..path })
-                .collect());
+            return Ok(last.into_iter().map(|path| Path { ended: true, ..path }).collect());
         }
+        drop(last);
         self.write(&mut children, &leads, depth, reserve, on)?;
         Ok(children)
     }
@@ -354,30 +377,22 @@ impl<M: LanguageModel> Thinker<'_, M> {
         Ok(())
     }
 
-    /// Generates the answer with the rest of the budget.
+    /// Generates the answer with the rest of the budget, if that allows one.
     fn answer(
         &mut self,
         path: &mut Path<M::Cache>,
-        depth: usize,
         on: &mut impl FnMut(SearchEvent<'_>),
-    ) -> Result<Option<Path<M::Cache>>, Error> {
+    ) -> Result<(), Error> {
         let lead = if path.steps.is_empty() { ANSWER.to_owned() } else { format!("\n{ANSWER}") };
         let tokens = self.text.encode(&lead)?;
-        if self.left <= tokens.len() {
-            return Ok(None);
-        }
-        self.streams = self.streams.wrapping_add(1);
-        let mut child = Path {
-            sequence: path.sequence.fork(self.streams)?,
-            steps: path.steps.clone(),
-            ..*path
-        };
-        if !child.sequence.insert(&tokens) {
-            return Ok(None);
+        if self.left <= tokens.len() || !path.sequence.insert(&tokens) {
+            return Ok(());
         }
         self.left -= tokens.len();
-        self.write(std::slice::from_mut(&mut child), &[ANSWER.to_owned()], depth, 0, on)?;
-        Ok(Some(child))
+        self.streams = self.streams.wrapping_add(1);
+        path.sequence.sampler.restart(self.streams);
+        let depth = path.steps.len() + 1;
+        self.write(std::slice::from_mut(path), &[ANSWER.to_owned()], depth, 0, on)
     }
 }
 
@@ -385,12 +400,13 @@ impl<M: LanguageModel> Thinker<'_, M> {
 mod tests {
     use super::*;
     use crate::{
-        Sampling, SequenceCache,
+        Sampling, SequenceInput,
         sequence::tests::{Scripted, scripted},
         text::tests::BYTES,
     };
     use pol_primitives::prf::Prf;
     use proptest::prelude::*;
+    use std::{cell::Cell, rc::Rc};
 
     fn request(tools: bool) -> Request {
         let sampling = Sampling { temperature: 0.0, ..Default::default() };
@@ -481,10 +497,55 @@ mod tests {
     }
 
     /// Scores that look random, and often prefer what ends a line or a text.
-    struct Noise(u64);
+    #[derive(Default)]
+    struct Noise {
+        seed: u64,
+        caches: Rc<Caches>,
+    }
+
+    /// Caches that exist, and the most that did.
+    #[derive(Default)]
+    struct Caches {
+        now: Cell<usize>,
+        most: Cell<usize>,
+    }
+
+    struct CountedCache {
+        len: usize,
+        capacity: usize,
+        caches: Rc<Caches>,
+    }
+
+    impl CountedCache {
+        fn new(len: usize, capacity: usize, caches: &Rc<Caches>) -> Self {
+            caches.now.update(|now| now + 1);
+            caches.most.update(|most| most.max(caches.now.get()));
+            Self { len, capacity, caches: Rc::clone(caches) }
+        }
+    }
+
+    impl Drop for CountedCache {
+        fn drop(&mut self) {
+            self.caches.now.update(|now| now - 1);
+        }
+    }
+
+    impl SequenceCache for CountedCache {
+        fn len(&self) -> usize {
+            self.len
+        }
+
+        fn capacity(&self) -> usize {
+            self.capacity
+        }
+
+        fn fork(&self) -> Result<Self, Error> {
+            Ok(Self::new(self.len, self.capacity, &self.caches))
+        }
+    }
 
     impl LanguageModel for Noise {
-        type Cache = <Scripted as LanguageModel>::Cache;
+        type Cache = CountedCache;
 
         fn context(&self) -> usize {
             200
@@ -494,19 +555,17 @@ mod tests {
             260
         }
 
-        fn new_cache(&self, capacity: usize) -> Result<Self::Cache, Error> {
-            scripted("").new_cache(capacity)
+        fn new_cache(&self, capacity: usize) -> Result<CountedCache, Error> {
+            Ok(CountedCache::new(0, capacity, &self.caches))
         }
 
-        fn forward(
-            &self,
-            inputs: &mut [crate::SequenceInput<'_, Self::Cache>],
-        ) -> Result<(), Error> {
-            scripted("").forward(inputs)?;
+        fn forward(&self, inputs: &mut [SequenceInput<'_, CountedCache>]) -> Result<(), Error> {
+            crate::language_model::check(inputs, 260)?;
             for input in inputs {
-                let seed = [input.cache.len() as u8; 32];
+                input.cache.len += input.tokens.len();
+                let seed = [input.cache.len as u8; 32];
                 let bytes: Vec<u8> = input.tokens.iter().map(|&token| token as u8).collect();
-                let mut draws = Prf::new("noise", &seed, &[&self.0.to_le_bytes(), &bytes]);
+                let mut draws = Prf::new("noise", &seed, &[&self.seed.to_le_bytes(), &bytes]);
                 input.prediction.logits =
                     (0..260).map(|_| draws.below(1_000) as f32 / 500.0).collect();
                 input.prediction.logits[usize::from(b'\n')] += 3.0;
@@ -514,6 +573,26 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_search_has_the_caches_that_it_states() {
+        // With seven branches at each of five points, and ends that are better than what goes on.
+        let mut fullest = 0;
+        for seed in 0..40 {
+            let search = SearchOptions { branches: 7, width: 5, ..SearchOptions::tree(2_000) };
+            let model = Noise { seed, ..Noise::default() };
+            reason(&model, &BYTES, &request(false), &search, |_| ()).unwrap();
+            let most = model.caches.most.get();
+            assert!(most <= search.caches(), "{most} caches with the seed {seed}");
+            assert_eq!(model.caches.now.get(), 0);
+            fullest = fullest.max(most);
+        }
+        // The bound is no larger than searches need.
+        assert!(fullest >= 35, "{fullest}");
+        let model = Noise::default();
+        reason(&model, &BYTES, &request(false), &SearchOptions::chain(200), |_| ()).unwrap();
+        assert_eq!(model.caches.most.get(), 1);
     }
 
     proptest! {
@@ -533,7 +612,8 @@ mod tests {
             let sampling = Sampling { seed, ..Default::default() };
             let request = Request { sampling, ..request(tools) };
             let mut ids = 0;
-            let reasoned = reason(&Noise(seed), &BYTES, &request, &search, |thought| {
+            let model = Noise { seed, ..Noise::default() };
+            let reasoned = reason(&model, &BYTES, &request, &search, |thought| {
                 if let SearchEvent::Step(step) = thought {
                     assert_eq!(step.id, ids);
                     ids += 1;
@@ -543,7 +623,8 @@ mod tests {
             prop_assert_eq!(reasoned.considered, ids);
             prop_assert!(reasoned.path.len() <= steps.max(1) + 1);
             prop_assert!(reasoned.path.windows(2).all(|pair| pair[1].parent == Some(pair[0].id)));
-            let again = reason(&Noise(seed), &BYTES, &request, &search, |_| ()).unwrap();
+            prop_assert!(model.caches.most.get() <= search.caches());
+            let again = reason(&model, &BYTES, &request, &search, |_| ()).unwrap();
             prop_assert_eq!(&reasoned, &again);
         }
     }

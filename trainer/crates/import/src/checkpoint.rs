@@ -72,7 +72,7 @@ impl Checkpoint {
         };
         let table = source_files::read_weights(path)?;
         let tokenizer = choose_tokenizer(tokenizer, own_tokenizer)?;
-        Self::new(description, table, path, "safetensors", &from, tokenizer)
+        Self::new(description, table, path, description::SAFETENSORS, &from, tokenizer)
     }
 
     fn open_gguf(path: &Path, tokenizer: Option<&Path>) -> Result<Self, ImportError> {
@@ -84,7 +84,7 @@ impl Checkpoint {
             Ok(json.map(|json| (json, from.clone())))
         };
         let tokenizer = choose_tokenizer(tokenizer, own_tokenizer)?;
-        Self::new(description, table, path, "gguf", &from, tokenizer)
+        Self::new(description, table, path, description::GGUF, &from, tokenizer)
     }
 
     fn new(

@@ -16,6 +16,7 @@
 //! - [`ImportedModel::adapt`] creates a model of another size.
 //! - [`export()`] writes a model as other programs read it.
 //! - [`Hub`] downloads checkpoints from a hub.
+//! - [`checkpoint_formats`] lists what can be imported.
 //!
 //! # Example
 //!
@@ -47,7 +48,7 @@ mod source_files;
 mod tokenizer;
 
 pub use checkpoint::Checkpoint;
-pub use description::SpecialTokens;
+pub use description::{CheckpointFormat, SpecialTokens, checkpoint_formats};
 pub use error::ImportError;
 pub use export::{ExportFormat, ExportReport, ExportSource, ExportType, export};
 pub use folder::{ImportedModel, REPORT_FILE, SPEC_FILE, check_writable, describe, load};

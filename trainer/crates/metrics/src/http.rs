@@ -37,6 +37,8 @@ metrics! {
         unreadable_requests_total: Counter,
         /// Connections of clients.
         connections: Level,
+        /// Connections that were refused, since their client had too many.
+        refused_connections_total: Counter,
         /// Bytes that clients sent, with the heads of their requests.
         received_bytes_total: Counter,
         /// Bytes that were sent to clients, with the heads of the answers.

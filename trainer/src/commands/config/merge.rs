@@ -117,6 +117,13 @@ impl Merge<'_> {
         self.take("node.api_origins", "allow_origin", &mut parts.allow_origin, node.api_origins);
         self.take("node.api_library", "library", &mut parts.library, node.api_library.map(Some));
         self.take("node.api_index", "index", &mut parts.index, node.api_index.map(Some));
+        let connections = node.api_client_connections.map(|most| Some(most.get()));
+        self.take(
+            "node.api_client_connections",
+            "client_connections",
+            &mut parts.client_connections,
+            connections,
+        );
         self.take("node.api_no_follow", "no_follow", &mut parts.no_follow, node.api_no_follow);
     }
 

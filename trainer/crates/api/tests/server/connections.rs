@@ -10,7 +10,10 @@ use super::{
 use pol_api::{EngineOptions, Limits};
 use serde_json::json;
 use std::time::Duration;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
 
 /// Time for a head, which is short enough for tests.
 const HEAD_TIMEOUT: Duration = Duration::from_millis(300);
@@ -127,6 +130,46 @@ async fn hundreds_of_idle_connections_hold_up_nobody_for_long() {
     for answer in futures::future::join_all(asked).await {
         assert_eq!(answer.body, "ok");
     }
+}
+
+#[tokio::test]
+async fn one_client_does_not_take_the_places_of_others() {
+    let limits = Limits { connections: 64, client_connections: 8, ..Limits::default() };
+    let server = Server::with(engine(native(1), "r", options()), limits, None, None).await;
+    let other = || async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut stream = socket.connect(server.client.address).await.unwrap();
+        let request = server.client.head("GET", "/health", 0);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        finish(&mut stream).await
+    };
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(TcpStream::connect(server.client.address).await.unwrap());
+    }
+    let answer = server.client.get("/health").await;
+    assert_problem(&answer, 429, "this client has 8 connections");
+    assert_eq!(answer.json()["type"], "urn:pol:problem:too-many-connections");
+    assert!(answer.head.contains("retry-after: "), "{}", answer.head);
+    assert_eq!(other().await.body, "ok");
+    // Hundreds of further ones take no place, though nothing is sent on them, or they are left.
+    let mut more = Vec::new();
+    for _ in 0..300 {
+        more.push(TcpStream::connect(server.client.address).await.unwrap());
+        drop(TcpStream::connect(server.client.address).await.unwrap());
+    }
+    assert_eq!(other().await.body, "ok");
+    let text = pol_metrics::encode();
+    let count =
+        text.lines().find_map(|line| line.strip_prefix("pol_http_refused_connections_total "));
+    assert!(count.unwrap().parse::<f64>().unwrap() >= 601.0, "{count:?}");
+    // A connection that ends makes room for another one.
+    drop(silent.pop());
+    while server.client.get("/health").await.status == 429 {
+        tokio::time::sleep(HEAD_TIMEOUT).await;
+    }
+    assert_eq!(server.client.get("/health").await.body, "ok");
 }
 
 #[tokio::test]

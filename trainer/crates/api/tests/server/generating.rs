@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::models::Server;
-use serde_json::json;
+use futures::future::BoxFuture;
+use pol_api::{Access, Frame, Limits, Models, NetworkStart, Rate, StartSource};
+use serde_json::{Value, json};
+use std::{num::NonZeroU32, sync::Arc};
 
 #[tokio::test]
 async fn a_text_has_its_insights() {
@@ -119,8 +122,48 @@ async fn the_interface_describes_itself() {
     assert!(page.body.contains("/v1/chat/completions") && !page.body.contains("<script"));
     assert!(!page.body.contains("https://"), "nothing is fetched from elsewhere");
     assert_eq!(server.client.get("/health").await.body, "ok");
+}
+
+/// Network that started from an imported model.
+struct Start;
+
+impl StartSource for Start {
+    fn start(&self) -> BoxFuture<'_, Option<NetworkStart>> {
+        Box::pin(async {
+            Some(NetworkStart {
+                chain: "Test".into(),
+                genesis: "0x01".into(),
+                pretrained: Some("0x02".into()),
+                seed: "0x03".into(),
+            })
+        })
+    }
+}
+
+#[tokio::test]
+async fn models_and_what_can_be_imported_are_listed() {
+    let server = Server::start().await;
     let models = server.client.get("/pretrained-models").await.json();
     assert_eq!(models["served"]["name"], "tiny");
     assert_eq!(models["served"]["since"], "1970-01-01T00:00:07Z");
-    assert!(models["families"].as_array().unwrap().len() >= 4);
+    assert_eq!(models["network"], Value::Null);
+    let known = serde_json::to_value(pol_import::checkpoint_formats()).unwrap();
+    assert_eq!(models["formats"], known);
+    let has = |format: usize, family: &str| {
+        models["formats"][format]["families"].as_array().unwrap().contains(&family.into())
+    };
+    assert!(has(0, "gemma3_text") && has(0, "opt") && has(1, "qwen3moe") && !has(1, "opt"));
+}
+
+#[tokio::test]
+async fn the_start_of_the_network_is_told() {
+    let most = NonZeroU32::MAX;
+    let access = Access::new(None, Rate { per_second: most, burst: most });
+    let frame = Frame::new(access).with_library(Models::default(), None, Some(Arc::new(Start)));
+    let server = Server::of(frame.build(), Models::default(), Limits::default()).await;
+    let models = server.client.get("/v1/pretrained-models").await.json();
+    let expected =
+        json!({"chain": "Test", "genesis": "0x01", "pretrained": "0x02", "seed": "0x03"});
+    assert_eq!(models["network"], expected);
+    assert_eq!(models["served"], Value::Null);
 }

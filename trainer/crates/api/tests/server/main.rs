@@ -14,6 +14,7 @@ mod forms;
 mod functions;
 mod generating;
 mod load;
+mod memory;
 mod models;
 mod openai;
 mod receipts;

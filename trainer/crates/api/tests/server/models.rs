@@ -3,6 +3,7 @@
 //! Models and servers of the tests.
 
 use super::client::Client;
+use axum::Router;
 use pol_api::{
     Access, Engine, EngineOptions, Limits, ModelCard, Models, Rate, Time, TokenFile, router, serve,
 };
@@ -165,6 +166,11 @@ impl Server {
         let router = router(models.clone(), None, access)
             .with_origins(vec!["https://friend.example".into()])
             .build();
+        Self::of(router, models, limits).await
+    }
+
+    /// Serves `router`.
+    pub(crate) async fn of(router: Router, models: Models, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client { address: listener.local_addr().unwrap(), token: None };
         let (stop, stopped) = oneshot::channel();

@@ -105,11 +105,14 @@ async fn start(database: &str, load: Load) -> Result<SocketAddr> {
     let chain = ChainState::start(Vec::new(), index, options);
     let models = Models::default();
     models.replace(streams::engine(load.streams)?);
-    let frame = Frame::new(access).with_models(models.clone()).with_library(models, None);
+    let start = Some(Arc::new(chain.clone()) as _);
+    let frame = Frame::new(access).with_models(models.clone()).with_library(models, None, start);
     let router = frame.with(Scope::Read, routes(chain)).build();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(serve(listener, router, Limits::default(), std::future::pending()));
+    // All clients are on this machine.
+    let limits = Limits { client_connections: usize::MAX, ..Limits::default() };
+    tokio::spawn(serve(listener, router, limits, std::future::pending()));
     Ok(address)
 }
 

@@ -3,10 +3,10 @@
 //! A server of the endpoints on a socket of its own, and its client.
 
 use crate::{ChainOptions, ChainState, routes};
-use pol_api::{Access, Frame, Limits, Rate, Scope, serve};
+use pol_api::{Access, Frame, Limits, Models, Rate, Scope, serve};
 use pol_index::Index;
 use serde_json::Value;
-use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -59,11 +59,20 @@ impl Server {
         let state = ChainState::start(vec![node], index.clone(), options);
         let many = NonZeroU32::new(1_000_000).unwrap();
         let access = Access::new(None, Rate { per_second: many, burst: many });
-        let router = Frame::new(access).with(Scope::Read, routes(state.clone())).build();
+        let start = Some(Arc::new(state.clone()) as _);
+        let router = Frame::new(access)
+            .with_library(Models::default(), None, start)
+            .with(Scope::Read, routes(state.clone()))
+            .build();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
-        let limits = Limits { header_timeout: SOON, write_timeout: SOON, ..Limits::default() };
+        let limits = Limits {
+            client_connections: 512,
+            header_timeout: SOON,
+            write_timeout: SOON,
+            ..Limits::default()
+        };
         tokio::spawn(serve(listener, router, limits, stopped));
         Self { index, state, address, _folder: folder, _stop: stop }
     }

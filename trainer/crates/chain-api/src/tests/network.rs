@@ -133,4 +133,6 @@ async fn without_a_node_its_part_is_missing_and_the_rest_works() {
     assert_eq!(next["members"].as_array().unwrap().len(), 2);
     let data = server.json("/data").await;
     assert!(data["free_shards"].is_null());
+    let models = server.json("/pretrained-models").await;
+    assert!(models["network"].is_null() && models["formats"].is_array(), "{models}");
 }

@@ -29,10 +29,8 @@ pub(crate) fn read(
     };
     let fields = Fields { metadata, architecture, from };
     let Some((tensor_map, family)) = gguf_families::find(architecture, table) else {
-        let advice = "the architectures that can be imported from GGUF are falcon, gemma, gemma2, \
-                      gemma3, gpt2, gptneox, llama (Mistral and Mixtral too), olmo2, qwen2, qwen3, \
-                      qwen3moe, and smollm3";
-        return Err(fields.unsupported(format!("the architecture '{architecture}'"), advice));
+        let feature = format!("the architecture '{architecture}'");
+        return Err(fields.unsupported(feature, gguf_families::ADVICE.as_str()));
     };
     let experts = experts(&fields)?;
     let feed_forward = match architecture.as_str() {

@@ -5,7 +5,7 @@
 
 use super::{
     gguf_fields::Fields,
-    gguf_maps, gguf_rope,
+    gguf_maps, gguf_rope, listed,
     patterns::{PatternTooLong, pattern},
     whole_base,
 };
@@ -18,6 +18,7 @@ use pol_primitives::model::{
     Activation, Biases, Experts, LocalAttention, Mind, ModelSpec, Norm, NormPlacement,
     OtherRotation, PositionEncoding, QueryKeyNorm, RotaryBase, SoftCaps,
 };
+use std::sync::LazyLock;
 
 /// Families, by what distinguishes their blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,28 +35,47 @@ pub(super) enum Family {
     Gemma3,
 }
 
+/// Architectures that can be imported, as `general.architecture` names them, in the order of their
+/// names, with other models that they stand for.
+static ARCHITECTURES: [(&str, &str, &TensorMap, Family); 12] = [
+    ("falcon", "", &gguf_maps::FALCON, Family::Falcon),
+    ("gemma", "", &gguf_maps::GEMMA, Family::Gemma),
+    ("gemma2", "", &gguf_maps::GEMMA_2, Family::Gemma2),
+    ("gemma3", "", &gguf_maps::GEMMA_3, Family::Gemma3),
+    ("gpt2", "", &gguf_maps::GPT_2, Family::Gpt2),
+    ("gptneox", "", &gguf_maps::GPT_NEOX, Family::GptNeox),
+    ("llama", "Mistral and Mixtral", &gguf_maps::LLAMA, Family::Llama),
+    ("olmo2", "", &gguf_maps::OLMO_2, Family::Olmo2),
+    ("qwen2", "", &gguf_maps::QWEN_2, Family::Llama),
+    ("qwen3", "", &gguf_maps::QWEN_3, Family::Qwen3),
+    ("qwen3moe", "", &gguf_maps::QWEN_3_MOE, Family::Qwen3),
+    ("smollm3", "", &gguf_maps::SMOLLM_3, Family::SmolLm3),
+];
+
+/// Remedy for a model of another architecture.
+pub(super) static ADVICE: LazyLock<String> = LazyLock::new(|| {
+    let names = ARCHITECTURES.iter().map(|&(name, others, ..)| (name, others));
+    format!("the architectures that can be imported from GGUF are {}", listed(names))
+});
+
+/// Returns the architectures that can be imported.
+pub(super) fn architectures() -> Vec<&'static str> {
+    ARCHITECTURES.iter().map(|&(name, ..)| name).collect()
+}
+
 /// Returns the tensors and the family of `architecture`, if it is known.
 pub(super) fn find(
     architecture: &str,
     table: &TensorTable,
 ) -> Option<(&'static TensorMap, Family)> {
-    Some(match architecture {
-        "falcon" if has_second_norm(table) => (&gguf_maps::FALCON_APART, Family::Falcon),
-        "falcon" => (&gguf_maps::FALCON, Family::Falcon),
-        "gpt2" => (&gguf_maps::GPT_2, Family::Gpt2),
-        "gptneox" => (&gguf_maps::GPT_NEOX, Family::GptNeox),
-        "llama" if has_experts(table) => (&gguf_maps::MIXTRAL, Family::Llama),
-        "llama" => (&gguf_maps::LLAMA, Family::Llama),
-        "qwen2" => (&gguf_maps::QWEN_2, Family::Llama),
-        "qwen3" => (&gguf_maps::QWEN_3, Family::Qwen3),
-        "qwen3moe" => (&gguf_maps::QWEN_3_MOE, Family::Qwen3),
-        "smollm3" => (&gguf_maps::SMOLLM_3, Family::SmolLm3),
-        "olmo2" => (&gguf_maps::OLMO_2, Family::Olmo2),
-        "gemma" => (&gguf_maps::GEMMA, Family::Gemma),
-        "gemma2" => (&gguf_maps::GEMMA_2, Family::Gemma2),
-        "gemma3" => (&gguf_maps::GEMMA_3, Family::Gemma3),
-        _ => return None,
-    })
+    let known = ARCHITECTURES.iter().find(|(name, ..)| *name == architecture);
+    let &(_, _, tensor_map, family) = known?;
+    let tensor_map = match architecture {
+        "falcon" if has_second_norm(table) => &gguf_maps::FALCON_APART,
+        "llama" if has_experts(table) => &gguf_maps::MIXTRAL,
+        _ => tensor_map,
+    };
+    Some((tensor_map, family))
 }
 
 /// Returns `true` for a Falcon with a norm for each sublayer.

@@ -4,11 +4,104 @@
 
 use super::{
     ModelDescription, SpecialTokens, hf_config::HfConfig, hf_experts, hf_families, hf_later,
-    hf_maps,
+    hf_maps, listed,
 };
-use crate::{ImportError, mapping::Factors};
-use pol_primitives::model::NormPlacement;
+use crate::{
+    ImportError,
+    mapping::{Factors, TensorMap},
+};
+use pol_primitives::model::{ModelSpec, NormPlacement};
 use serde_json::{Map, Value};
+use std::sync::LazyLock;
+
+/// Family of models, as `model_type` names it.
+struct Family {
+    model_type: &'static str,
+    /// Other models that it stands for.
+    others: &'static str,
+    read: fn(&HfConfig<'_>) -> Result<Parts, ImportError>,
+}
+
+/// Specification, names of tensors, and factors of a model.
+type Parts = (ModelSpec, &'static TensorMap, Factors);
+
+impl Family {
+    const fn new(
+        model_type: &'static str,
+        read: fn(&HfConfig<'_>) -> Result<Parts, ImportError>,
+    ) -> Self {
+        Self { model_type, others: "", read }
+    }
+
+    const fn with(self, others: &'static str) -> Self {
+        Self { others, ..self }
+    }
+}
+
+/// Returns the parts of a family that applies no factors.
+fn plain(spec: ModelSpec, tensor_map: &'static TensorMap) -> Result<Parts, ImportError> {
+    Ok((spec, tensor_map, Factors::default()))
+}
+
+/// Families that can be imported, in the order of their names.
+static FAMILIES: [Family; 23] = [
+    Family::new("falcon", |config| {
+        let spec = hf_later::falcon(config)?;
+        let apart = spec.norms == NormPlacement::Apart;
+        plain(spec, if apart { &hf_maps::FALCON_APART } else { &hf_maps::FALCON })
+    }),
+    Family::new("gemma", |config| {
+        let factors = hf_families::gemma_factors(config)?;
+        Ok((hf_families::gemma(config)?, &hf_maps::GEMMA, factors))
+    }),
+    Family::new("gemma2", |config| {
+        let factors = hf_later::gemma_2_factors(config)?;
+        Ok((hf_later::gemma_2(config)?, &hf_maps::GEMMA_2, factors))
+    }),
+    Family::new("gemma3_text", |config| {
+        let factors = hf_later::gemma_2_factors(config)?;
+        Ok((hf_later::gemma_3(config)?, &hf_maps::GEMMA_3, factors))
+    }),
+    Family::new("gpt2", |config| plain(hf_families::gpt2(config)?, &hf_maps::GPT_2))
+        .with("DialoGPT"),
+    Family::new("gpt_bigcode", |config| {
+        plain(hf_families::gpt_bigcode(config)?, &hf_maps::GPT_BIGCODE)
+    }),
+    Family::new("gpt_neo", |config| plain(hf_families::gpt_neo(config)?, &hf_maps::GPT_NEO)),
+    Family::new("gpt_neox", |config| plain(hf_later::gpt_neox(config)?, &hf_maps::GPT_NEOX))
+        .with("Pythia"),
+    Family::new("gptj", |config| plain(hf_families::gptj(config)?, &hf_maps::GPT_J)),
+    Family::new("granite", |config| {
+        let factors = hf_families::granite_factors(config)?;
+        Ok((hf_families::llama(config)?, &hf_maps::GRANITE, factors))
+    }),
+    Family::new("llama", |config| plain(hf_families::llama(config)?, &hf_maps::LLAMA)),
+    Family::new("mistral", |config| plain(hf_families::mistral(config)?, &hf_maps::MISTRAL)),
+    Family::new("mixtral", |config| plain(hf_experts::mixtral(config)?, &hf_maps::MIXTRAL)),
+    Family::new("olmo2", |config| plain(hf_later::olmo_2(config)?, &hf_maps::OLMO_2)),
+    Family::new("opt", |config| plain(hf_later::opt(config)?, &hf_maps::OPT)),
+    Family::new("phi", |config| plain(hf_families::phi(config)?, &hf_maps::PHI)),
+    Family::new("phi3", |config| plain(hf_families::phi3(config)?, &hf_maps::PHI_3)).with("Phi-4"),
+    Family::new("qwen2", |config| plain(hf_families::qwen2(config)?, &hf_maps::QWEN_2)),
+    Family::new("qwen3", |config| plain(hf_later::qwen_3(config)?, &hf_maps::QWEN_3)),
+    Family::new("qwen3_moe", |config| plain(hf_experts::qwen_3_moe(config)?, &hf_maps::QWEN_3_MOE)),
+    Family::new("smollm3", |config| plain(hf_later::smollm_3(config)?, &hf_maps::SMOLLM_3)),
+    Family::new("stablelm", |config| plain(hf_families::stablelm(config)?, &hf_maps::STABLELM)),
+    Family::new("starcoder2", |config| {
+        plain(hf_families::starcoder2(config)?, &hf_maps::STARCODER_2)
+    }),
+];
+
+/// Remedy for a model of another family.
+static ADVICE: LazyLock<String> = LazyLock::new(|| {
+    let families = FAMILIES.iter().map(|family| (family.model_type, family.others));
+    format!("the families that can be imported are {}", listed(families))
+});
+
+/// Returns the families that can be imported, as `model_type` names them.
+pub(super) fn families() -> Vec<&'static str> {
+    FAMILIES.iter().map(|family| family.model_type).collect()
+}
 
 /// Reads `json`, the content of the `config.json` at `from`.
 pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportError> {
@@ -18,59 +111,14 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
             reason: format!("it is not a JSON object: {error}"),
         })?;
     let config = HfConfig { map: &map, from };
-    let mut factors = Factors::default();
-    let (spec, tensor_map) = match config.text("model_type")? {
-        Some("gpt2") => (hf_families::gpt2(&config)?, &hf_maps::GPT_2),
-        Some("gpt_neo") => (hf_families::gpt_neo(&config)?, &hf_maps::GPT_NEO),
-        Some("gptj") => (hf_families::gptj(&config)?, &hf_maps::GPT_J),
-        Some("llama") => (hf_families::llama(&config)?, &hf_maps::LLAMA),
-        Some("granite") => {
-            factors = hf_families::granite_factors(&config)?;
-            (hf_families::llama(&config)?, &hf_maps::GRANITE)
-        }
-        Some("gemma") => {
-            factors = hf_families::gemma_factors(&config)?;
-            (hf_families::gemma(&config)?, &hf_maps::GEMMA)
-        }
-        Some("gemma2") => {
-            factors = hf_later::gemma_2_factors(&config)?;
-            (hf_later::gemma_2(&config)?, &hf_maps::GEMMA_2)
-        }
-        Some("gemma3_text") => {
-            factors = hf_later::gemma_2_factors(&config)?;
-            (hf_later::gemma_3(&config)?, &hf_maps::GEMMA_3)
-        }
-        Some("falcon") => {
-            let spec = hf_later::falcon(&config)?;
-            let apart = spec.norms == NormPlacement::Apart;
-            (spec, if apart { &hf_maps::FALCON_APART } else { &hf_maps::FALCON })
-        }
-        Some("gpt_neox") => (hf_later::gpt_neox(&config)?, &hf_maps::GPT_NEOX),
-        Some("olmo2") => (hf_later::olmo_2(&config)?, &hf_maps::OLMO_2),
-        Some("opt") => (hf_later::opt(&config)?, &hf_maps::OPT),
-        Some("qwen3") => (hf_later::qwen_3(&config)?, &hf_maps::QWEN_3),
-        Some("mixtral") => (hf_experts::mixtral(&config)?, &hf_maps::MIXTRAL),
-        Some("qwen3_moe") => (hf_experts::qwen_3_moe(&config)?, &hf_maps::QWEN_3_MOE),
-        Some("smollm3") => (hf_later::smollm_3(&config)?, &hf_maps::SMOLLM_3),
-        Some("mistral") => (hf_families::mistral(&config)?, &hf_maps::MISTRAL),
-        Some("qwen2") => (hf_families::qwen2(&config)?, &hf_maps::QWEN_2),
-        Some("phi") => (hf_families::phi(&config)?, &hf_maps::PHI),
-        Some("phi3") => (hf_families::phi3(&config)?, &hf_maps::PHI_3),
-        Some("stablelm") => (hf_families::stablelm(&config)?, &hf_maps::STABLELM),
-        Some("starcoder2") => (hf_families::starcoder2(&config)?, &hf_maps::STARCODER_2),
-        Some("gpt_bigcode") => (hf_families::gpt_bigcode(&config)?, &hf_maps::GPT_BIGCODE),
-        Some(other) => {
-            let advice = "the families that can be imported are falcon, gemma, gemma2, \
-                          gemma3_text, gpt2 (DialoGPT too), gpt_bigcode, gpt_neo, gpt_neox \
-                          (Pythia too), gptj, granite, llama, mistral, mixtral, olmo2, opt, \
-                          phi, phi3 (Phi-4 too), qwen2, qwen3, qwen3_moe, smollm3, stablelm, and \
-                          starcoder2";
-            return Err(config.unsupported(format!("the architecture '{other}'"), advice));
-        }
-        None => {
-            return Err(config.refuse("it has no model_type; it does not describe a model".into()));
-        }
+    let Some(model_type) = config.text("model_type")? else {
+        return Err(config.refuse("it has no model_type; it does not describe a model".into()));
     };
+    let family = FAMILIES.iter().find(|family| family.model_type == model_type);
+    let family = family.ok_or_else(|| {
+        config.unsupported(format!("the architecture '{model_type}'"), ADVICE.as_str())
+    })?;
+    let (spec, tensor_map, factors) = (family.read)(&config)?;
     if config.map.get("quantization_config").is_some_and(|value| !value.is_null()) {
         let advice = "take the checkpoint that was not quantised, or a GGUF file";
         return Err(config.unsupported(

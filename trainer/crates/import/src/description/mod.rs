@@ -66,6 +66,40 @@ pub(crate) struct ModelDescription {
     pub(crate) special: SpecialTokens,
 }
 
+/// Format of checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckpointFormat {
+    /// Name of the format, as reports of imports have it.
+    pub name: &'static str,
+    /// Families that can be imported from it, as its files name them: `model_type` of a
+    /// `config.json`, or `general.architecture` of a GGUF file.
+    pub families: Vec<&'static str>,
+}
+
+/// Name of folders with safetensors.
+pub(crate) const SAFETENSORS: &str = "safetensors";
+/// Name of GGUF files.
+pub(crate) const GGUF: &str = "gguf";
+
+/// Returns the formats of checkpoints that can be imported.
+pub fn checkpoint_formats() -> [CheckpointFormat; 2] {
+    [
+        CheckpointFormat { name: SAFETENSORS, families: hf::families() },
+        CheckpointFormat { name: GGUF, families: gguf_families::architectures() },
+    ]
+}
+
+/// Lists names, each with others that it stands for, unless those are empty.
+fn listed<'a>(names: impl DoubleEndedIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut names = names.map(|(name, others)| match others {
+        "" => name.to_owned(),
+        others => format!("{name} ({others} too)"),
+    });
+    let last = names.next_back().unwrap_or_default();
+    let others: Vec<String> = names.collect();
+    if others.is_empty() { last } else { format!("{}, and {last}", others.join(", ")) }
+}
+
 /// Remedy for scaled rotary positions.
 const UNSCALED_MODEL: &str =
     "take a model without it, or its version from before the context was extended";

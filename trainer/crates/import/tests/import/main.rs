@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod export;
+mod families;
 mod hub;
 mod later;
 mod real;
