@@ -145,10 +145,10 @@ mod storage {
     #[pallet::storage]
     pub type UndrawnUpdates<T: Config> = StorageValue<_, PendingAudits<T::AccountId>, ValueQuery>;
 
-    /// Stakes that seats are drawn from, by round and draw, as they were when the first update began
-    /// to wait for that draw. Nobody can change them once anything of the seed is known. The chain
-    /// counts the keys. One entry of at most 48 bytes for each active validator, until no update
-    /// waits for the draw.
+    /// Stakes that seats are drawn from, by round and draw, as they were when the first update
+    /// began to wait for that draw. Nobody can change them once anything of the seed is known. The
+    /// chain counts the keys. One entry of at most 48 bytes for each active validator, until no
+    /// update waits for the draw.
     #[pallet::storage]
     pub type SeatStakes<T: Config> =
         StorageMap<_, Twox64Concat, (RoundNumber, u8), SeatedStakes<T::AccountId>, ValueQuery>;

@@ -284,8 +284,8 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
             return Self::cost(10, 8, 3);
         }
         // UndrawnUpdates, settings, counters, randomness, the mixture, a lease and its recipe, the
-        // beacon and its pulse; a thousand stakes in one value, which is removed; a probe of sixteen
-        // shards. For each update the stakes are read once for every seat.
+        // beacon and its pulse; a thousand stakes in one value, which is removed; a probe of
+        // sixteen shards. For each update the stakes are read once for every seat.
         Self::cost(300, 88, 9)
             .saturating_add(Self::audit())
             .saturating_add(Self::times(Self::cost(400, 0, 0), updates))

@@ -18,8 +18,8 @@ pub type GovernanceOrigin = EitherOfDiverse<
 
 /// Returns the number of votes that a motion needs: two thirds of the members.
 ///
-/// A motion that asked for fewer could be rejected by nearly all members only. One member could thus
-/// keep all places of motions taken.
+/// A motion that asked for fewer could be rejected by nearly all members only. One member could
+/// thus keep all places of motions taken.
 pub(super) fn votes_needed() -> u32 {
     let members = pallet_collective::Members::<Runtime, AuthorityCouncil>::get().len();
     u32::try_from(members.saturating_mul(2).div_ceil(3)).unwrap_or(u32::MAX)

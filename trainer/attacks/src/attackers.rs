@@ -4,16 +4,12 @@
 
 use crate::{
     cheating::{Cheat, CheatingStrategy},
-    network::{self, Network},
+    network::{self, Network, unused_endpoint},
 };
 use anyhow::{Context, Result};
 use clap::Parser;
 use pol_chain::{AccountId, Call};
-use pol_primitives::{
-    Balance, BoundedVec, POL,
-    member::{Address, Endpoint, UPDATE_LOCK},
-    recipe::Tier,
-};
+use pol_primitives::{Balance, POL, member::UPDATE_LOCK, recipe::Tier};
 use pol_trainer::{cli, commands};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -75,12 +71,6 @@ pub(crate) fn start_attacker_with(
     let strategy = CheatingStrategy { cheat, held_out, shards };
     roles.spawn(async move { (account, commands::run::run(options, strategy).await) });
     Ok(())
-}
-
-/// Returns an endpoint at which nobody answers.
-pub(crate) fn unused_endpoint() -> Endpoint {
-    let addresses = BoundedVec::truncate_from(vec![Address::V4([127, 0, 0, 1], 9)]);
-    Endpoint { id: [8; 32], addresses }
 }
 
 /// Registers an endpoint for a validator that does nothing by itself.

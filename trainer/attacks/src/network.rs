@@ -10,11 +10,11 @@ use pol_chain::{AccountId, Call, Chain, ChainError, Signer};
 use pol_data::ShardFolder;
 use pol_engine::LeaseData;
 use pol_primitives::{
-    Balance, POL,
+    Balance, BoundedVec, POL,
     audit::AuditConfig,
     beacon::BeaconConfig,
     data::SourceKind,
-    member::Role,
+    member::{Address, Endpoint, Role},
     recipe::{Numerics, Recipe},
     round::{BlockNumber, RoundConfig},
 };
@@ -90,6 +90,12 @@ const MACHINES: [&[(&str, &str)]; 4] = [
 /// Returns the key of a development account, named as for `--dev-account`.
 pub(crate) fn signer(name: &str) -> Result<Signer> {
     Ok(Signer::from_uri(&dev_uri(name)?)?)
+}
+
+/// Returns an endpoint at which nobody answers.
+pub(crate) fn unused_endpoint() -> Endpoint {
+    let addresses = BoundedVec::truncate_from(vec![Address::V4([127, 0, 0, 1], 9)]);
+    Endpoint { id: [8; 32], addresses }
 }
 
 /// A process that is killed when this one ends.

@@ -41,9 +41,8 @@ pub(crate) enum Setup {
     /// A network of the native profile whose members compute with different kernels. The argument
     /// is the folder for logs.
     Heterogeneous(for<'a> fn(&'a Path) -> LocalBoxFuture<'a, Result<Tally>>),
-    /// Attacks that audits find, on a network whose audits look at nothing. The arguments are the
-    /// folder for logs and the leases of each attacker.
-    BlindAudits(for<'a> fn(&'a Path, u32) -> LocalBoxFuture<'a, Result<Tally>>),
+    /// Attacks that audits find, on a network whose audits look at nothing.
+    BlindAudits,
     /// A network of several sites, whose links and nodes fail. The second argument is the number of
     /// rounds to go through.
     Sites(for<'a> fn(&'a SitesNetwork, u32) -> LocalBoxFuture<'a, Result<Tally>>),
@@ -99,7 +98,7 @@ pub(crate) enum Setup {
 impl Setup {
     /// Returns `true` if the scenario needs the shared network, or data that is prepared for it.
     pub(crate) fn needs_network(&self) -> bool {
-        let has_own = matches!(self, Self::Heterogeneous(_) | Self::BlindAudits(_));
+        let has_own = matches!(self, Self::Heterogeneous(_) | Self::BlindAudits);
         !matches!(self, Self::MonteCarlo(_)) && !has_own && !self.needs_sites()
     }
 
@@ -129,7 +128,7 @@ impl Setup {
             Self::MonteCarlo(_) => "Monte Carlo draws in this process",
             Self::Offline(_) => "real training in this process, without a network",
             Self::Heterogeneous(_) => "a network of the native profile on different kernels",
-            Self::BlindAudits(_) => "a network whose audits replay and check nothing",
+            Self::BlindAudits => "a network whose audits replay and check nothing",
             Self::Sites(_) | Self::LongSites(_) => "a network of four sites with an authority each",
             Self::Trainer { .. } => "a network with a cheating trainer",
             Self::Validator { .. } => "a network with a cheating validator",

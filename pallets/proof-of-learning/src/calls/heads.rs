@@ -108,8 +108,8 @@ impl<T: Config> Pallet<T> {
         Ok(Some(weight).into())
     }
 
-    /// Returns the count under way, in which `who` acts, and its stake; none if it had none when the
-    /// count began.
+    /// Returns the count under way, in which `who` acts, and its stake; none if it had none when
+    /// the count began.
     ///
     /// Until there is a head, validators may come in during the count. It begins with the first
     /// bond, and whoever bonds first and never acts would otherwise hold up all others for a phase.

@@ -123,8 +123,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Makes an authority a candidate if there is room, after a candidate of a lower weight has made
-    /// room if there is one. Returns `true` if the authority is a candidate now.
+    /// Makes an authority a candidate if there is room, after a candidate of a lower weight has
+    /// made room if there is one. Returns `true` if the authority is a candidate now.
     pub(crate) fn seek_candidacy(who: &T::AccountId, ledger: &StakingLedger) -> bool {
         if Self::is_candidate(who) {
             return true;
@@ -150,9 +150,9 @@ impl<T: Config> Pallet<T> {
         listed
     }
 
-    /// Returns the candidate that makes room first, with its weight. Authorities of this session and
-    /// of the next one never do: whoever has proven itself is not replaced by bonds alone. Absent
-    /// candidates weigh nothing.
+    /// Returns the candidate that makes room first, with its weight. Authorities of this session
+    /// and of the next one never do: whoever has proven itself is not replaced by bonds alone.
+    /// Absent candidates weigh nothing.
     fn lightest_candidate(
         candidates: &[(T::AccountId, Candidacy)],
     ) -> Option<(Balance, T::AccountId)> {

@@ -6,7 +6,6 @@ use crate::{
     attackers::ACCEPTANCE_BLOCKS,
     cheating::Cheat,
     network::{self, Network, VALIDATORS},
-    network_attacks,
     scenario::{Family, Gate, Scenario, Script, Setup},
     scripted::refusal,
     tally::Tally,
@@ -40,9 +39,7 @@ pub(super) static FAMILY: Family = Family {
         },
         Scenario {
             name: "blind-audits",
-            setup: Setup::BlindAudits(|logs, rounds| {
-                network_attacks::succeed_without_audits(logs, rounds).boxed_local()
-            }),
+            setup: Setup::BlindAudits,
             act: "Tries the attacks of trainers that every audit finds, where no segment is drawn \
                   and no seat checks a payload.",
             expect: "At least ten of these attacks succeed, or all other results would show \

@@ -4,9 +4,9 @@
 
 use super::{clock::shift_clock, links::Links};
 use crate::{
-    attackers::unused_endpoint,
     network::{
         AUDITS, Process, binary, connect, finish, ingest, launch, poll, prepare_logs, signer,
+        unused_endpoint,
     },
     rpc::Rpc,
 };

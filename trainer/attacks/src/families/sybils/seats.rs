@@ -4,8 +4,7 @@
 
 use super::super::forks::{self, Damage, Losses};
 use crate::{
-    attackers::unused_endpoint,
-    network::signer,
+    network::{signer, unused_endpoint},
     sites::{AUTHORITIES, SitesNetwork, VALIDATORS, strangers},
     tally::Tally,
 };
@@ -26,8 +25,8 @@ const BOND: Balance = 10_001 * POL;
 const HIGHER_BOND: Balance = BOND + POL;
 /// Bond of an honest account that asks after it.
 const HIGHEST_BOND: Balance = HIGHER_BOND + POL;
-/// Bond that honest validators add, so that the attacker has less than two thirds of all stake, with
-/// which idle accounts would hold up rounds.
+/// Bond that honest validators add, so that the attacker has less than two thirds of all stake.
+/// With more, idle accounts would hold up rounds.
 const HONEST_BOND: Balance = 750_000 * POL;
 /// Calls that wait for a block at once. The node answers only so many requests a minute.
 const CALLS: usize = 16;
