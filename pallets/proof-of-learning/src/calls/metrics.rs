@@ -7,6 +7,7 @@ use pol_primitives::{
     Balance, RoundNumber,
     metrics::{MetricsReport, ModelMetrics},
     round::is_quorum,
+    traits::Bonds,
 };
 use polkadot_sdk::frame_support::pallet_prelude::*;
 
@@ -17,7 +18,9 @@ impl<T: Config> Pallet<T> {
         round: RoundNumber,
         metrics: &ModelMetrics,
     ) -> Result<Balance, Error<T>> {
-        let mut stakes = Self::measuring_stakes().into_iter();
+        // Whoever has no stake is refused without a look at all stakes.
+        ensure!(T::Bonds::validator_stake(who).is_some(), Error::<T>::NotAValidator);
+        let mut stakes = Self::stakes_that_count().into_iter();
         let (_, stake) =
             stakes.find(|(account, _)| account == who).ok_or(Error::<T>::NotAValidator)?;
         let is_newest = ProbeSeed::<T>::get().is_some_and(|(seeded, _)| seeded == round)

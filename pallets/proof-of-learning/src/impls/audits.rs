@@ -9,10 +9,10 @@ use crate::{
 };
 use alloc::vec::Vec;
 use pol_primitives::{
-    Hash, MAX_SUBMISSIONS, RoundNumber,
+    Balance, Hash, MAX_SUBMISSIONS, RoundNumber,
     audit::{
         Audit, AuditConfig, AuditId, MAX_AUDITED_SEGMENTS, MAX_SKETCHED_SEGMENTS, PendingAudit,
-        Stage, seated_stakes,
+        Stage,
     },
     beacon::Pulse,
     digest,
@@ -20,7 +20,7 @@ use pol_primitives::{
     recipe::{Numerics, Recipe as Spec},
     round::BlockNumber,
     submission::{RevealRecord, RevealSet, SubmissionStatus},
-    traits::{Beacon, Bonds, ShardPool},
+    traits::{Beacon, ShardPool, ValidatorStakes},
 };
 use polkadot_sdk::{
     frame_support::{pallet_prelude::*, traits::Randomness},
@@ -80,9 +80,14 @@ impl<T: Config> Pallet<T> {
     /// is raised by one unit changes them all.
     pub(crate) fn hold_seat_stakes(round: RoundNumber, draw: u8) {
         if !SeatStakes::<T>::contains_key((round, draw)) {
-            let stakes = seated_stakes(T::Bonds::stakes(), &T::Bonds::newcomers());
-            SeatStakes::<T>::insert((round, draw), SeatedStakes::truncate_from(stakes));
+            let stakes = SeatedStakes::truncate_from(Self::stakes_that_count());
+            SeatStakes::<T>::insert((round, draw), stakes);
         }
+    }
+
+    /// Returns the present stakes that seats are drawn from, in account order.
+    pub(crate) fn stakes_that_count() -> Vec<(T::AccountId, Balance)> {
+        <T::Bonds as ValidatorStakes<T::AccountId>>::stakes()
     }
 
     /// Draws the audit of the updates whose wait ends first, all of one round and draw, once enough

@@ -5,11 +5,8 @@
 use crate::pallet::*;
 use alloc::vec::Vec;
 use pol_primitives::{
-    Balance, RoundNumber,
-    audit::seated_stakes,
-    digest,
+    Balance, RoundNumber, digest,
     metrics::{HeadMeasurement, MetricsReport, ModelMetrics},
-    traits::Bonds,
 };
 use polkadot_sdk::frame_support::traits::Randomness;
 
@@ -26,16 +23,11 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Returns the stakes of those who measure heads, in account order. Like seats, they are those
-    /// of validators that have acted, so that bonds without nodes keep no head unmeasured.
-    pub(crate) fn measuring_stakes() -> Vec<(T::AccountId, Balance)> {
-        seated_stakes(T::Bonds::stakes(), &T::Bonds::newcomers())
-    }
-
     /// Returns the reports on the newest head with the stakes of their validators, and the stake of
     /// all. Parts and whole are those of this moment, whatever changed since the reports.
     pub(crate) fn counted_reports() -> (Vec<(Balance, ModelMetrics)>, Balance) {
-        let stakes = Self::measuring_stakes();
+        // Bonds without nodes keep no head unmeasured.
+        let stakes = Self::stakes_that_count();
         let whole = stakes.iter().fold(0, |sum: Balance, (_, stake)| sum.saturating_add(*stake));
         let counted = |report: MetricsReport<T::AccountId>| {
             let at = stakes.binary_search_by(|(who, _)| who.cmp(&report.account)).ok()?;
