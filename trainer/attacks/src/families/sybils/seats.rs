@@ -4,6 +4,7 @@
 
 use super::super::forks::{self, Damage, Losses};
 use crate::{
+    attackers::accounts,
     network::{signer, unused_endpoint},
     sites::{AUTHORITIES, SitesNetwork, VALIDATORS, strangers},
     tally::Tally,
@@ -48,10 +49,7 @@ const PENALTY: Balance = 20 * POL;
 /// Fills the list of candidates with accounts that have keys and run nothing, and waits until one
 /// of them is elected, serves, and is found to be absent.
 pub(super) async fn buy_seats(network: &SitesNetwork) -> Result<Tally> {
-    let honest = AUTHORITIES
-        .iter()
-        .map(|(name, _)| Ok(signer(name)?.account()))
-        .collect::<Result<Vec<_>>>()?;
+    let honest = accounts(AUTHORITIES.map(|(name, _)| name))?;
     raise_honest_stake(network).await?;
     let losses = Losses::begin(network).await?;
     let before = network.holds().at_final_block(&honest).await?;
