@@ -69,7 +69,7 @@ impl<AccountId: PartialEq> StakeCount<AccountId> {
     }
 
     /// Lets further validators into the count, with their present stakes. Those in it keep theirs.
-    /// Whose stake counts is decided anew, as if the count began.
+    /// Decides anew whose stake counts, as if the count began.
     pub fn extend(&mut self, stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId])
     where
         AccountId: Ord,
