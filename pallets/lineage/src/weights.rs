@@ -85,9 +85,10 @@ impl WeightInfo for () {
     }
 
     // Stakes and their total, manifest, report, block number; with the quorum also pool, free
-    // shards, deposit, account, holds, issuance. The report holds up to 1,000 validators.
+    // shards, deposit, account, holds, issuance. The report, the stakes, and the newcomers hold up
+    // to 1,000 validators each.
     fn report_manifest() -> Weight {
-        weight(11, 8).saturating_add(Weight::from_parts(100_000_000, 65_536))
+        weight(12, 8).saturating_add(Weight::from_parts(100_000_000, 98_304))
     }
 
     // The manifest that leaves; or the count, the next id, a manifest, and the manifests of the

@@ -18,7 +18,7 @@ use crate::{
     round::{is_quorum, is_third},
     submission::RevealSet,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeSet, vec::Vec};
 use codec::{Decode, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
@@ -56,38 +56,32 @@ impl<AccountId> Default for StakeCount<AccountId> {
     }
 }
 
-impl<AccountId: PartialEq> StakeCount<AccountId> {
-    /// Begins a count of `stakes`. The stake of `newcomers`, which have never acted, is left out of
-    /// the whole until they do. If nobody has ever acted, all count.
+impl<AccountId: Ord> StakeCount<AccountId> {
+    /// Begins a count of `stakes`. The stake of `newcomers`, which are sorted and have never acted,
+    /// is left out of the whole until they do. If nobody has ever acted, all count.
     pub fn new(stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId]) -> Self {
-        let nobody_acted = stakes.iter().all(|(account, _)| newcomers.contains(account));
-        let voter = |(account, stake)| {
-            let counts = nobody_acted || !newcomers.contains(&account);
-            Voter { account, stake, counts, held: None }
-        };
-        Self(BoundedVec::truncate_from(stakes.into_iter().map(voter).collect()))
+        let is_new = |(account, _): &(AccountId, Balance)| newcomers.binary_search(account).is_ok();
+        let mut count = Self::default();
+        count.admit(stakes.iter().all(is_new), stakes, newcomers);
+        count
     }
 
-    /// Lets further validators into the count, with their present stakes. Those in it keep theirs.
-    /// Decides anew whose stake counts, as if the count began.
-    pub fn extend(&mut self, stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId])
-    where
-        AccountId: Ord,
-    {
-        let known = core::mem::take(&mut self.0);
-        let nobody_acted = known
-            .iter()
-            .map(|voter| &voter.account)
-            .chain(stakes.iter().map(|(account, _)| account))
-            .all(|account| newcomers.contains(account));
-        let mut voters: BTreeMap<AccountId, (Balance, Option<RevealSet>)> =
-            stakes.into_iter().map(|(account, stake)| (account, (stake, None))).collect();
-        voters.extend(known.into_iter().map(|voter| (voter.account, (voter.stake, voter.held))));
-        let voter = |(account, (stake, held))| {
-            let counts = nobody_acted || !newcomers.contains(&account);
-            Voter { account, stake, counts, held }
-        };
-        self.0 = BoundedVec::truncate_from(voters.into_iter().map(voter).collect());
+    /// Lets further validators into the count, with their present stakes, as long as there are
+    /// places. Those in it keep their stakes, and count as before. If they all count, newcomers do
+    /// too, since whoever acts first would otherwise decide alone.
+    pub fn extend(&mut self, stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId]) {
+        let known: BTreeSet<&AccountId> = self.0.iter().map(|voter| &voter.account).collect();
+        let come = stakes.into_iter().filter(|(account, _)| !known.contains(account)).collect();
+        self.admit(self.0.iter().all(|voter| voter.counts), come, newcomers);
+    }
+
+    fn admit(&mut self, all: bool, stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId]) {
+        for (account, stake) in stakes {
+            let counts = all || newcomers.binary_search(&account).is_err();
+            if self.0.try_push(Voter { account, stake, counts, held: None }).is_err() {
+                break;
+            }
+        }
     }
 
     /// Returns the validators of the count.
@@ -187,20 +181,43 @@ mod tests {
         RevealSet::from_indices(indices.iter().copied())
     }
 
+    /// Returns the account, the stake, and if it counts, of each voter.
+    fn voters(count: &StakeCount<u8>) -> Vec<(u8, Balance, bool)> {
+        let voters = count.voters().iter();
+        voters.map(|voter| (voter.account, voter.stake, voter.counts)).collect()
+    }
+
     #[test]
-    fn whoever_comes_later_has_its_present_stake_and_others_keep_theirs() {
+    fn whoever_comes_into_a_count_of_all_counts_and_others_keep_their_stake() {
         let mut count = StakeCount::new(vec![(5, 10)], &[5]);
-        count.extend(vec![(2, 40), (5, 99), (7, 30)], &[2, 5, 7]);
-        let stakes = |count: &StakeCount<u8>| -> Vec<(u8, Balance)> {
-            count.voters().iter().map(|voter| (voter.account, voter.stake)).collect()
+        assert_eq!(count.act(&5), Some(10));
+        count.extend(vec![(2, 40), (5, 99), (7, 30)], &[2, 7]);
+        assert_eq!(voters(&count), [(5, 10, true), (2, 40, true), (7, 30, true)]);
+        assert!(!count.suffices(50), "whoever acts first does not decide alone");
+        // Two leave, and stay in the count.
+        count.extend(vec![(3, 20), (7, 31)], &[3, 7]);
+        assert_eq!((count.whole(), count.act(&3), count.whole()), (100, Some(20), 100));
+        assert!(!count.suffices(66) && count.suffices(67));
+    }
+
+    #[test]
+    fn newcomers_that_come_beside_some_that_wait_do_so_too() {
+        let mut count = StakeCount::new(vec![(1, 50), (4, 90)], &[4]);
+        count.extend(vec![(1, 50), (2, 30), (4, 90), (6, 20)], &[2, 4]);
+        let all = [(1, 50, true), (4, 90, false), (2, 30, false), (6, 20, true)];
+        assert_eq!((voters(&count), count.whole()), (all.to_vec(), 70));
+        assert_eq!((count.act(&2), count.whole()), (Some(30), 100));
+    }
+
+    #[test]
+    fn a_full_count_keeps_its_voters() {
+        let stakes = |accounts: core::ops::Range<u32>| -> Vec<(u32, Balance)> {
+            accounts.map(|account| (account, 1)).collect()
         };
-        assert_eq!((stakes(&count), count.whole()), (vec![(2, 40), (5, 10), (7, 30)], 80));
-        // One has acted, and left. Whoever never acted does not count beside it.
-        assert_eq!(count.act(&2), Some(40));
-        count.extend(vec![(3, 20), (7, 30)], &[3, 5, 7]);
-        assert_eq!(stakes(&count), [(2, 40), (3, 20), (5, 10), (7, 30)]);
-        assert_eq!((count.whole(), count.act(&3), count.whole()), (40, Some(20), 60));
-        assert!(!count.suffices(33) && count.suffices(60), "a quorum, and a third of all");
+        let mut count = StakeCount::new(stakes(5..MAX_VALIDATORS + 4), &[]);
+        count.extend(stakes(0..MAX_VALIDATORS + 9), &[]);
+        assert_eq!((count.voters().len(), count.act(&0)), (MAX_VALIDATORS as usize, Some(1)));
+        assert_eq!((count.act(&1), count.act(&(MAX_VALIDATORS + 3))), (None, Some(1)));
     }
 
     fn count(stakes: &[Balance], newcomers: &[usize]) -> StakeCount<usize> {

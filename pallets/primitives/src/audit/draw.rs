@@ -7,15 +7,16 @@ use alloc::vec::Vec;
 use codec::Encode;
 
 /// Returns the stakes that seats are drawn from: those of validators that have acted, without the
-/// `newcomers`, if they are a third of all stake or more, and all of them otherwise.
+/// `newcomers`, which are sorted, if they are a third of all stake or more, and all of them
+/// otherwise.
 ///
 /// A bond that never acts leaves its seats empty, and could so keep the updates of others undecided
 /// until it has failed often enough to be fined.
-pub fn seated_stakes<AccountId: PartialEq>(
+pub fn seated_stakes<AccountId: Ord>(
     stakes: Vec<(AccountId, Balance)>,
     newcomers: &[AccountId],
 ) -> Vec<(AccountId, Balance)> {
-    let has_acted = |account: &AccountId| !newcomers.contains(account);
+    let has_acted = |account: &AccountId| newcomers.binary_search(account).is_err();
     let whole = total(&eligible(&stakes, |_| true));
     let acting = total(&eligible(&stakes, has_acted));
     if !is_third(acting, whole) {

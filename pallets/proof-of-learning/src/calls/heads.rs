@@ -111,17 +111,13 @@ impl<T: Config> Pallet<T> {
     /// Returns the count under way, in which `who` acts, and its stake; none if it had none when
     /// the count began.
     ///
-    /// Until there is a head, validators may come in during the count. It begins with the first
-    /// bond, and whoever bonds first and never acts would otherwise hold up all others for a phase.
+    /// Until there is a head, all validators come in with each that acts. The count begins with the
+    /// first bond, and whoever bonds first would otherwise decide alone, or hold up all others.
     fn count_with(who: &T::AccountId) -> Option<(StakeCount<T::AccountId>, Balance)> {
         let mut count = CurrentCount::<T>::get();
-        if let Some(stake) = count.act(who) {
-            return Some((count, stake));
+        if !CurrentHead::<T>::exists() && T::Bonds::validator_stake(who).is_some() {
+            count.extend(T::Bonds::stakes(), &T::Bonds::newcomers());
         }
-        if CurrentHead::<T>::exists() || T::Bonds::validator_stake(who).is_none() {
-            return None;
-        }
-        count.extend(T::Bonds::stakes(), &T::Bonds::newcomers());
         let stake = count.act(who)?;
         Some((count, stake))
     }

@@ -127,6 +127,8 @@ impl<T: Config> Pallet<T> {
         let config = if source.has_pulse { config } else { config.with_one_seat_more() };
         let probe = T::Pool::sample(config.probe.into(), &mut Prf::new("pol/probe/1", &seed, &[]));
         let limit = Self::max_segments(&group);
+        // An update that waited under an earlier runtime has none yet.
+        Self::hold_seat_stakes(round, draw);
         let stakes = if more_wait {
             SeatStakes::<T>::get((round, draw))
         } else {

@@ -165,30 +165,51 @@ fn an_idle_newcomer_holds_up_neither_round_zero_nor_any_other() {
     });
 }
 
+/// Lets validator 14 bond first, so that the count of round zero begins, and then the others.
+/// Returns the others.
+fn bond_one_first() -> Vec<AccountId> {
+    let others: Vec<_> = VALIDATORS.iter().map(|(account, _)| *account).collect();
+    let stakes: Vec<_> = others.iter().map(Validators::take).collect();
+    Validators::insert(14, 10);
+    Newcomers::put(vec![14]);
+    run(1);
+    assert_eq!((round().phase, round().stake), (Phase::Attest, 10));
+    for (account, stake) in others.iter().zip(stakes) {
+        Validators::set(account, stake);
+    }
+    Newcomers::put([&others[..], &[14]].concat());
+    others
+}
+
+/// Lets the accounts attest the same root, one after the other, until it is the head.
+fn attest_in_turn(accounts: &[AccountId], root: Hash) {
+    for account in accounts {
+        if CurrentHead::<Test>::get().is_none() {
+            assert_ok!(attest(*account, root));
+            assert_ok!(Learning::do_try_state());
+        }
+    }
+    assert_eq!((head().round, head().root), (0, root));
+    Validators::remove(14);
+}
+
 #[test]
 fn whoever_bonds_first_and_never_acts_does_not_hold_up_round_zero() {
     on_chain(Some(recipe()), || {
-        let others: Vec<_> = VALIDATORS.iter().map(|(account, _)| *account).collect();
-        let stakes: Vec<_> = others.iter().map(Validators::take).collect();
-        Validators::insert(14, 10);
-        Newcomers::put(vec![14]);
-        run(1);
-        assert_eq!((round().phase, round().stake), (Phase::Attest, 10));
-        // The others come once the count has begun.
-        for (account, stake) in others.iter().zip(stakes) {
-            Validators::set(account, stake);
-        }
-        Newcomers::put([&others[..], &[14]].concat());
+        let others = bond_one_first();
         assert_ok!(attest(others[0], [3; 32]));
         assert_eq!(round().stake, 110, "nobody has acted, so that all count");
-        assert_ok!(Learning::do_try_state());
-        for account in &others[1..] {
-            if CurrentHead::<Test>::get().is_none() {
-                assert_ok!(attest(*account, [3; 32]));
-            }
-        }
-        assert_eq!(head().round, 0);
-        Validators::remove(14);
+        attest_in_turn(&others[1..], [3; 32]);
+    });
+}
+
+#[test]
+fn whoever_bonds_or_attests_first_does_not_decide_round_zero_alone() {
+    on_chain(Some(recipe()), || {
+        let others = bond_one_first();
+        assert_ok!(attest(14, [9; 32]));
+        assert_eq!((round().stake, CurrentHead::<Test>::get()), (110, None));
+        attest_in_turn(&others, [3; 32]);
     });
 }
 
