@@ -158,6 +158,12 @@ pub fn tolerance(authorities: usize) -> usize {
     (others / 3).max(others.min(1))
 }
 
+/// Returns the number of votes that a motion of the authorities' council needs: two thirds of its
+/// `members`.
+pub fn votes_needed(members: usize) -> u32 {
+    u32::try_from(members.saturating_mul(2).div_ceil(3)).unwrap_or(u32::MAX)
+}
+
 /// Elects up to `target` authorities by weight, ties by account, and returns them in account order.
 /// `serving` is the number of authorities of the current session.
 ///
@@ -214,6 +220,12 @@ mod tests {
     fn a_few_leave_at_once_and_never_the_last() {
         let of = [0, 1, 2, 3, 4, 6, 7, 10, 100].map(tolerance);
         assert_eq!(of, [0, 0, 1, 1, 1, 1, 2, 3, 33]);
+    }
+
+    #[test]
+    fn a_motion_needs_two_thirds_of_the_council() {
+        let needed = [0, 1, 2, 3, 4, 5, 6, 100].map(votes_needed);
+        assert_eq!(needed, [0, 1, 2, 2, 3, 4, 4, 67]);
     }
 
     #[test]

@@ -16,13 +16,13 @@ pub type GovernanceOrigin = EitherOfDiverse<
     EnsureProportionAtLeast<AccountId, AuthorityCouncil, 2, 3>,
 >;
 
-/// Returns the number of votes that a motion needs: two thirds of the members.
+/// Returns the number of votes that a motion needs.
 ///
 /// A motion that asked for fewer could be rejected by nearly all members only. One member could
 /// thus keep all places of motions taken.
 pub(super) fn votes_needed() -> u32 {
     let members = pallet_collective::Members::<Runtime, AuthorityCouncil>::get().len();
-    u32::try_from(members.saturating_mul(2).div_ceil(3)).unwrap_or(u32::MAX)
+    pol_primitives::election::votes_needed(members)
 }
 
 parameter_types! {
