@@ -43,8 +43,20 @@ pub(crate) const VALIDATORS: [(&str, Balance); 3] =
     [("validator-1", 40_000 * POL), ("validator-2", 30_000 * POL), ("validator-3", 25_000 * POL)];
 /// Segments of a lease, with two steps each.
 const SEGMENTS: u16 = 4;
-/// Texts of the corpus to train on.
-const TEXTS: usize = 4;
+/// Text to train on.
+pub(crate) struct Text {
+    /// Number of texts of the corpus.
+    pub(crate) count: usize,
+    /// Tokens of a sequence. A shard has [`SHARD_SEQUENCES`].
+    pub(crate) sequence: u32,
+}
+
+/// Text that a model learns fast from.
+pub(crate) const SHORT_TEXT: Text = Text { count: 4, sequence: 32 };
+/// Text of which a probe says who taught the model.
+pub(crate) const LONG_TEXT: Text = Text { count: usize::MAX, sequence: 128 };
+/// Sequences of a shard.
+const SHARD_SEQUENCES: u32 = 16;
 /// Short phases: a round takes a minute at most, even if attackers delay it.
 pub(crate) const LENGTHS: RoundConfig =
     RoundConfig { join: 4, train: 14, reveal: 6, hold: 8, attest: 20, pause: 5, missed: 8 };
@@ -54,7 +66,7 @@ pub(crate) const AUDITS: AuditConfig = AuditConfig {
     seats: 5,
     more_seats: 9,
     segments: 1,
-    probe: 2,
+    probe: 4,
     mix: 1,
     serve: 6,
     replay: 24,
@@ -160,15 +172,16 @@ impl Network {
     /// Starts the node and sets it up by governance: data, a recipe of this profile, lengths,
     /// audits, and bonds of the honest validators.
     pub(crate) async fn start(logs: &Path, numerics: Numerics) -> Result<Self> {
-        Self::start_with(logs, numerics, AUDITS).await
+        Self::start_with(logs, numerics, AUDITS, SHORT_TEXT).await
     }
 
-    /// Starts the network as [`Self::start`] does, with these audits. Those that governance would
-    /// refuse are part of the chain's first state.
+    /// Starts the network as [`Self::start`] does, with these audits and this text. Audits that
+    /// governance would refuse are part of the chain's first state.
     pub(crate) async fn start_with(
         logs: &Path,
         numerics: Numerics,
         audits: AuditConfig,
+        text: Text,
     ) -> Result<Self> {
         prepare_logs(logs)?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
@@ -182,7 +195,7 @@ impl Network {
         node.arg("--base-path").arg(folder.path().join("node"));
         node.args(["--rpc-port", &rpc.0.port().to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
-        let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs, TEXTS), connect(rpc))?;
+        let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs, text), connect(rpc))?;
         let recipe = Recipe { numerics, ..recipe };
         let block_time = chain.block_time().await?;
         let network = Self {
@@ -520,18 +533,20 @@ pub(crate) async fn finish(mut command: Command) -> Result<Vec<u8>> {
 }
 
 /// Makes shards of up to `count` texts of the corpus in `folder`; returns a tiny recipe for them.
-pub(crate) async fn ingest(folder: &Path, logs: &Path, count: usize) -> Result<Recipe> {
+pub(crate) async fn ingest(folder: &Path, logs: &Path, text: Text) -> Result<Recipe> {
     let corpus = std::env::var_os("POL_CORPUS")
         .context("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`")?;
     let mut texts: Vec<PathBuf> =
         fs::read_dir(&corpus)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     texts.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     texts.sort();
-    texts.truncate(count);
+    texts.truncate(text.count);
     let (data, recipe) = (folder.join("data"), logs.join("recipe.json"));
     let mut command = Command::new(binary("pol-trainer")?);
-    command.args(["data", "ingest", "--vocabulary", "512", "--sequence", "32"]);
-    command.args(["--shard-tokens", "512", "--held-out", "5", "--out"]);
+    let sequence = text.sequence.to_string();
+    let shard = text.sequence.saturating_mul(SHARD_SEQUENCES).to_string();
+    command.args(["data", "ingest", "--vocabulary", "512", "--sequence", &sequence]);
+    command.args(["--shard-tokens", &shard, "--held-out", "5", "--out"]);
     command.arg(&data);
     for text in texts {
         command.arg("--input").arg(text);

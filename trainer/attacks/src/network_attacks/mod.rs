@@ -16,7 +16,7 @@ use crate::{
     },
     cheating::Cheat,
     families::{collusion, honest_fleet, pay},
-    network::{self, Network, TRAINERS, VALIDATORS},
+    network::{self, AUDITS, LONG_TEXT, Network, SHORT_TEXT, TRAINERS, VALIDATORS},
     observer::{ChainObserver, Observations},
     offline::TrainingHarness,
     report::Row,
@@ -47,7 +47,9 @@ pub(crate) async fn run(
     progress: ProgressFn,
 ) -> Result<()> {
     progress("starting the node and preparing data");
-    let network = Network::start(logs, Numerics::Exact).await?;
+    let is_long = selection.iter().any(|entry| entry.scenario.setup.is_long());
+    let text = if is_long { LONG_TEXT } else { SHORT_TEXT };
+    let network = Network::start_with(logs, Numerics::Exact, AUDITS, text).await?;
     let observer = ChainObserver::default();
     let following = tokio::spawn(observer.clone().follow(network.chain.clone(), network.rpc));
     let campaign = Campaign {

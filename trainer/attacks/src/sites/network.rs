@@ -5,8 +5,8 @@
 use super::{clock::shift_clock, links::Links};
 use crate::{
     network::{
-        AUDITS, Process, binary, connect, finish, ingest, launch, poll, prepare_logs, signer,
-        unused_endpoint,
+        AUDITS, Process, SHORT_TEXT, Text, binary, connect, finish, ingest, launch, poll,
+        prepare_logs, signer, unused_endpoint,
     },
     rpc::Rpc,
 };
@@ -107,7 +107,8 @@ impl SitesNetwork {
         prepare_logs(logs)?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
         // All texts: in 200 rounds, six trainers take 2,400 shards.
-        let recipe = ingest(folder.path(), logs, usize::MAX).await?;
+        let text = Text { count: usize::MAX, ..SHORT_TEXT };
+        let recipe = ingest(folder.path(), logs, text).await?;
         let spec = folder.path().join("spec.json");
         fs::write(&spec, chain_spec(&recipe).await?.to_string())?;
         let sites = AUTHORITIES.len() as u8;
