@@ -31,7 +31,7 @@ pub struct Voter<AccountId> {
     pub stake: Balance,
     /// `true` if the stake is part of the whole. That of a newcomer is not until it acts.
     pub counts: bool,
-    /// Reveals that the validator holds; `None` before its first report.
+    /// Reveals that the validator holds; `None` before it acts in this count.
     pub held: Option<RevealSet>,
 }
 
@@ -60,24 +60,22 @@ impl<AccountId: Ord> StakeCount<AccountId> {
     /// Begins a count of `stakes`. The stake of `newcomers`, which are sorted and have never acted,
     /// is left out of the whole until they do. If nobody has ever acted, all count.
     pub fn new(stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId]) -> Self {
-        let is_new = |(account, _): &(AccountId, Balance)| newcomers.binary_search(account).is_ok();
         let mut count = Self::default();
-        count.admit(stakes.iter().all(is_new), stakes, newcomers);
+        count.refresh(stakes, newcomers);
         count
     }
 
-    /// Lets further validators into the count, with their present stakes, as long as there are
-    /// places. Those in it keep their stakes, and count as before. If they all count, newcomers do
-    /// too, since whoever acts first would otherwise decide alone.
-    pub fn extend(&mut self, stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId]) {
-        let known: BTreeSet<&AccountId> = self.0.iter().map(|voter| &voter.account).collect();
-        let come = stakes.into_iter().filter(|(account, _)| !known.contains(account)).collect();
-        self.admit(self.0.iter().all(|voter| voter.counts), come, newcomers);
-    }
-
-    fn admit(&mut self, all: bool, stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId]) {
-        for (account, stake) in stakes {
-            let counts = all || newcomers.binary_search(&account).is_err();
+    /// Replaces the validators that have not acted in this count by those of now, as long as there
+    /// are places, as if the count began without the others. These keep their stakes.
+    pub fn refresh(&mut self, stakes: Vec<(AccountId, Balance)>, newcomers: &[AccountId]) {
+        self.0.retain(|voter| voter.held.is_some());
+        let acted: BTreeSet<&AccountId> = self.0.iter().map(|voter| &voter.account).collect();
+        let others: Vec<_> =
+            stakes.into_iter().filter(|(account, _)| !acted.contains(account)).collect();
+        let is_new = |account: &AccountId| newcomers.binary_search(account).is_ok();
+        let nobody_acted = others.iter().all(|(account, _)| is_new(account));
+        for (account, stake) in others {
+            let counts = nobody_acted || !is_new(&account);
             if self.0.try_push(Voter { account, stake, counts, held: None }).is_err() {
                 break;
             }
@@ -124,6 +122,7 @@ impl<AccountId: Ord> StakeCount<AccountId> {
     pub fn act(&mut self, account: &AccountId) -> Option<Balance> {
         let voter = self.0.iter_mut().find(|voter| voter.account == *account)?;
         voter.counts = true;
+        voter.held.get_or_insert_default();
         Some(voter.stake)
     }
 
@@ -188,25 +187,32 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_into_a_count_of_all_counts_and_others_keep_their_stake() {
-        let mut count = StakeCount::new(vec![(5, 10)], &[5]);
+    fn whoever_comes_into_a_first_count_counts_and_who_acted_keeps_its_stake() {
+        let mut count = StakeCount::new(vec![(5, 10), (8, 70)], &[5, 8]);
         assert_eq!(count.act(&5), Some(10));
-        count.extend(vec![(2, 40), (5, 99), (7, 30)], &[2, 7]);
+        // One has left before it acted.
+        count.refresh(vec![(2, 40), (5, 99), (7, 30)], &[2, 7]);
         assert_eq!(voters(&count), [(5, 10, true), (2, 40, true), (7, 30, true)]);
+        assert_eq!(count.act(&8), None);
         assert!(!count.suffices(50), "whoever acts first does not decide alone");
-        // Two leave, and stay in the count.
-        count.extend(vec![(3, 20), (7, 31)], &[3, 7]);
-        assert_eq!((count.whole(), count.act(&3), count.whole()), (100, Some(20), 100));
+        // One has left after it acted.
+        count.refresh(vec![(3, 20), (7, 70)], &[3, 7]);
+        assert_eq!(voters(&count), [(5, 10, true), (3, 20, true), (7, 70, true)]);
         assert!(!count.suffices(66) && count.suffices(67));
     }
 
     #[test]
-    fn newcomers_that_come_beside_some_that_wait_do_so_too() {
-        let mut count = StakeCount::new(vec![(1, 50), (4, 90)], &[4]);
-        count.extend(vec![(1, 50), (2, 30), (4, 90), (6, 20)], &[2, 4]);
-        let all = [(1, 50, true), (4, 90, false), (2, 30, false), (6, 20, true)];
-        assert_eq!((voters(&count), count.whole()), (all.to_vec(), 70));
-        assert_eq!((count.act(&2), count.whole()), (Some(30), 100));
+    fn newcomers_wait_beside_others_until_they_act() {
+        let founders = [(1, 30), (4, 30), (6, 30)];
+        let mut count = StakeCount::new(founders[..1].to_vec(), &[]);
+        let present = [&founders[..], &[(7, 60)]].concat();
+        for (account, stake) in founders {
+            count.refresh(present.clone(), &[7]);
+            assert_eq!((count.act(&account), count.whole()), (Some(stake), 90));
+        }
+        assert!(count.suffices(90) && !count.suffices(49), "a third of all is needed too");
+        count.refresh(present, &[7]);
+        assert_eq!((count.act(&7), count.whole()), (Some(60), 150));
     }
 
     #[test]
@@ -215,7 +221,10 @@ mod tests {
             accounts.map(|account| (account, 1)).collect()
         };
         let mut count = StakeCount::new(stakes(5..MAX_VALIDATORS + 4), &[]);
-        count.extend(stakes(0..MAX_VALIDATORS + 9), &[]);
+        for account in 5..MAX_VALIDATORS + 4 {
+            count.act(&account);
+        }
+        count.refresh(stakes(0..MAX_VALIDATORS + 9), &[]);
         assert_eq!((count.voters().len(), count.act(&0)), (MAX_VALIDATORS as usize, Some(1)));
         assert_eq!((count.act(&1), count.act(&(MAX_VALIDATORS + 3))), (None, Some(1)));
     }

@@ -38,12 +38,12 @@ const OTHER_REASON: u8 = u8::MAX;
 
 /// Operational calls of other pallets.
 pub trait OperationalCalls<T: Config> {
-    /// Returns the account that `who` acts for, and the call of this pallet that it makes, if
-    /// `call` is that of a proxy with the permission to make it.
+    /// Returns the account that `who` acts for, and the call that it makes, if `call` is that of a
+    /// proxy with the permission to make it.
     fn proxied<'a>(
         who: &AccountOf<T>,
         call: &'a RuntimeCallOf<T>,
-    ) -> Option<(AccountOf<T>, &'a Call<T>)>;
+    ) -> Option<(AccountOf<T>, &'a RuntimeCallOf<T>)>;
 
     /// Returns `true` if `call` is one of governance, and `who` a part of it.
     fn is_governance(who: &AccountOf<T>, call: &RuntimeCallOf<T>) -> bool;
@@ -53,7 +53,7 @@ impl<T: Config> OperationalCalls<T> for () {
     fn proxied<'a>(
         _: &AccountOf<T>,
         _: &'a RuntimeCallOf<T>,
-    ) -> Option<(AccountOf<T>, &'a Call<T>)> {
+    ) -> Option<(AccountOf<T>, &'a RuntimeCallOf<T>)> {
         None
     }
 
@@ -107,13 +107,10 @@ where
         call: &RuntimeCallOf<T>,
         is_operational: bool,
     ) -> Result<(ValidTransaction, Option<AccountOf<T>>), DispatchError> {
-        let acted = match call.is_sub_type() {
-            Some(own) => Some((who.clone(), own)),
-            None if is_operational => Others::proxied(who, call),
-            None => None,
-        };
-        match acted {
-            Some((account, own)) => {
+        let proxied = if is_operational { Others::proxied(who, call) } else { None };
+        let (account, call) = proxied.unwrap_or_else(|| (who.clone(), call));
+        match call.is_sub_type() {
+            Some(own) => {
                 Pallet::<T>::admits(&account, own)?;
                 if !is_operational {
                     return Ok(Default::default());
@@ -124,9 +121,9 @@ where
                 Ok((ValidTransaction { priority, provides, ..Default::default() }, Some(account)))
             }
             None if !is_operational => Ok(Default::default()),
-            None if Others::is_governance(who, call) => {
+            None if Others::is_governance(&account, call) => {
                 let priority = GOVERNANCE_PRIORITY;
-                Ok((ValidTransaction { priority, ..Default::default() }, Some(who.clone())))
+                Ok((ValidTransaction { priority, ..Default::default() }, Some(account)))
             }
             None => Err(Error::<T>::ReservedRoom.into()),
         }

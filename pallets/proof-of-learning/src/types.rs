@@ -38,14 +38,14 @@ pub const MAX_DUTIES_PER_BLOCK: usize = 4;
 /// settled meanwhile, and one audit has all that need it. Settlements of 64 updates take 11 blocks.
 pub const SECOND_DRAW_WAIT: BlockNumber = 12;
 
-/// Maximum number of updates that wait for a draw: those of one head, and as many that a first draw
-/// did not acquit.
-pub const MAX_PENDING_AUDITS: u32 = 2 * MAX_SUBMISSIONS;
+/// Maximum number of updates that wait for a draw: those of two heads, and as many as one head has
+/// that a first draw did not acquit.
+pub const MAX_PENDING_AUDITS: u32 = 3 * MAX_SUBMISSIONS;
 
 /// Maximum number of updates that wait to be taken out of the model.
 ///
-/// When a round opens, at most `MAX_OPEN_AUDITS - 1` audits and half of [`MAX_PENDING_AUDITS`] are
-/// unsettled, of 64 updates each. A head adds 64 updates, and takes out as many as wait, up to 64.
+/// When a round opens, at most `MAX_OPEN_AUDITS - 1` audits of 64 updates each are unsettled, and 64
+/// updates wait for either draw. A head adds 64 updates, and takes out as many as wait, up to 64.
 /// The sum of unsettled and waiting updates therefore never exceeds this limit.
 pub const MAX_PENDING_EXCISIONS: u32 = (MAX_OPEN_AUDITS + 2) * MAX_SUBMISSIONS;
 

@@ -22,19 +22,15 @@ const MAX_COUNCIL_BYTES: usize = 64 * 1_024;
 pub struct ReservedCalls;
 
 impl OperationalCalls<Runtime> for ReservedCalls {
-    fn proxied<'a>(
-        who: &AccountId,
-        call: &'a RuntimeCall,
-    ) -> Option<(AccountId, &'a pallet_proof_of_learning::Call<Runtime>)> {
+    fn proxied<'a>(who: &AccountId, call: &'a RuntimeCall) -> Option<(AccountId, &'a RuntimeCall)> {
         let RuntimeCall::Proxy(pallet_proxy::Call::proxy { real, force_proxy_type, call }) = call
         else {
             return None;
         };
-        let RuntimeCall::ProofOfLearning(duty) = &**call else { return None };
         let real = <Runtime as frame_system::Config>::Lookup::lookup(real.clone()).ok()?;
         let proxy = Proxy::find_proxy(&real, who, *force_proxy_type).ok()?;
         let may = proxy.delay.is_zero() && proxy.proxy_type.filter(call);
-        may.then_some((real, duty))
+        may.then_some((real, &**call))
     }
 
     fn is_governance(who: &AccountId, call: &RuntimeCall) -> bool {

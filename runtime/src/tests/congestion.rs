@@ -138,6 +138,18 @@ fn calls_of_the_council_come_after_duties_and_are_short() {
         assert_eq!(validate("//Alice", execute(long), 0), refusal(Error::ReservedRoom));
         assert_eq!(validate("//Alice", propose(long), 0), refusal(Error::ReservedRoom));
         assert_eq!(validate("//Dave", execute(100), 0), refusal(Error::ReservedRoom));
+
+        let member = account(&pair("//Alice"));
+        let by_proxy = || pallet_proxy::Call::proxy {
+            real: member.clone().into(),
+            force_proxy_type: None,
+            call: Box::new(propose(100).into()),
+        };
+        assert_eq!(validate("//Dave", by_proxy(), 0), refusal(Error::ReservedRoom));
+        let (origin, proxy) = (RuntimeOrigin::signed(member.clone()), account(&pair("//Dave")));
+        Proxy::add_proxy(origin, proxy.into(), configs::ProxyType::Any, 0).unwrap();
+        let priority = validate("//Dave", by_proxy(), 0).unwrap().priority;
+        assert_eq!(priority, priorities[2], "a member's proxy has the member's room");
     });
 }
 

@@ -111,12 +111,13 @@ impl<T: Config> Pallet<T> {
     /// Returns the count under way, in which `who` acts, and its stake; none if it had none when
     /// the count began.
     ///
-    /// Until there is a head, all validators come in with each that acts. The count begins with the
-    /// first bond, and whoever bonds first would otherwise decide alone, or hold up all others.
+    /// Until there is a head, the count begins anew with each validator that acts, but for those
+    /// that have. It first begins with the first bond, and whoever bonds first would otherwise
+    /// decide alone, or hold up all others.
     fn count_with(who: &T::AccountId) -> Option<(StakeCount<T::AccountId>, Balance)> {
         let mut count = CurrentCount::<T>::get();
-        if !CurrentHead::<T>::exists() && T::Bonds::validator_stake(who).is_some() {
-            count.extend(T::Bonds::stakes(), &T::Bonds::newcomers());
+        if !CurrentHead::<T>::exists() {
+            count.refresh(T::Bonds::stakes(), &T::Bonds::newcomers());
         }
         let stake = count.act(who)?;
         Some((count, stake))

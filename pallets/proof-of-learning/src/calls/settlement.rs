@@ -212,8 +212,7 @@ impl<T: Config> Pallet<T> {
             Verdict::Withheld => Outcome::Withheld,
             Verdict::Unresolved if draw > 0 => Outcome::Unresolved,
             Verdict::Unresolved => {
-                // Half of the places stay free for the updates of the next head.
-                let waiting = UndrawnUpdates::<T>::decode_len().unwrap_or(0);
+                let waiting = Self::waiting(1);
                 ensure!(waiting < MAX_SUBMISSIONS as usize, Error::<T>::TooManyUndrawn);
                 return Ok(None);
             }

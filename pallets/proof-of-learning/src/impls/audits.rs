@@ -42,8 +42,13 @@ struct DrawSource {
 impl<T: Config> Pallet<T> {
     /// Returns `true` if too many updates are unsettled for another round to open.
     pub(crate) fn is_behind() -> bool {
-        Audits::<T>::count() >= MAX_OPEN_AUDITS
-            || UndrawnUpdates::<T>::decode_len().unwrap_or(0) > MAX_SUBMISSIONS as usize
+        Audits::<T>::count() >= MAX_OPEN_AUDITS || Self::waiting(0) > MAX_SUBMISSIONS as usize
+    }
+
+    /// Returns the number of updates that wait for draw `draw`. The limits are of one draw each, so
+    /// that full rounds in a row leave no room of the second draw to the first.
+    pub(crate) fn waiting(draw: u8) -> usize {
+        UndrawnUpdates::<T>::get().iter().filter(|(update, _)| update.draw == draw).count()
     }
 
     /// Marks the `included` ones of a round's reveals as part of the head. They wait for their

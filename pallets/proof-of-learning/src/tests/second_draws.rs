@@ -159,8 +159,9 @@ fn a_second_draw_takes_only_known_segments_where_there_are_no_others() {
     });
 }
 
-#[test]
-fn a_second_draw_waits_for_room() {
+/// Examines an update without a verdict while 64 others wait for `draw`. Runs `then` with the
+/// audit's number.
+fn undecided_beside(draw: u8, then: impl FnOnce(u32)) {
     let mut chain = chain(Some(recipe()));
     chain.execute_with(|| {
         run(1);
@@ -173,15 +174,31 @@ fn a_second_draw_waits_for_room() {
         }
         open(id, &[1]);
         run(AUDITS.reveal);
-        let waiting = |round| PendingAudit { draw: 1, ..PendingAudit::first(round, 1, 0, 4) };
+        let waiting = |round| PendingAudit { draw, ..PendingAudit::first(round, 1, 0, 4) };
         UndrawnUpdates::<Test>::put(
             BoundedVec::try_from((100..164).map(|round| (waiting(round), 0)).collect::<Vec<_>>())
                 .unwrap(),
         );
+        then(id);
+    });
+}
+
+#[test]
+fn a_second_draw_waits_for_room() {
+    undecided_beside(1, |id| {
         assert_noop!(weightless(Learning::settle(signed(9), id, 1)), Error::<Test>::TooManyUndrawn);
         run(1);
         settle(id, 1);
         assert_eq!(UndrawnUpdates::<Test>::get().len(), 64);
+    });
+}
+
+#[test]
+fn first_draws_take_no_room_of_second_ones() {
+    undecided_beside(0, |id| {
+        settle(id, 1);
+        assert_eq!((Learning::waiting(0), Learning::waiting(1)), (64, 1));
+        assert!(!Learning::is_behind(), "those of one head wait");
     });
 }
 

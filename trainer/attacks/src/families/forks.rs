@@ -15,7 +15,8 @@ use pol_primitives::{Balance, POL, RoundNumber, round::BlockNumber, submission::
 use pol_trainer::display::format_amount;
 use serde_json::json;
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
     fmt::{self, Display, Formatter},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -124,6 +125,8 @@ fn poor_links(network: &SitesNetwork, rounds: u32) -> LocalBoxFuture<'_, Result<
 struct Cuts {
     partitions: Cell<u32>,
     forks: Cell<u32>,
+    /// Forks by the phase in which the partition began.
+    phases: RefCell<BTreeMap<String, u32>>,
 }
 
 impl Cuts {
@@ -135,6 +138,7 @@ impl Cuts {
     ) -> Result<()> {
         for (parted, pause) in partitions.into_iter().cycle().zip(pauses.into_iter().cycle()) {
             network.wait_blocks(pause).await;
+            let phase = network.chains[0].overview().await?.round.phase;
             network.links.part();
             network.wait_blocks(parted).await;
             let mut is_fork = are_parted(network).await?;
@@ -147,7 +151,10 @@ impl Cuts {
             }
             network.links.join();
             self.partitions.set(self.partitions.get() + 1);
-            self.forks.set(self.forks.get() + u32::from(is_fork));
+            if is_fork {
+                self.forks.set(self.forks.get() + 1);
+                *self.phases.borrow_mut().entry(format!("{phase:?}")).or_default() += 1;
+            }
             is_joined(network).await?;
         }
         Ok(())
@@ -156,7 +163,10 @@ impl Cuts {
 
 impl Display for Cuts {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} forks in {} partitions", self.forks.get(), self.partitions.get())
+        let phases: Vec<_> =
+            self.phases.borrow().iter().map(|(phase, forks)| format!("{phase} {forks}")).collect();
+        write!(f, "{} forks in {} partitions", self.forks.get(), self.partitions.get())?;
+        if phases.is_empty() { Ok(()) } else { write!(f, " (begun in {})", phases.join(", ")) }
     }
 }
 
@@ -217,6 +227,7 @@ impl Run {
                 "round": number,
                 "partitions": cuts.partitions.get(),
                 "forks": cuts.forks.get(),
+                "phases": *cuts.phases.borrow(),
                 "settled": self.outcomes.len(),
                 "condemned": condemned,
                 "losses": lost,
