@@ -131,7 +131,7 @@ metrics! {
         requests_total: Counters<ServeResult>,
         /// Connections of peers that are served.
         connections: Level,
-        /// Connections of peers that were refused, since all slots were taken.
+        /// Connections of peers that were closed, since others took their slots.
         refused_connections_total: Counter,
     }
 }

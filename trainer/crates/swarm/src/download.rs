@@ -5,12 +5,13 @@
 use futures::StreamExt;
 use iroh::{
     EndpointAddr, PublicKey, TransportAddr,
-    endpoint::{ConnectOptions, Connection, QuicTransportConfig},
+    endpoint::{ConnectOptions, Connection, ConnectionError, QuicTransportConfig},
 };
 use iroh_blobs::{
     ALPN, HashAndFormat,
     api::remote::GetProgressItem,
     get::{GetError, request::get_verified_size},
+    protocol::ERR_LIMIT,
     store::mem::MemStore,
 };
 use pol_primitives::{Hash, member::Endpoint};
@@ -43,9 +44,30 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Returns the reason for `error`, which may be that the peer had no slot for the connection.
+    pub(crate) fn explain(&self, error: DownloadError) -> DownloadError {
+        match (error, self.connection.close_reason()) {
+            (DownloadError::Peer(_), Some(ConnectionError::ApplicationClosed(close)))
+                if close.error_code == ERR_LIMIT =>
+            {
+                PeerFailure::Full.into()
+            }
+            (error, _) => error,
+        }
+    }
+
     pub(crate) fn close(&self) {
         self.connection.close(0u32.into(), b"done");
     }
+}
+
+/// Time in which a peer has to send enough, and what it had sent before.
+struct Window {
+    end: Instant,
+    /// Bytes of the transfer.
+    received: u64,
+    /// Bytes of all transfers from the peer.
+    from_peer: u64,
 }
 
 impl Swarm {
@@ -75,8 +97,9 @@ impl Swarm {
                 Err(DownloadError::Fetch(SwarmError::TooLarge { hash, size, limit: max_bytes }))
             }
             Err(failure) => {
+                let error = source.explain(failure.into());
                 source.close();
-                Err(failure.into())
+                Err(error)
             }
         }
     }
@@ -99,22 +122,20 @@ impl Swarm {
             .build();
         let options = ConnectOptions::new().with_transport_config(config);
         let connected = timeout(self.0.limits.connect_timeout, async {
-            let connecting = self
-                .0
-                .socket
-                .connect_with_opts(address, ALPN, options)
-                .await
-                .map_err(|error| format!("{error:#}"))?;
-            connecting.await.map_err(|error| format!("{error:#}"))
+            let connecting = self.0.socket.connect_with_opts(address, ALPN, options).await;
+            let connecting =
+                connecting.map_err(|error| PeerFailure::Connection(format!("{error:#}")))?;
+            connecting.await.map_err(PeerFailure::from)
         });
-        connected.await.map_err(|_| PeerFailure::Unreachable)?.map_err(PeerFailure::Connection)
+        connected.await.map_err(|_| PeerFailure::Unreachable)?
     }
 
     /// Downloads the missing parts of a blob into the store, or all of a damaged one.
     ///
     /// Within each [`stall_timeout`](crate::limits::Limits) the peer has to send what a slow line
-    /// does. A peer that sends a byte now and then is therefore cut as a silent one is, and the
-    /// slower of two that send the blob at the same time as well.
+    /// does, over all transfers under way from it: several share its line. A peer that sends a byte
+    /// now and then is therefore cut as a silent one is, and the slower of two that send the blob
+    /// at the same time as well.
     pub(crate) async fn transfer(
         &self,
         source: &Source,
@@ -129,21 +150,22 @@ impl Swarm {
         let target = anew.as_ref().map_or(&*store, |anew| &**anew);
         let items = target.remote().fetch(source.connection.clone(), blob).stream();
         tokio::pin!(items);
-        let (mut window_end, mut window_start) = (Instant::now() + limits.stall_timeout, 0);
+        let mut window = self.window(progress);
         loop {
-            match timeout_at(window_end, items.next()).await {
+            match timeout_at(window.end, items.next()).await {
                 Ok(Some(GetProgressItem::Progress(received))) => {
-                    progress.note(received);
+                    self.note_progress(progress, received);
                     if progress.is_outpaced() {
                         return Err(PeerFailure::Outpaced.into());
                     }
-                    if received.saturating_sub(window_start) >= limits.bytes_per_window() {
-                        window_end = Instant::now() + limits.stall_timeout;
-                        window_start = received;
+                    let next = self.window(progress);
+                    if next.from_peer.saturating_sub(window.from_peer) >= limits.bytes_per_window()
+                    {
+                        window = next;
                     }
                 }
                 Ok(Some(GetProgressItem::Done(stats))) => {
-                    progress.note(stats.payload_bytes_read);
+                    self.note_progress(progress, stats.payload_bytes_read);
                     let Some(anew) = &anew else { return Ok(()) };
                     let bytes = anew.get_bytes(hash).await;
                     let bytes = bytes.map_err(|error| PeerFailure::Broken(error.to_string()))?;
@@ -151,12 +173,35 @@ impl Swarm {
                 }
                 Ok(Some(GetProgressItem::Error(error))) => return Err(self.attribute(error)),
                 Ok(None) => return Err(PeerFailure::Broken("no result".into()).into()),
-                Err(_) if progress.received() > window_start => {
-                    return Err(PeerFailure::TooSlow.into());
+                Err(_) if progress.received() == window.received => {
+                    return Err(PeerFailure::Stalled.into());
                 }
-                Err(_) => return Err(PeerFailure::Stalled.into()),
+                Err(_) => {
+                    let next = self.window(progress);
+                    if next.from_peer.saturating_sub(window.from_peer) < limits.bytes_per_window() {
+                        return Err(PeerFailure::TooSlow.into());
+                    }
+                    window = next;
+                }
             }
         }
+    }
+
+    /// Returns a window that begins now.
+    fn window(&self, progress: &Progress<'_>) -> Window {
+        Window {
+            end: Instant::now() + self.0.limits.stall_timeout,
+            received: progress.received(),
+            from_peer: self.peers().received(&progress.peer()),
+        }
+    }
+
+    /// Notes that `received` bytes have arrived in a transfer by now.
+    fn note_progress(&self, progress: &mut Progress<'_>, received: u64) {
+        let before = progress.received();
+        progress.note(received);
+        let more = progress.received().saturating_sub(before);
+        self.peers().note_received(progress.peer(), more, Instant::now().into());
     }
 
     /// Attributes an error to the own disk or to the peer.

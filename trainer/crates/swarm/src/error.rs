@@ -10,6 +10,7 @@ use std::{
     path::PathBuf,
 };
 
+use iroh::endpoint::{ConnectingError, ConnectionError, TransportErrorCode};
 use iroh_blobs::get::{
     GetError,
     fsm::{AtBlobHeaderNextError, DecodeError},
@@ -150,6 +151,12 @@ pub enum PeerFailure {
     /// The peer, or the network, refused the connection.
     #[error("cannot be connected to: {0}")]
     Connection(String),
+    /// The peer has no free slot for this one at the moment.
+    #[error("has no free slot for this peer now")]
+    Full,
+    /// The peer keeps refusing this one, a member for whom it has reserved slots.
+    #[error("keeps refusing this member, though members have reserved slots")]
+    Refuses,
     /// The peer does not have the blob.
     #[error("does not have it")]
     NotServed,
@@ -177,10 +184,28 @@ pub enum PeerFailure {
 }
 
 impl PeerFailure {
-    /// Returns `true` unless the peer was sending when it was stopped.
+    /// Returns `true` unless the peer was sending when it was stopped, or had no slot free, which
+    /// others may have caused.
     fn is_fault(&self) -> bool {
-        !matches!(self, Self::OutOfTime | Self::Outpaced)
+        !matches!(self, Self::OutOfTime | Self::Outpaced | Self::Full)
     }
+}
+
+impl From<ConnectingError> for PeerFailure {
+    fn from(error: ConnectingError) -> Self {
+        match &error {
+            ConnectingError::ConnectionError {
+                source: ConnectionError::ConnectionClosed(close),
+                ..
+            } if is_refusal(close.error_code) => Self::Full,
+            _ => Self::Connection(format!("{error:#}")),
+        }
+    }
+}
+
+/// Returns `true` for the codes by which a peer refuses a connection, or gives up its handshake.
+fn is_refusal(code: TransportErrorCode) -> bool {
+    code == TransportErrorCode::CONNECTION_REFUSED || code == TransportErrorCode::APPLICATION_ERROR
 }
 
 impl From<GetError> for PeerFailure {
@@ -233,9 +258,13 @@ mod tests {
         assert!(!failures.is_fault_of(&[1; 32]) && !failures.is_fault_of(&[4; 32]));
         assert!(failures.is_fault_of(&[2; 32]));
         assert!(failures.is_fault_of(&[3; 32]), "it was too slow before");
+        failures.note([4; 32], PeerFailure::Full);
+        assert!(!failures.is_fault_of(&[4; 32]), "strangers may have taken its slots");
+        failures.note([4; 32], PeerFailure::Refuses);
+        assert!(failures.is_fault_of(&[4; 32]));
         assert!(!failures.is_refused());
         failures.note([3; 32], PeerFailure::NotServed);
         assert!(failures.is_refused());
-        assert_eq!(failures.0.len(), 3);
+        assert_eq!(failures.0.len(), 4);
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     PeerFailure, PeerFailures, Result, Swarm, SwarmError,
     download::DownloadError,
     progress::{Activity, Progress},
+    turns::Turn,
 };
 
 /// Result of asking one peer.
@@ -75,10 +76,12 @@ impl Swarm {
             failures: PeerFailures::default(),
         };
         let mut was_asked = search.waiting.is_empty();
-        while let Ok(turn) = timeout_at(deadline.into(), self.turns().acquire()).await {
-            let _turn = turn.map_err(|error| SwarmError::Store(error.to_string()))?;
+        // The first one that the caller names has to deliver.
+        let owner = peers.iter().map(|peer| peer.id).find(|id| *id != self.endpoint().id);
+        let owner = owner.unwrap_or_default();
+        while let Ok(turn) = timeout_at(deadline.into(), self.turns().take(owner)).await {
             was_asked = true;
-            match search.take_turn(deadline).await {
+            match search.take_turn(&turn, deadline).await {
                 Some(Ok(true)) => return Ok(()),
                 Some(Ok(false)) => break,
                 Some(Err(error)) => return Err(error),
@@ -97,19 +100,25 @@ impl Swarm {
 impl Search<'_> {
     /// Searches as [`Self::run`] does. Returns `None` at the deadline, or earlier when another
     /// download waits for its turn and this one had a long one.
-    async fn take_turn(&mut self, deadline: Instant) -> Option<Result<bool>> {
-        let (swarm, activity) = (self.swarm, Activity::default());
+    async fn take_turn(&mut self, turn: &Turn, deadline: Instant) -> Option<Result<bool>> {
+        let (swarm, activity, started) = (self.swarm, Activity::default(), Instant::now());
+        let stall_timeout = swarm.0.limits.stall_timeout;
         let done = {
             let mut run = pin!(self.run(&activity));
             loop {
-                let end = deadline.min(Instant::now() + swarm.0.limits.stall_timeout);
+                let end = deadline.min(Instant::now() + stall_timeout);
                 match timeout_at(end.into(), &mut run).await {
                     Ok(done) => break Some(done),
-                    Err(_) if end < deadline && swarm.turns().available_permits() > 0 => {}
+                    Err(_) if end < deadline && !turn.is_awaited() => {}
                     Err(_) => break None,
                 }
             }
         };
+        let is_complete = matches!(done, Some(Ok(true)));
+        // One that the deadline cut short says nothing about the owner.
+        if is_complete || (done.is_none() && started.elapsed() >= stall_timeout) {
+            turn.note(is_complete);
+        }
         if done.is_none() {
             self.interrupt(&activity);
         }
@@ -221,6 +230,10 @@ impl Search<'_> {
     }
 
     fn fail(&mut self, peer: Endpoint, failure: PeerFailure, received: u64) {
+        let failure = match failure {
+            PeerFailure::Full => self.swarm.note_refusal(peer.id),
+            failure => failure,
+        };
         debug!(
             hash = hex::encode(self.hash),
             peer = hex::encode(peer.id),
@@ -274,6 +287,7 @@ impl Swarm {
         }
         let mut progress = Progress::new(peer.id, &self.0.limits, activity);
         let transferred = self.transfer(&source, hash, &mut progress).await;
+        let transferred = transferred.map_err(|error| source.explain(error));
         source.close();
         match transferred {
             Ok(()) => match self.has(hash).await {

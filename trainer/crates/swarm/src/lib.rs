@@ -59,13 +59,16 @@ mod endpoint;
 mod error;
 mod fetch;
 mod limits;
+mod pace;
 mod peers;
 mod progress;
 mod serve;
+mod slots;
 mod store;
 mod swarm;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use bytes::Bytes;
 pub use error::{PeerFailure, PeerFailures, Result, SwarmError};

@@ -54,12 +54,27 @@ pub(crate) struct Limits {
     /// Interval between collections of blobs without a label. Until the next one, a broken transfer
     /// can be resumed.
     pub(crate) gc_interval: Duration,
-    /// Maximum number of connections served at a time, each costing up to [`SEND_WINDOW`] of
-    /// memory.
-    pub(crate) max_connections: usize,
+    /// Maximum number of connections whose handshake is under way.
+    pub(crate) max_handshakes: usize,
+    /// Maximum number of connections of members served at a time, each costing up to
+    /// [`SEND_WINDOW`] of memory.
+    pub(crate) max_member_slots: usize,
+    /// Maximum number of them that one member has: more than the downloads through all handles of
+    /// one process, so that a member which uses this crate displaces none of its own.
+    pub(crate) max_slots_per_member: usize,
+    /// Maximum number of connections of all others served at a time.
+    pub(crate) max_stranger_slots: usize,
+    /// Speed at which strangers are served, all together, while a member waits for a blob.
+    pub(crate) stranger_bytes_per_second: u64,
+    /// Time over which a peer keeps refusing this one, for lack of a free slot, until that is its
+    /// fault. A member that was just started, or an endpoint that was just registered, is known to
+    /// the other side within some blocks.
+    pub(crate) refusal_time: Duration,
     /// Maximum number of blobs fetched at a time through one handle. If there are more, they take
     /// turns of one [`Self::stall_timeout`]. It keeps one peer from using up another's connections.
     pub(crate) max_downloads: usize,
+    /// Maximum number of them that have the same owner.
+    pub(crate) max_downloads_per_owner: usize,
 }
 
 impl Default for Limits {
@@ -74,8 +89,14 @@ impl Default for Limits {
             fair_bytes_per_second: 256 * 1024,
             max_asked: 24,
             gc_interval: Duration::from_secs(600),
-            max_connections: 128,
+            max_handshakes: 256,
+            max_member_slots: 512,
+            max_slots_per_member: 96,
+            max_stranger_slots: 128,
+            stranger_bytes_per_second: 256 * 1024,
+            refusal_time: Duration::from_secs(30),
             max_downloads: 16,
+            max_downloads_per_owner: 8,
         }
     }
 }

@@ -29,6 +29,11 @@ struct PeerRecord {
     backoff_until: Option<Instant>,
     /// Time of the last connection.
     reached: Option<Instant>,
+    /// Times of the first and the last of the refusals for lack of a free slot, one soon after the
+    /// other.
+    refusals: Option<(Instant, Instant)>,
+    /// Number of bytes that arrived in all transfers.
+    received: u64,
 }
 
 /// Memory of how peers answered, by their keys.
@@ -56,6 +61,34 @@ impl PeerMemory {
         let backoff = FIRST_BACKOFF.saturating_mul(1 << record.failures.min(16));
         record.failures = record.failures.saturating_add(1);
         record.backoff_until = Some(now + backoff.min(MAX_BACKOFF));
+    }
+
+    /// Notes that the peer had no free slot at `now`, and returns the time over which it never had
+    /// one. Refusals with more than `pause` between them say nothing about the time between.
+    pub(crate) fn note_refusal(
+        &mut self,
+        peer: [u8; 32],
+        pause: Duration,
+        now: Instant,
+    ) -> Duration {
+        let record = self.record(peer, now);
+        let first = match record.refusals {
+            Some((first, last)) if now <= last + pause => first,
+            _ => now,
+        };
+        record.refusals = Some((first, now));
+        now.duration_since(first)
+    }
+
+    /// Notes that bytes arrived from the peer.
+    pub(crate) fn note_received(&mut self, peer: [u8; 32], bytes: u64, now: Instant) {
+        let record = self.record(peer, now);
+        record.received = record.received.saturating_add(bytes);
+    }
+
+    /// Returns the number of bytes that arrived from the peer in all transfers.
+    pub(crate) fn received(&self, peer: &[u8; 32]) -> u64 {
+        self.0.get(peer).map_or(0, |record| record.received)
     }
 
     /// Returns `true` if a peer outside `except` was connected to at or after `since`.
@@ -154,6 +187,19 @@ mod tests {
         now += MAX_BACKOFF;
         memory.note_failure([0; 32], now);
         assert_eq!(order(&memory, &peers, now + FIRST_BACKOFF), [0, 1]);
+    }
+
+    #[test]
+    fn refusals_last_from_the_first_to_the_last_without_a_long_pause() {
+        let (mut memory, start, second) =
+            (PeerMemory::default(), Instant::now(), Duration::from_secs(1));
+        let mut refuse =
+            |seconds: Duration| memory.note_refusal([1; 32], 5 * second, start + seconds);
+        assert_eq!(refuse(Duration::ZERO), Duration::ZERO);
+        assert_eq!(refuse(5 * second), 5 * second);
+        assert_eq!(refuse(9 * second), 9 * second);
+        assert_eq!(refuse(15 * second), Duration::ZERO, "it may have had a free slot meanwhile");
+        assert_eq!(memory.note_refusal([2; 32], 5 * second, start), Duration::ZERO);
     }
 
     #[test]

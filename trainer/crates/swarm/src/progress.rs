@@ -105,6 +105,11 @@ impl<'a> Progress<'a> {
         Self { peer, limits, activity, received: 0, fair_since: now, fair_received: 0 }
     }
 
+    /// Returns the key of the peer that sends.
+    pub(crate) fn peer(&self) -> [u8; 32] {
+        self.peer
+    }
+
     /// Returns the number of verified bytes that arrived.
     pub(crate) fn received(&self) -> u64 {
         self.received

@@ -2,10 +2,16 @@
 
 //! Serving side: whole blobs by hash, and nothing else.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    io,
+    net::Ipv4Addr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
 use bytes::Bytes;
-use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
+use iroh::endpoint::{Connection, Incoming, IncomingAddr, RecvStream, VarInt};
 use iroh_blobs::{
     HashAndFormat,
     api::blobs::BlobStatus,
@@ -14,53 +20,68 @@ use iroh_blobs::{
     util::RecvStream as Receive,
 };
 use pol_metrics::ServeResult;
-use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep_until, timeout},
+};
 use tracing::debug;
 
 use crate::{
     demand::Demand,
     limits::{Limits, MAX_REQUEST_BYTES},
+    pace::{Pace, PacedStream},
+    slots::{Group, Slot, Slots},
     store::BlobStore,
 };
 
 /// Server of the blobs in a store.
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(crate) store: Arc<BlobStore>,
-    pub(crate) demand: Arc<Demand>,
-    pub(crate) limits: Limits,
+    store: Arc<BlobStore>,
+    demand: Arc<Demand>,
+    members: Arc<MemberKeys>,
+    limits: Limits,
+    /// Slots of connections whose handshake is under way, by their networks.
+    handshakes: Arc<Slots>,
+    /// Slots of members, by their keys.
+    member_slots: Arc<Slots>,
+    /// Slots of all others, by their networks.
+    stranger_slots: Arc<Slots>,
+    pace: Arc<Pace>,
 }
 
 impl Server {
+    pub(crate) fn new(
+        store: Arc<BlobStore>,
+        demand: Arc<Demand>,
+        members: Arc<MemberKeys>,
+        limits: Limits,
+    ) -> Self {
+        let handshakes = Slots::new(limits.max_handshakes, limits.max_handshakes);
+        let member_slots = Slots::new(limits.max_member_slots, limits.max_slots_per_member);
+        let stranger_slots = Slots::new(limits.max_stranger_slots, limits.max_stranger_slots);
+        let pace = Pace::new(limits.stranger_bytes_per_second);
+        Self { store, demand, members, limits, handshakes, member_slots, stranger_slots, pace }
+    }
+
     /// Serves connections until `socket` closes.
     pub(crate) async fn serve(self, socket: iroh::Endpoint) {
-        let limits = &self.limits;
-        let slots = Arc::new(Semaphore::new(limits.max_connections));
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 incoming = socket.accept() => {
                     let Some(incoming) = incoming else { break };
-                    let Ok(slot) = slots.clone().try_acquire_owned() else {
-                        debug!("refused a connection: all slots are taken");
-                        pol_metrics::swarm().refused_connections_total.inc();
-                        incoming.refuse();
-                        continue;
-                    };
                     // When half of the slots are taken, a peer first proves that it receives at the
                     // address it sends from.
-                    let is_busy = slots.available_permits() < limits.max_connections / 2;
-                    if is_busy && !incoming.remote_addr_validated() {
+                    if self.handshakes.is_busy() && !incoming.remote_addr_validated() {
                         if let Err(error) = incoming.retry() {
                             debug!("cannot ask for proof of an address: {error:#}");
                         }
                         continue;
                     }
-                    let server = self.clone();
-                    connections.spawn(async move {
-                        let _slot = slot;
-                        server.serve_connection(incoming).await;
-                    });
+                    let network = network(&incoming);
+                    let handshake = self.handshakes.take(network);
+                    connections.spawn(self.clone().serve_connection(incoming, network, handshake));
                 }
                 Some(_) = connections.join_next() => {}
             }
@@ -68,38 +89,60 @@ impl Server {
         connections.shutdown().await;
     }
 
-    /// Answers the requests of one connection until it closes or is idle for too long.
-    async fn serve_connection(&self, incoming: Incoming) {
+    /// Answers the requests of one connection until it closes, loses its slot, or sends no blob for
+    /// too long.
+    async fn serve_connection(self, incoming: Incoming, network: Group, handshake: Slot) {
         let limits = &self.limits;
-        let connection = match timeout(limits.connect_timeout, incoming).await {
+        let connected = tokio::select! {
+            connected = timeout(limits.connect_timeout, incoming) => connected,
+            () = handshake.lost() => return debug!("gave up a handshake for newer ones"),
+        };
+        let connection = match connected {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return debug!("a connection failed: {error:#}"),
             Err(_) => return debug!("a connection was not completed in time"),
         };
-        let peer = connection.remote_id().fmt_short();
-        debug!(%peer, "connected");
+        drop(handshake);
+        let id = connection.remote_id();
+        let (peer, is_member) = (id.fmt_short(), self.members.contains(id.as_bytes()));
+        let slot = Arc::new(if is_member {
+            self.member_slots.take(Group::Member(*id.as_bytes()))
+        } else {
+            self.stranger_slots.take(network)
+        });
+        debug!(%peer, is_member, "connected");
         let _connected = pol_metrics::swarm().connections.enter();
         let mut answers = JoinSet::new();
+        let mut end = Instant::now() + limits.stall_timeout;
         loop {
             tokio::select! {
-                request = timeout(limits.stall_timeout, connection.accept_bi()) => match request {
-                    Ok(Ok((send, receive))) => {
-                        let pair = pair(&connection, send, receive);
-                        answers.spawn(self.clone().answer(pair));
+                request = connection.accept_bi() => match request {
+                    Ok((stream, receive)) => {
+                        let pace = (!is_member).then(|| self.pace.clone());
+                        let pair = pair(&connection, PacedStream { stream, pace }, receive);
+                        answers.spawn(self.clone().answer(pair, slot.clone(), is_member));
                     }
-                    Ok(Err(error)) => return debug!(%peer, "disconnected: {error}"),
-                    // Keep-alives would hold the slot of a peer without requests.
-                    Err(_) if answers.is_empty() => return connection.close(ERR_LIMIT, b"idle"),
-                    Err(_) => {}
+                    Err(error) => return debug!(%peer, "disconnected: {error}"),
                 },
                 Some(_) = answers.join_next() => {}
+                () = slot.lost() => {
+                    debug!(%peer, "gave up the connection for newer ones");
+                    return connection.close(ERR_LIMIT, b"no slot is free");
+                }
+                // Keep-alives, and requests that bring nothing, keep no slot.
+                () = sleep_until(end.into()) => {
+                    if !slot.was_used() {
+                        return connection.close(ERR_LIMIT, b"idle");
+                    }
+                    end = Instant::now() + limits.stall_timeout;
+                }
             }
         }
     }
 
     /// Answers one request. Ending the stream without a byte means that the blob is not served.
-    async fn answer(self, mut pair: StreamPair<BoundedStream, SendStream>) {
-        let Self { store, demand, limits } = self;
+    async fn answer(self, mut pair: Pair, slot: Arc<Slot>, is_member: bool) {
+        let Self { store, demand, limits, pace, .. } = self;
         let request = match timeout(limits.connect_timeout, pair.read_request()).await {
             // Sequences of blobs, lists, observation and pushing are other uses of the protocol.
             Ok(Ok(Request::Get(request))) if request.ranges.is_blob() => request,
@@ -119,6 +162,7 @@ impl Server {
             pol_metrics::swarm().requests_total.count(ServeResult::NotHere);
             return debug!(hash = %request.hash, "asked for a blob that is not here");
         };
+        let (transfer, _to_member) = (slot.transfer(), is_member.then(|| pace.note_member()));
         let hash = request.hash.into();
         demand.note(hash, Instant::now());
         let served =
@@ -127,7 +171,7 @@ impl Server {
         let result = if is_complete { ServeResult::Complete } else { ServeResult::Broken };
         pol_metrics::swarm().requests_total.count(result);
         match served {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => transfer.complete(),
             Ok(Err(error)) => debug!("a transfer broke off: {error:#}"),
             Err(_) => debug!("cut a transfer that took too long"),
         }
@@ -136,11 +180,33 @@ impl Server {
     }
 }
 
-fn pair(
-    connection: &Connection,
-    send: SendStream,
-    receive: RecvStream,
-) -> StreamPair<BoundedStream, SendStream> {
+/// Returns the group of a stranger's connection.
+fn network(incoming: &Incoming) -> Group {
+    match incoming.remote_addr() {
+        IncomingAddr::Ip(address) => Group::of(address.ip()),
+        // No other transport is open; if one were, all its strangers would be one group.
+        _ => Group::of(Ipv4Addr::UNSPECIFIED.into()),
+    }
+}
+
+/// Keys of the endpoints that members registered on chain.
+#[derive(Default)]
+pub(crate) struct MemberKeys(RwLock<HashSet<[u8; 32]>>);
+
+impl MemberKeys {
+    pub(crate) fn replace(&self, keys: HashSet<[u8; 32]>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    pub(crate) fn contains(&self, key: &[u8; 32]) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+}
+
+/// Streams of a request and its answer.
+type Pair = StreamPair<BoundedStream, PacedStream>;
+
+fn pair(connection: &Connection, send: PacedStream, receive: RecvStream) -> Pair {
     StreamPair::new(
         connection.stable_id() as u64,
         BoundedStream(receive),

@@ -23,18 +23,19 @@ use iroh_blobs::{
 };
 use pol_metrics::FetchResult;
 use pol_primitives::{Hash, member::Endpoint};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::{
-    Bytes, PeerFailures, Result, SwarmError,
+    Bytes, PeerFailure, PeerFailures, Result, SwarmError,
     demand::Demand,
     endpoint::{endpoint_to_register, open_socket},
     error::{is_disk_full, is_io},
     limits::{CONCURRENT_WRITES, Limits},
     peers::PeerMemory,
-    serve::Server,
+    serve::{MemberKeys, Server},
     store::{BlobStore, has_room},
+    turns::Turns,
 };
 
 /// Configuration of a peer.
@@ -60,7 +61,7 @@ pub struct SwarmConfig {
 /// A handle fetches some blobs at a time, and its clones share these turns. Handles
 /// [with turns of their own](Swarm::with_own_turns) do not wait for each other.
 #[derive(Clone)]
-pub struct Swarm(pub(crate) Arc<SwarmInner>, Arc<Semaphore>);
+pub struct Swarm(pub(crate) Arc<SwarmInner>, Arc<Turns>);
 
 pub(crate) struct SwarmInner {
     pub(crate) directory: PathBuf,
@@ -71,6 +72,7 @@ pub(crate) struct SwarmInner {
     /// Task that serves others, which ends with the peer.
     serving: tokio::sync::Mutex<JoinSet<()>>,
     demand: Arc<Demand>,
+    members: Arc<MemberKeys>,
     peers: Mutex<PeerMemory>,
     /// Blobs whose bytes in the store no longer have their hash. They count as missing until they
     /// were stored anew.
@@ -106,12 +108,12 @@ impl Swarm {
                 return Err(error);
             }
         };
-        let (mut serving, demand) = (JoinSet::new(), Arc::<Demand>::default());
-        let server = Server { store: store.clone(), demand: demand.clone(), limits };
-        let limits = server.limits.clone();
+        let (demand, members) = (Arc::<Demand>::default(), Arc::<MemberKeys>::default());
+        let server = Server::new(store.clone(), demand.clone(), members.clone(), limits.clone());
+        let mut serving = JoinSet::new();
         serving.spawn(server.serve(socket.clone()));
         debug!(id = hex::encode(endpoint.id), addresses = ?endpoint.addresses, "serving blobs");
-        let turns = Arc::new(Semaphore::new(limits.max_downloads));
+        let turns = turns(&limits);
         let inner = SwarmInner {
             directory,
             endpoint,
@@ -120,6 +122,7 @@ impl Swarm {
             serving: serving.into(),
             limits,
             demand,
+            members,
             peers: Mutex::default(),
             damaged: Mutex::default(),
         };
@@ -128,7 +131,13 @@ impl Swarm {
 
     /// Returns a handle to the same peer whose downloads wait only for each other.
     pub fn with_own_turns(&self) -> Self {
-        Self(self.0.clone(), Arc::new(Semaphore::new(self.0.limits.max_downloads)))
+        Self(self.0.clone(), turns(&self.0.limits))
+    }
+
+    /// Replaces the keys of the endpoints that members registered on chain. Most connections that
+    /// this peer serves are reserved for them; until the first call, all peers are strangers.
+    pub fn set_members(&self, keys: impl IntoIterator<Item = [u8; 32]>) {
+        self.0.members.replace(keys.into_iter().collect());
     }
 
     /// Returns the endpoint at which others reach this peer, to be registered on chain.
@@ -440,7 +449,7 @@ impl Swarm {
         order.order(peers, &self.0.endpoint.id, Instant::now()).into_iter().cloned().collect()
     }
 
-    pub(crate) fn turns(&self) -> &Semaphore {
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
         &self.1
     }
 
@@ -481,7 +490,24 @@ fn note_search(started: Instant, found: &Result<()>) {
     });
 }
 
+    /// Notes that a peer refused this one for lack of a free slot. Returns its failure: it has
+    /// reserved slots for members, so that it is at fault if it refuses one all the time.
+    pub(crate) fn note_refusal(&self, peer: [u8; 32]) -> PeerFailure {
+        let (limit, now) = (self.0.limits.refusal_time, Instant::now());
+        let lasting = self.peers().note_refusal(peer, limit, now) >= limit;
+        if lasting && self.0.members.contains(&self.0.endpoint.id) {
+            PeerFailure::Refuses
+        } else {
+            PeerFailure::Full
+        }
+    }
+
 /// Returns the error for a blob that lost its last label while it was fetched.
 fn removed(hash: Hash) -> SwarmError {
     SwarmError::Unavailable { hash, received: 0, failures: PeerFailures::default() }
 }
+/// Returns the turns of a handle.
+fn turns(limits: &Limits) -> Arc<Turns> {
+    Turns::new(limits.max_downloads, limits.max_downloads_per_owner)
+}
+

@@ -10,10 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt, TryStreamExt};
 use iroh::{Endpoint as Socket, PublicKey, SecretKey, endpoint::presets, protocol::Router};
 use iroh_blobs::{
     ALPN, BlobsProtocol, HashAndFormat,
     api::blobs::BlobStatus,
+    get::{fsm, request::get_verified_size},
+    protocol::{ERR_LIMIT, GetRequest},
     provider::events::{AbortReason, EventMask, EventSender, ProviderMessage, ThrottleMode},
     store::mem::MemStore,
 };
@@ -140,6 +143,11 @@ async fn faltering(
 async fn dripping(bytes: Bytes, pause: Duration) -> (Router, Endpoint) {
     let store = MemStore::new();
     store.add_bytes(bytes).with_named_tag("kept").await.unwrap();
+    dripping_store(&store, pause).await
+}
+
+/// Starts a peer with the blobs of `store` that sends 16 KiB of them in each `pause`.
+async fn dripping_store(store: &MemStore, pause: Duration) -> (Router, Endpoint) {
     let mask = EventMask { throttle: ThrottleMode::Intercept, ..EventMask::DEFAULT };
     let (events, mut messages) = EventSender::channel(32, mask);
     tokio::spawn(async move {
@@ -151,7 +159,7 @@ async fn dripping(bytes: Bytes, pause: Duration) -> (Router, Endpoint) {
     });
     let socket = socket().await;
     let endpoint = registration(&socket);
-    let protocol = BlobsProtocol::new(&store, Some(events));
+    let protocol = BlobsProtocol::new(store, Some(events));
     (Router::builder(socket).accept(ALPN, protocol).spawn(), endpoint)
 }
 
@@ -570,33 +578,194 @@ async fn silent_and_noisy_peers_do_not_block_a_fetch() {
 }
 
 #[tokio::test]
-async fn a_full_peer_refuses_and_serves_again_later() {
-    let limits =
-        Limits { max_connections: 2, stall_timeout: Duration::from_secs(3), ..Limits::default() };
+async fn strangers_displace_each_other_and_idle_ones_are_closed() {
+    let limits = Limits {
+        max_stranger_slots: 2,
+        stall_timeout: Duration::from_secs(3),
+        ..Limits::default()
+    };
     let ((a, _a), (b, _b)) = (peer_with(1, limits).await, peer(2).await);
     let name = a.add(noise(0, 1000), "kept").await.unwrap();
-    // The second one has to prove its address first.
     let endpoint = a.endpoint();
     let (Ok(first), Ok(second)) =
         (soon(b.connect(&endpoint)).await, soon(b.connect(&endpoint)).await)
     else {
         panic!("not connected")
     };
-    let Err(DownloadError::Peer(failure)) = soon(download(&b, name, &endpoint)).await else {
-        panic!("not refused")
-    };
-    assert!(matches!(failure, PeerFailure::Connection(_)), "{failure}");
-    // Idle connections lose their slots.
+    let started = Instant::now();
+    assert!(soon(download(&b, name, &endpoint)).await.is_ok(), "the newest one comes in");
     soon(first.closed()).await;
+    assert!(second.close_reason().is_none() && started.elapsed() < Duration::from_secs(2));
     soon(second.closed()).await;
-    assert_eq!(soon(b.fetch(name, LIMIT, &[endpoint], "kept", later())).await.unwrap().len(), 1000);
+}
+
+/// Opens connections to `peer` and asks for blobs that it does not have until they are closed.
+/// Returns the times that takes.
+fn flood(swarm: &Swarm, peer: &Endpoint, connections: usize) -> Vec<JoinHandle<Duration>> {
+    async fn ask(swarm: Swarm, peer: Endpoint) -> Duration {
+        let Ok(connection) = swarm.connect(&peer).await else { panic!("not connected") };
+        let opened = Instant::now();
+        while connection.close_reason().is_none() {
+            get_verified_size(&connection, &[9; 32].into()).await.ok();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        opened.elapsed()
+    }
+    (0..connections).map(|_| tokio::spawn(ask(swarm.clone(), peer.clone()))).collect()
+}
+
+#[tokio::test]
+async fn a_member_is_served_whatever_strangers_do() {
+    let limits = Limits {
+        max_stranger_slots: 8,
+        stall_timeout: Duration::from_secs(6),
+        ..Limits::default()
+    };
+    let ((a, _a), (member, _member)) = (peer_with(1, limits).await, peer(2).await);
+    let ((one, _one), (other, _other)) = (peer(3).await, peer(4).await);
+    let names = a.add_all((0..8).map(|seed| noise(seed, 1000)).collect(), "kept").await.unwrap();
+    a.set_members([member.endpoint().id]);
+    let peers = [a.endpoint()];
+    let mut floods = flood(&one, &peers[0], 8);
+    floods.extend(flood(&other, &peers[0], 8));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let started = Instant::now();
+    let open = floods.iter().filter(|flood| !flood.is_finished()).count();
+    assert_eq!(open, 8, "strangers have all of their slots, and no others");
+    for name in &names {
+        soon(member.fetch(*name, LIMIT, &peers, "kept", later())).await.unwrap();
+    }
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let open = floods.iter().filter(|flood| !flood.is_finished()).count();
+    assert_eq!(open, 8, "the member displaced none of them");
+    // A new stranger is served too, and useless requests keep no slot.
+    let (new, _new) = peer(5).await;
+    soon(new.fetch(names[0], LIMIT, &peers, "kept", later())).await.unwrap();
+    for flood in floods {
+        let lasted = soon(flood).await.unwrap();
+        assert!(lasted < Duration::from_secs(9), "{lasted:?}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_share_a_small_part_of_the_line_while_a_member_waits() {
+    let limits = Limits { stranger_bytes_per_second: 400_000, ..Limits::default() };
+    let (a, _a) = peer_with(1, limits).await;
+    let ((member, _member), (stranger, _stranger)) = (peer(2).await, peer(3).await);
+    let names = a.add_all((0..3).map(|seed| noise(seed, 1_000_000)).collect(), "kept").await;
+    let (names, peers) = (names.unwrap(), [a.endpoint()]);
+    let large = a.add(noise(9, 15_000_000), "kept").await.unwrap();
+    a.set_members([member.endpoint().id]);
+    let fetch = async |name| {
+        let started = Instant::now();
+        soon(stranger.fetch(name, LIMIT, &peers, "kept", later())).await.unwrap();
+        started.elapsed()
+    };
+    assert!(fetch(names[0]).await < Duration::from_secs(2), "it is fast without members");
+    // The member asks, and takes its time to read.
+    let Ok(connection) = member.connect(&peers[0]).await else { panic!("not connected") };
+    let asking = fsm::start(connection.clone(), GetRequest::blob(large), Default::default());
+    let asked = asking.next().await.unwrap().next().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let shared = fetch(names[1]).await;
+    assert!(shared > Duration::from_secs(2), "{shared:?}");
+    drop((asked, connection));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(fetch(names[2]).await < Duration::from_secs(2), "it is fast again");
+}
+
+#[tokio::test]
+async fn only_a_member_that_is_refused_all_the_time_finds_the_peer_at_fault() {
+    let limits = Limits { refusal_time: Duration::from_secs(2), ..Limits::default() };
+    let (b, _b) = peer_with(2, limits).await;
+    let socket = socket().await;
+    let refusing = registration(&socket);
+    let task = tokio::spawn(async move {
+        // One connection is refused before its handshake, and the next one after it.
+        while let Some(incoming) = socket.accept().await {
+            incoming.refuse();
+            let Some(incoming) = socket.accept().await else { break };
+            let Ok(connection) = incoming.await else { continue };
+            connection.close(ERR_LIMIT, b"no slot is free");
+        }
+    });
+    let peers = [refusing];
+    let fetch = async || {
+        let error = soon(b.fetch([1; 32], LIMIT, &peers, "kept", later())).await.unwrap_err();
+        let SwarmError::Unavailable { failures, .. } = error else { panic!("{error}") };
+        failures
+    };
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(3) {
+        let failures = fetch().await;
+        assert_eq!(failures.0, [(peers[0].id, PeerFailure::Full)], "it is a stranger");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    b.set_members([b.endpoint().id]);
+    assert!(fetch().await.is_fault_of(&peers[0].id), "{}", fetch().await);
+    // After a pause it may have had a slot meanwhile.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!fetch().await.is_fault_of(&peers[0].id));
+    task.abort();
+}
+
+#[tokio::test]
+async fn downloads_from_one_slow_peer_share_its_line() {
+    let limits = Limits { stall_timeout: Duration::from_secs(2), ..Limits::default() };
+    let (b, _b) = peer_with(2, limits).await;
+    // Together 109 KB/s, and each less than the 64 KB/s below which a transfer is cut.
+    let store = MemStore::new();
+    let blobs: Vec<_> = (0..4).map(|seed| noise(seed, 200_000)).collect();
+    for (seed, bytes) in blobs.iter().enumerate() {
+        store.add_bytes(bytes.clone()).with_named_tag(format!("{seed}")).await.unwrap();
+    }
+    let (_router, slow) = dripping_store(&store, Duration::from_millis(150)).await;
+    let peers = [slow];
+    let fetches = blobs.iter().map(|bytes| b.fetch(hash(bytes), LIMIT, &peers, "kept", later()));
+    assert_eq!(soon(futures::future::try_join_all(fetches)).await.unwrap(), blobs);
+}
+
+#[tokio::test]
+async fn slow_owners_cost_an_honest_one_a_turn_and_not_one_for_each_blob() {
+    let limits = Limits { stall_timeout: Duration::from_secs(1), ..Limits::default() };
+    let ((a, _a), (b, _b)) = (peer(1).await, peer_with(2, limits).await);
+    let blobs: Vec<_> = (0..70).map(|seed| noise(seed, 1000)).collect();
+    let names = a.add_all(blobs, "case").await.unwrap();
+    // As many slow trainers as there are turns, with four blobs each, just fast enough not to be
+    // cut.
+    let (mut routers, mut slow) = (Vec::new(), Vec::new());
+    for trainer in 0..16 {
+        let store = MemStore::new();
+        let mut hashes = Vec::new();
+        for blob in 0..4 {
+            let bytes = noise(100 + 4 * trainer + blob, 4_000_000);
+            hashes.push(hash(&bytes));
+            store.add_bytes(bytes).with_named_tag(format!("{blob}")).await.unwrap();
+        }
+        let (router, endpoint) = dripping_store(&store, Duration::from_millis(100)).await;
+        routers.push(router);
+        for name in hashes {
+            let (b, peers) = (b.clone(), [endpoint.clone()]);
+            slow.push(tokio::spawn(
+                async move { b.hold(name, LIMIT, &peers, "slow", later()).await },
+            ));
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (started, peers) = (Instant::now(), [a.endpoint()]);
+    let holds = names.iter().map(|name| b.hold(*name, LIMIT, &peers, "case", later()));
+    let held = futures::stream::iter(holds).buffer_unordered(8).try_collect::<Vec<()>>();
+    soon(held).await.unwrap();
+    // At a turn for each blob it would be more than twenty.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    let slow_ones = slow.iter().filter(|slow| !slow.is_finished()).count();
+    assert!(slow_ones > 48, "{slow_ones} of 64 are under way");
+    slow.iter().for_each(JoinHandle::abort);
 }
 
 #[tokio::test]
 async fn only_single_blobs_are_served() {
-    use iroh_blobs::protocol::{
-        ChunkRanges, GetManyRequest, GetRequest, ObserveRequest, PushRequest,
-    };
+    use iroh_blobs::protocol::{ChunkRanges, GetManyRequest, ObserveRequest, PushRequest};
 
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
     let name = a.add(noise(0, 1000), "kept").await.unwrap();
