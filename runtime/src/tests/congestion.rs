@@ -149,7 +149,7 @@ fn calls_of_the_council_come_after_duties_and_are_short() {
         let (origin, proxy) = (RuntimeOrigin::signed(member.clone()), account(&pair("//Dave")));
         Proxy::add_proxy(origin, proxy.into(), configs::ProxyType::Any, 0).unwrap();
         let priority = validate("//Dave", by_proxy(), 0).unwrap().priority;
-        assert_eq!(priority, priorities[2], "a member's proxy has the member's room");
+        assert!(outbid < priority && priority < u64::MAX, "a proxy has the member's room");
     });
 }
 
