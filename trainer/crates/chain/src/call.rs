@@ -456,7 +456,8 @@ impl Call {
     }
 
     /// Returns the duty that the call fulfils, as a call, or `None` if each such call is meant to
-    /// take effect. Claims of a commitment may change until it is included.
+    /// take effect. Claims of a commitment and the amount by which a bond is raised may change until
+    /// the call is included.
     pub(crate) fn duty(&self) -> Option<Self> {
         match self {
             Self::Commit { round, commitment, .. } => Some(Self::Commit {
@@ -464,9 +465,8 @@ impl Call {
                 commitment: *commitment,
                 claims: TrainingClaims::default(),
             }),
-            Self::Transfer { .. } | Self::BondExtra { .. } | Self::Remark(_) | Self::Sudo(_) => {
-                None
-            }
+            Self::BondExtra { .. } => Some(Self::BondExtra { amount: 0 }),
+            Self::Transfer { .. } | Self::Remark(_) | Self::Sudo(_) => None,
             Self::AsProxy { principal, call } => {
                 Some(Self::AsProxy { principal: *principal, call: Box::new(call.duty()?) })
             }

@@ -131,6 +131,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bond_is_raised_again_only_once_the_last_raise_is_included() {
+        let raise = |amount| Call::BondExtra { amount }.duty();
+        let (first, second) = (raise(800).unwrap(), raise(1_600).unwrap());
+        let mut sent = SentTransactions::default();
+        sent.add(Some(first), signed(1, 7, 64), 1);
+        // A reorganisation took it back, and the bond is missing again.
+        assert_eq!(sent.find(&[1; 32], &second, 7, 10), Some(signed(1, 7, 64)));
+        assert_eq!(sent.find(&[1; 32], &second, 8, 10), None, "the next one is another raise");
+    }
+
+    #[test]
     fn a_commitment_is_one_duty_whatever_is_claimed_and_transfers_are_none() {
         let commit = |commitment, first_loss| {
             let claims = TrainingClaims { first_loss, ..TrainingClaims::default() };

@@ -355,7 +355,7 @@ fn a_proxy_fulfils_the_duties_of_its_principal() {
     };
     assert!(commit(1).is_some() && commit(1) == commit(2));
     assert_ne!(by([1; 32], Call::Claim { round: 3 }).duty(), Call::Claim { round: 3 }.duty());
-    assert_eq!(by([1; 32], Call::BondExtra { amount: 5 }).duty(), None);
+    assert_eq!(by([1; 32], Call::Transfer { to: [2; 32], amount: 5 }).duty(), None);
 }
 
 #[test]
