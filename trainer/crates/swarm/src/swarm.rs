@@ -146,14 +146,15 @@ impl Swarm {
     }
 
     /// Stores a blob under `label` and returns its hash. From then on it survives a crash of the
-    /// process.
+    /// process. A blob that is here already needs no room.
     ///
     /// # Errors
     ///
     /// Fails with [`SwarmError::DiskFull`], also if the blob would leave too little of the disk
     /// free, or [`SwarmError::Store`].
     pub async fn add(&self, bytes: Bytes, label: &str) -> Result<Hash> {
-        let hash = self.insert(bytes, label).await?;
+        let is_tight = self.require_room(std::slice::from_ref(&bytes)).await?;
+        let hash = self.insert(bytes, label, is_tight).await?;
         self.commit().await?;
         Ok(hash)
     }
@@ -163,9 +164,11 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// Fails as [`Swarm::add`] does; blobs before the one that failed may have been stored.
+    /// Fails as [`Swarm::add`] does, and stores nothing if there is too little room for all blobs
+    /// that are not here yet. After another error, some may have been stored.
     pub async fn add_all(&self, blobs: Vec<Bytes>, label: &str) -> Result<Vec<Hash>> {
-        let inserts = blobs.into_iter().map(|bytes| self.insert(bytes, label));
+        let is_tight = self.require_room(&blobs).await?;
+        let inserts = blobs.into_iter().map(|bytes| self.insert(bytes, label, is_tight));
         let hashes =
             futures::stream::iter(inserts).buffered(CONCURRENT_WRITES).try_collect().await?;
         self.commit().await?;
@@ -254,7 +257,7 @@ impl Swarm {
     /// Fails with [`SwarmError::Unavailable`] if no peer delivers, with [`SwarmError::NoTurn`] if
     /// the handle's other downloads took all the time, with [`SwarmError::TooLarge`] if
     /// the blob has more than `max_bytes`, and with [`SwarmError::DiskFull`] or
-    /// [`SwarmError::Store`].
+    /// [`SwarmError::Store`]. A full disk is no error for a blob that is here under `label`.
     pub async fn hold(
         &self,
         hash: Hash,
@@ -376,9 +379,38 @@ impl Swarm {
         self.0.store.shutdown().await.map_err(|error| self.failed(error))
     }
 
-    async fn insert(&self, bytes: Bytes, label: &str) -> Result<Hash> {
-        self.0.store.require_room(bytes.len() as u64)?;
+    /// Checks that those of `blobs` that are not here leave enough of the disk free. Returns `true`
+    /// if writing the others anew, as a repair of damage that nobody noticed, would not.
+    async fn require_room(&self, blobs: &[Bytes]) -> Result<bool> {
+        let all: usize = blobs.iter().map(Bytes::len).sum();
+        if self.0.store.require_room(all as u64).is_ok() {
+            return Ok(false);
+        }
+        let mut missing = 0;
+        for bytes in blobs {
+            if self.size(iroh_blobs::Hash::new(bytes).into()).await?.is_none() {
+                missing += bytes.len();
+            }
+        }
+        if missing > 0 {
+            self.0.store.require_room(missing as u64)?;
+        }
+        Ok(true)
+    }
+
+    /// Stores a blob under a label. If space `is_tight`, one that is here is not written anew.
+    async fn insert(&self, bytes: Bytes, label: &str, is_tight: bool) -> Result<Hash> {
         let store = self.0.store.get().await?;
+        if is_tight {
+            let hash: Hash = iroh_blobs::Hash::new(&bytes).into();
+            // From here on the blob cannot be collected before it has its label.
+            let pin = store.tags().temp_tag(HashAndFormat::raw(hash.into())).await;
+            let _pin = pin.map_err(|error| self.failed(error))?;
+            if self.size(hash).await?.is_some() {
+                self.attach_label(hash, label).await?;
+                return Ok(hash);
+            }
+        }
         let pin: TempTag =
             store.add_bytes(bytes).temp_tag().await.map_err(|error| self.failed(error))?;
         let hash = pin.hash().into();
@@ -388,12 +420,17 @@ impl Swarm {
     }
 
     /// Attaches a label to the blob. One label holds many blobs, so each gets a tag of its own in
-    /// the store.
+    /// the store. A label that is there already is not written, so that a full disk keeps nobody
+    /// from what is here.
     async fn attach_label(&self, hash: Hash, label: &str) -> Result<()> {
         let (tag, content) =
             (format!("{label}/{}", hex::encode(hash)), HashAndFormat::raw(hash.into()));
-        self.0.store.require_change()?;
         let store = self.0.store.get().await?;
+        let attached = store.tags().get(&tag).await.map_err(|error| self.failed(error))?;
+        if attached.is_some_and(|attached| attached.hash_and_format() == content) {
+            return Ok(());
+        }
+        self.0.store.require_change()?;
         store.tags().set(tag, content).await.map_err(|error| self.failed(error))
     }
 

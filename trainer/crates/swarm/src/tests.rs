@@ -1029,8 +1029,14 @@ async fn a_full_disk_ends_neither_the_service_nor_the_store() {
     let filler = disk.join("filler");
     fill(&filler);
     assert!(is_full(&swarm.add(noise(3, 100), "small").await));
+    assert_eq!(swarm.add(kept.clone(), "kept").await.unwrap(), name, "it is here already");
+    let both = swarm.add_all(vec![kept.clone(), noise(3, 100)], "kept").await;
+    assert!(matches!(both, Err(SwarmError::DiskFull(_))), "{both:?}");
     assert!(matches!(swarm.release("kept").await, Err(SwarmError::DiskFull(_))));
     assert_eq!(fetched(name).await.unwrap(), kept);
+    soon(swarm.hold(name, LIMIT, &[], "kept", later())).await.unwrap();
+    let relabelled = soon(swarm.hold(name, LIMIT, &[], "new", later())).await;
+    assert!(matches!(relabelled, Err(SwarmError::DiskFull(_))), "{relabelled:?}");
 
     // Even a write that reaches the store and ends its database ends nothing else.
     let store = swarm.0.store.get().await.unwrap();
