@@ -85,6 +85,11 @@ pub struct Pipeline {
     cleaner: Cleaner,
     references: References,
     options: ReadOptions,
+    /// Signatures of other manifests, as they were when the run began.
+    against: Vec<SignatureFile>,
+    /// Digest of all that the prepared documents depend on, besides the inputs.
+    prepared: Hash,
+    /// Digest of all that the result depends on, besides the inputs.
     digest: Hash,
 }
 
@@ -94,7 +99,8 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// Fails if an option is out of its range, or the folder cannot be created.
+    /// Fails if an option is out of its range, a signature file cannot be read or is damaged, or
+    /// the folder cannot be created.
     pub fn open(
         folder: &Path,
         config: PipelineConfig,
@@ -103,12 +109,17 @@ impl Pipeline {
     ) -> Result<Self, CorpusError> {
         config.validate()?;
         let cleaner = Cleaner::new(&config.clean)?;
+        let open = |path: &PathBuf| SignatureFile::open(path, &config.dedup);
+        let against = references.against.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         fs::create_dir_all(folder).io_context("create the folder", folder)?;
-        let digest = config.digest(&cleaner, &references, &options);
-        Ok(Self { folder: folder.to_owned(), config, cleaner, references, options, digest })
+        let prepared = config.digest(&cleaner, &references, &options);
+        let digest = digest_with(prepared, &against);
+        let folder = folder.to_owned();
+        Ok(Self { folder, config, cleaner, references, options, against, prepared, digest })
     }
 
-    /// Returns the digest of everything besides the inputs that determines the result.
+    /// Returns the digest of everything besides the inputs that determines the result, the contents
+    /// of the signature files included.
     pub fn digest(&self) -> Hash {
         self.digest
     }
@@ -120,17 +131,18 @@ impl Pipeline {
     /// Fails if an input or the folder cannot be read or written, or if an input changed since a
     /// run that was killed.
     pub fn run(
-        &self,
+        mut self,
         supplies: &[Supply],
         watch: &(dyn Fn(Progress) + Sync),
     ) -> Result<Selection, CorpusError> {
         let store = self.prepare(supplies, watch)?;
-        let identity = store.identity(&self.digest);
-        let mut clusters = self.compare(&store, &identity, watch)?;
+        let mut clusters = self.compare(&store, watch)?;
         let split = Split::find(&store, &mut clusters, &self.folder, self.config.held_out)?;
         let repeats = match &self.config.repeats {
             Some(config) => {
                 let folder = self.folder.join("repeats");
+                // Passages are looked for in the survivors, which the signature files decide too.
+                let identity = store.identity(&self.digest);
                 let mut finder = RepeatFinder::open(&folder, config.clone(), &identity)?;
                 if !finder.is_finished() {
                     let total = store.len();
@@ -157,7 +169,7 @@ impl Pipeline {
         supplies: &[Supply],
         watch: &(dyn Fn(Progress) + Sync),
     ) -> Result<PreparedStore, CorpusError> {
-        let request = supply::digest(&self.digest, supplies)?;
+        let request = supply::digest(&self.prepared, supplies)?;
         let folder = self.folder.join("prepared");
         let mut store = PreparedStore::open(&folder, request)?;
         if !store.is_complete() {
@@ -173,16 +185,16 @@ impl Pipeline {
 
     /// Finds the duplicates among the prepared documents.
     fn compare(
-        &self,
+        &mut self,
         store: &PreparedStore,
-        identity: &Hash,
         watch: &(dyn Fn(Progress) + Sync),
     ) -> Result<Clusters, CorpusError> {
         let folder = self.folder.join("duplicates");
-        let mut search = Deduplicator::open(&folder, self.config.dedup.clone(), identity)?;
-        for path in &self.references.against {
-            search.against(SignatureFile::open(path, &self.config.dedup)?);
-        }
+        // The search names what depends on the signature files by their checksums, and keeps the
+        // signatures of these documents when the files change.
+        let identity = store.identity(&self.prepared);
+        let mut search = Deduplicator::open(&folder, self.config.dedup.clone(), &identity)?;
+        std::mem::take(&mut self.against).into_iter().for_each(|file| search.against(file));
         if !search.is_filled() {
             let (mut batch, mut bytes) = (Vec::new(), 0);
             let mut lengths = LengthWriter::create(&self.folder)?;
@@ -207,6 +219,19 @@ impl Pipeline {
         }
         search.finish()
     }
+}
+
+/// Returns a digest with the contents of signature files. Without any it stays as it is.
+fn digest_with(digest: Hash, against: &[SignatureFile]) -> Hash {
+    if against.is_empty() {
+        return digest;
+    }
+    let mut hasher = blake3::Hasher::new_derive_key("pol-corpus 2026 against");
+    hasher.update(&digest);
+    against.iter().for_each(|file| {
+        hasher.update(&file.checksum());
+    });
+    *hasher.finalize().as_bytes()
 }
 
 /// Adds documents in order, whose signatures are made on all cores.

@@ -149,7 +149,7 @@ pub fn ingest(
     let lock = lock(&work, &config.out)?;
     let request = config.digest(&pipeline.digest(), &contents, given.as_ref());
     let record = match existing_ingestion(config, &request) {
-        Ok(None) => make(config, given, &pipeline, &inputs, request, &work, watch),
+        Ok(None) => make(config, given, pipeline, &inputs, request, &work, watch),
         Ok(Some(record)) => Ok(record),
         Err(error) => Err(error),
     };
@@ -174,7 +174,7 @@ pub fn ingest(
 fn make(
     config: &IngestConfig,
     given: Option<IngestTokenizer>,
-    pipeline: &Pipeline,
+    pipeline: Pipeline,
     inputs: &[Supply],
     request: Hash,
     work: &Path,

@@ -58,8 +58,8 @@ impl PipelineConfig {
         Ok(())
     }
 
-    /// Returns the digest of everything besides the inputs that determines the result. Budgets of
-    /// memory do not.
+    /// Returns the digest of everything besides the inputs and the signature files that determines
+    /// the result. Budgets of memory do not.
     pub(super) fn digest(
         &self,
         cleaner: &Cleaner,

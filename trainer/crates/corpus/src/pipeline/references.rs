@@ -81,8 +81,8 @@ impl ReferenceFiles {
 }
 
 impl References {
-    /// Returns the digest of all of them but the signature files, which are digested when they are
-    /// read.
+    /// Returns the digest of all of them but the signature files, on which the prepared documents
+    /// do not depend.
     pub(super) fn digest(&self) -> Hash {
         let mut hasher = blake3::Hasher::new();
         let parts = [

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     Origin, RawDocument, RawStore, Side, Verdict,
+    dedup::RepeatConfig,
     filters::{CleanConfig, OptOutList, Preset},
 };
 use std::{
@@ -147,6 +148,48 @@ fn rows_and_records_of_opted_out_sites_are_dropped() {
     let kept = found.iter().filter(|found| found.kept.is_some());
     let kept: Vec<_> = kept.map(|found| found.record.origin.part[1].as_str()).collect();
     assert_eq!(kept, ["https://in.test/a", "http://other.test/c"]);
+}
+
+#[test]
+fn changed_signatures_of_others_decide_anew_and_nothing_is_read_again() {
+    let folder = Folder::new();
+    let passage = text(9, 20);
+    folder.write("a.txt", format!("{}{passage}", text(1, 60)));
+    folder.write("b.txt", format!("{passage}{}", text(2, 60)));
+    // Files of signatures of other manifests: one is like neither text, the other is like a.txt.
+    let signatures = |name: &str, text: &str| {
+        let (input, path) = (folder.0.path().join(name), folder.0.path().join("signatures"));
+        fs::write(&input, text).unwrap();
+        let work = folder.0.path().join(format!("work-of-{name}"));
+        let (config, options) = (PipelineConfig::default(), ReadOptions::default());
+        let pipeline = Pipeline::open(&work, config, References::default(), options).unwrap();
+        let mut selection = pipeline.run(&[Supply::Path(input)], &|_| ()).unwrap();
+        selection.save_signatures(&path).unwrap();
+        path
+    };
+    let run = |against: PathBuf| {
+        let (work, options) = (folder.0.path().join("work"), ReadOptions::default());
+        let repeats = Some(RepeatConfig::default());
+        let config = PipelineConfig { repeats, ..PipelineConfig::default() };
+        let references = References { against: vec![against], ..References::default() };
+        let pipeline = Pipeline::open(&work, config, references, options).unwrap();
+        let (digest, read) = (pipeline.digest(), AtomicU32::new(0));
+        let mut selection = pipeline
+            .run(&folder.supplies(), &|progress| {
+                read.fetch_add(u32::from(progress.stage == Stage::Reading), Ordering::Relaxed);
+            })
+            .unwrap();
+        let found = all(&mut selection).1;
+        let has_passage =
+            |found: &Selected| found.kept.as_ref().map(|(text, _)| text.contains(passage.as_str()));
+        (digest, [has_passage(&found[0]), has_passage(&found[1])], read.into_inner() > 0)
+    };
+    let (first, found, was_read) = run(signatures("other.txt", &text(5, 60)));
+    assert_eq!((found, was_read), ([Some(true), Some(false)], true), "the second occurrence goes");
+    let a = fs::read_to_string(folder.0.path().join("in/a.txt")).unwrap();
+    let (second, found, was_read) = run(signatures("edition.txt", &a));
+    assert_ne!(first, second, "the digest is that of the contents");
+    assert_eq!((found, was_read), ([None, Some(true)], false), "the only occurrence stays");
 }
 
 #[test]

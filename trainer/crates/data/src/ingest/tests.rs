@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    HELD_OUT, SPLITS, ShardFolder, TRAIN, Tokenizer, decode_shard,
+    HELD_OUT, MIN_VOCABULARY, SPLITS, ShardFolder, TRAIN, Tokenizer, decode_shard,
     documents::{DocumentIndex, search},
     tokenizer_trainer::tests::many_words,
 };
@@ -184,6 +184,40 @@ fn the_same_text_gives_the_same_folder() {
         files.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>()
     };
     assert_eq!(bytes(contents(&config.out)), bytes(files));
+}
+
+#[test]
+fn documents_are_compared_again_with_earlier_data_that_changed() {
+    let (folder, mut config) = corpus();
+    let earlier = |text: &str| {
+        let (path, out) = (folder.path().join("earlier.txt"), folder.path().join("earlier"));
+        fs::write(&path, text).unwrap();
+        let corpus = PipelineConfig::default();
+        let signatures = vec![out.join(SIGNATURES_FILE)];
+        let (inputs, vocabulary) = (vec![Supply::Path(path)], MIN_VOCABULARY);
+        run(&IngestConfig { inputs, out, corpus, vocabulary, force: true, ..config.clone() })
+            .unwrap();
+        signatures
+    };
+    let ingest_against = |config: &IngestConfig, against: Vec<PathBuf>| {
+        ingest(config, References { against, ..References::default() }, &|_| ())
+    };
+    let against = earlier(&"Nothing of the corpus is like this text. ".repeat(40));
+    let first = ingest_against(&config, against.clone()).unwrap();
+    assert_eq!((first.documents, first.dropped), (3, 0));
+    assert_eq!(ingest_against(&config, against.clone()).unwrap(), first, "nothing changed");
+
+    // The same file has other signatures now, with a text of the corpus among them.
+    let text = fs::read_to_string(input(&config).join("b.txt")).unwrap();
+    assert_eq!(earlier(&text), against);
+    let refused = ingest_against(&config, against.clone());
+    assert!(matches!(refused, Err(DataError::Occupied { .. })), "{refused:?}");
+    config.force = true;
+    let second = ingest_against(&config, against.clone()).unwrap();
+    assert_eq!((second.documents, second.dropped), (2, 1));
+    assert_ne!(second.request, first.request);
+    let entries = fs::read_dir(config.out.parent().unwrap()).unwrap();
+    assert_eq!(entries.count(), 1, "nothing but the output stays");
 }
 
 #[cfg(unix)]
