@@ -22,6 +22,7 @@
 //!
 //! - [`ingest`], [`IngestConfig`] and [`IngestRecord`] make such a folder and describe it.
 //! - [`verify`] checks every file of such a folder against its digest.
+//! - [`restore_signatures`] makes signatures anew that were lost.
 //! - [`ShardFolder`] reads the shards of a manifest, to serve them to peers.
 //! - [`decode_shard`] and [`body_hashes`] parse and check the bytes that a peer sent.
 //! - [`Tokenizer`] encodes text; [`EndOfText`] chooses the token that separates texts.
@@ -69,6 +70,7 @@ mod end_of_text;
 mod error;
 mod ingest;
 mod shards;
+mod signatures;
 mod tokenizer;
 mod tokenizer_trainer;
 mod verify;
@@ -79,6 +81,7 @@ pub use end_of_text::{END_OF_TEXT, EndOfText, check_tokenizer};
 pub use error::DataError;
 pub use ingest::{IngestConfig, IngestRecord, ingest};
 pub use shards::{MAX_TOKEN_BYTES, ManifestSummary, ShardFolder, body_hashes, decode_shard};
+pub use signatures::restore_signatures;
 pub use tokenizer::{Tokenizer, TokenizerError};
 pub use tokenizer_trainer::MIN_VOCABULARY;
 pub use verify::verify;

@@ -59,13 +59,6 @@ impl SignatureFile {
         if !header.starts_with(MAGIC) {
             return Err(damaged("it does not begin as a file of signatures"));
         }
-        if header != header_of(config) {
-            return Err(CorpusError::InvalidOption(format!(
-                "the signatures in {} were made with another version, seed, shingle, bands, or \
-                 rows; use the options of the network",
-                path.display()
-            )));
-        }
         let mut hasher = blake3::Hasher::new();
         hasher.update(&header);
         let (mut left, mut buffer) = (body - ENDS[0], vec![0; 1 << 16]);
@@ -80,7 +73,32 @@ impl SignatureFile {
         if checksum != *hasher.finalize().as_bytes() {
             return Err(damaged("its checksum differs"));
         }
+        if header != header_of(config) {
+            return Err(CorpusError::InvalidOption(format!(
+                "the signatures in {} were made with another version, seed, shingle, bands, or \
+                 rows; use the options of the network",
+                path.display()
+            )));
+        }
         Ok(Self { table: Table::open(path, ENDS, width, 1)?, checksum })
+    }
+
+    /// Writes the signatures of `texts` to a file, which appears at `path` whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an option is out of its range, a text cannot be had, or the disk fails.
+    pub fn write<E: From<CorpusError>>(
+        path: &Path,
+        config: &DedupConfig,
+        texts: impl IntoIterator<Item = Result<String, E>>,
+    ) -> Result<(), E> {
+        let signer = Signer::new(config)?;
+        let mut writer = SignatureWriter::create(path, config)?;
+        for text in texts {
+            writer.write(&signer.sign(&text?).0)?;
+        }
+        Ok(writer.commit()?)
     }
 
     /// Returns the number of documents.
@@ -134,12 +152,8 @@ mod tests {
 
     fn written(folder: &Path) -> (PathBuf, Vec<u8>) {
         let (path, config) = (folder.join("a.signatures"), DedupConfig::default());
-        let signer = Signer::new(&config).unwrap();
-        let mut writer = SignatureWriter::create(&path, &config).unwrap();
-        for text in ["a text", "another"] {
-            writer.write(&signer.sign(text).0).unwrap();
-        }
-        writer.commit().unwrap();
+        let texts = ["a text", "another"].map(|text| Ok::<_, CorpusError>(text.to_owned()));
+        SignatureFile::write(&path, &config, texts).unwrap();
         let bytes = fs::read(&path).unwrap();
         (path, bytes)
     }
@@ -164,9 +178,10 @@ mod tests {
         let config = DedupConfig::default();
         let mut flipped = bytes.clone();
         flipped[1000] ^= 1;
-        for contents in
-            [&bytes[..0], &bytes[..79], &bytes[1..], &bytes[..bytes.len() - 1], &flipped]
-        {
+        let mut scheme = bytes.clone();
+        scheme[20] ^= 1;
+        let cut = &bytes[..bytes.len() - 1];
+        for contents in [&bytes[..0], &bytes[..79], &bytes[1..], cut, &flipped, &scheme] {
             fs::write(&path, contents).unwrap();
             let Err(error) = SignatureFile::open(&path, &config) else { panic!("opened") };
             assert!(matches!(&error, CorpusError::Damaged { .. }), "{error}");
