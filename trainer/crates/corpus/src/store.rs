@@ -266,6 +266,22 @@ impl<T: Stored> Store<T> {
         self.head.documents == 0
     }
 
+    /// Returns the digest of the committed documents, as they are stored. A commit without new
+    /// documents leaves it as it is.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a segment cannot be read.
+    pub fn contents(&self) -> Result<pol_primitives::Hash, CorpusError> {
+        let mut hasher = blake3::Hasher::new_derive_key("pol-corpus 2026 store");
+        for segment in 0..self.head.segment {
+            let path = segment_path(&self.folder, segment);
+            let mut file = File::open(&path).io_context("open", &path)?;
+            hasher.update(&Footer::read(&path, &mut file, segment)?.0.blake3);
+        }
+        Ok(hasher.update(&self.head.blake3).finalize().into())
+    }
+
     /// Returns the length of the committed segments, in bytes.
     ///
     /// # Errors

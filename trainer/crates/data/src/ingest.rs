@@ -426,6 +426,7 @@ fn digest_of(supplies: &[Supply]) -> Result<Hash, DataError> {
                 hasher.update(&passed.to_le_bytes());
                 let store = pol_corpus::RawStore::create_or_open(folder)?;
                 hasher.update(&store.len().to_le_bytes());
+                hasher.update(&store.contents()?);
                 hasher.update(&digest_of_text(&store.cursor().to_string()));
             }
         }

@@ -136,6 +136,7 @@ impl Supply {
                 add(&passed.to_le_bytes());
                 let store = RawStore::create_or_open(folder)?;
                 add(&store.len().to_le_bytes());
+                add(&store.contents()?);
                 add(store.cursor().to_string().as_bytes());
             }
         }

@@ -65,6 +65,27 @@ fn documents_and_cursor_survive() {
 }
 
 #[test]
+fn contents_are_those_of_all_segments_and_not_of_the_cursor() {
+    let digest_of = |changed: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(folder.path(), 1_000);
+        for number in 0..40 {
+            let bytes = noise(number + usize::from(number == changed) * 100, 100);
+            store.append(&document(number, &bytes)).unwrap();
+            store.commit(&number.into()).unwrap();
+        }
+        assert!(store.head.segment > 1);
+        let digest = store.contents().unwrap();
+        store.commit(&"elsewhere".into()).unwrap();
+        assert_eq!(store.contents().unwrap(), digest);
+        digest
+    };
+    let digests = [digest_of(40), digest_of(40), digest_of(0), digest_of(39)];
+    assert_eq!(digests[0], digests[1]);
+    assert!(!digests[2..].contains(&digests[0]) && digests[2] != digests[3]);
+}
+
+#[test]
 fn what_no_commit_reached_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let committed = document(0, b"One.");

@@ -7,7 +7,7 @@ use crate::{
     tokenizer_trainer::tests::many_words,
 };
 use pol_corpus::{
-    Side,
+    Origin, RawDocument, RawStore, Side,
     filters::{CleanConfig, Preset},
 };
 use pol_primitives::MILLION;
@@ -218,6 +218,24 @@ fn documents_are_compared_again_with_earlier_data_that_changed() {
     assert_ne!(second.request, first.request);
     let entries = fs::read_dir(config.out.parent().unwrap()).unwrap();
     assert_eq!(entries.count(), 1, "nothing but the output stays");
+}
+
+#[test]
+fn a_store_is_named_by_its_contents() {
+    let (folder, mut config) = corpus();
+    let raw = folder.path().join("raw");
+    let collect = |text: String| {
+        let mut store = RawStore::create_or_open(&raw).unwrap();
+        store.append(&RawDocument::of_text(Origin::default(), text)).unwrap();
+        store.commit(&"end".into()).unwrap();
+    };
+    config.inputs = vec![Supply::Store(raw.clone(), 0)];
+    collect(many_words(60_000));
+    let first = run(&config).unwrap();
+    assert_eq!(run(&config).unwrap(), first);
+    fs::remove_dir_all(&raw).unwrap();
+    collect(many_words(59_000));
+    assert!(matches!(run(&config), Err(DataError::Occupied { .. })));
 }
 
 #[cfg(unix)]
