@@ -57,9 +57,11 @@ impl NodeOptions {
         if self.is_given() { self.urls.clone() } else { vec![DEFAULT_NODE.to_owned()] }
     }
 
-    /// Returns the addresses that are tried, for people.
+    /// Returns the addresses that are tried, for people, without secrets in them.
     pub(crate) fn addresses(&self) -> String {
-        self.all().join(", ")
+        let addresses: Vec<_> =
+            self.all().iter().map(|url| pol_chain::redacted_address(url)).collect();
+        addresses.join(", ")
     }
 
     /// Returns `true` if all addresses may be those of nodes.

@@ -2,7 +2,10 @@
 
 //! Connection to a node.
 
-use crate::{ChainError, failover::Failover, queries::API, sent::SentTransactions};
+use crate::{
+    ChainError, failover::Failover, node_facts::redacted_addresses, queries::API,
+    sent::SentTransactions,
+};
 use codec::{DecodeAll, Encode};
 use futures::TryFutureExt;
 use pol_primitives::{Balance, Hash};
@@ -89,7 +92,8 @@ impl Chain {
     ///
     /// Fails as [`Self::connect_any`] does.
     pub async fn connect_within(urls: &[String], limit: Duration) -> Result<Self, ChainError> {
-        let unreachable = |reason: String| ChainError::Unreachable { url: urls.join(", "), reason };
+        let named = redacted_addresses(urls);
+        let unreachable = |reason| ChainError::Unreachable { url: named.clone(), reason };
         let is_address = |url: &String| url.starts_with("ws://") || url.starts_with("wss://");
         if urls.is_empty() || !urls.iter().all(is_address) {
             return Err(unreachable("an address begins with ws:// or wss://".to_owned()));
@@ -102,7 +106,7 @@ impl Chain {
         let left = limit.saturating_sub(patience);
         if !left.is_zero() {
             let seconds = left.as_secs();
-            tracing::info!("no node answers at {} yet; waiting {seconds} s more", urls.join(", "));
+            tracing::info!("no node answers at {named} yet; waiting {seconds} s more");
         }
         // Another program at the address may accept a connection and then say nothing.
         let reason = || format!("no node answered within {} seconds", limit.as_secs());
@@ -116,7 +120,7 @@ impl Chain {
             .await
             .map_err(ChainError::node)?;
         let node = Node {
-            url: urls.join(", "),
+            url: redacted_addresses(urls),
             rpc: LegacyRpcMethods::new(connection.clone()),
             connection,
             client,

@@ -3,7 +3,7 @@
 //! Requests to one of several nodes: the first that answers, and the next one when it no longer
 //! does.
 
-use crate::ChainError;
+use crate::{ChainError, node_facts::redacted_address};
 use futures::{FutureExt, future::try_join_all};
 use serde_json::Value;
 use std::time::Duration;
@@ -80,16 +80,24 @@ impl Failover {
             let genesis = async { genesis_hash(&dial(url, ATTEMPTS).await?).await };
             match time::timeout(CHECK_TIMEOUT, genesis).await {
                 Ok(Ok(genesis)) if genesis != self.genesis => {
-                    let chain_of = self.urls.get(place).cloned().unwrap_or_default();
-                    return Err(ChainError::OtherChain { url: url.clone(), chain_of });
+                    let url = redacted_address(url);
+                    return Err(ChainError::OtherChain { url, chain_of: self.shown(place) });
                 }
                 Ok(Ok(_)) => {}
-                Ok(Err(reason)) => tracing::warn!(url, reason, "this node cannot replace another"),
-                Err(_) => tracing::warn!(url, "this node does not answer"),
+                Ok(Err(reason)) => {
+                    let url = redacted_address(url);
+                    tracing::warn!(url, reason, "this node cannot replace another");
+                }
+                Err(_) => tracing::warn!(url = redacted_address(url), "this node does not answer"),
             }
             Ok(())
         };
         try_join_all(others.map(check)).await.map(drop)
+    }
+
+    /// Returns the address of the node at `place` for logs and errors.
+    fn shown(&self, place: usize) -> String {
+        self.urls.get(place).map(|url| redacted_address(url)).unwrap_or_default()
     }
 
     async fn connection(&self) -> Connection {
@@ -116,12 +124,14 @@ impl Failover {
         if current.turn != used.turn {
             return;
         }
-        let url = self.urls.get(used.place);
+        let url = self.shown(used.place);
         tracing::warn!(url, reason, "the node does not answer; looking for another one");
         let mut delays = reconnect_delays();
         let mut is_first_search = true;
         for (place, url) in self.urls.iter().enumerate().cycle().skip(used.place + 1) {
-            match self.join(url, is_first_search).await {
+            let joined = self.join(url, is_first_search).await;
+            let url = redacted_address(url);
+            match joined {
                 Ok(client) => {
                     tracing::info!(url, "using this node from now on");
                     *current = Connection { turn: used.turn + 1, place, client };
@@ -196,9 +206,11 @@ async fn first_answer(
             match answer.await {
                 Ok((client, genesis)) => return Ok((place, client, genesis)),
                 Err(reason) if is_alone => {
-                    return Err(ChainError::Unreachable { url: url.clone(), reason });
+                    return Err(ChainError::Unreachable { url: redacted_address(url), reason });
                 }
-                Err(reason) => tracing::warn!(url, reason, "cannot use the node"),
+                Err(reason) => {
+                    tracing::warn!(url = redacted_address(url), reason, "cannot use the node");
+                }
             }
         }
         is_first_search = false;

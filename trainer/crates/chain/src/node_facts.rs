@@ -151,6 +151,21 @@ impl Chain {
     }
 }
 
+/// Returns the address of a node for logs and errors: without user, password, path and query, which
+/// may hold keys.
+pub fn redacted_address(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://{}", host(url)),
+        None => host(url).to_owned(),
+    }
+}
+
+/// Returns the addresses of nodes for logs and errors.
+pub(crate) fn redacted_addresses(urls: &[String]) -> String {
+    let urls: Vec<_> = urls.iter().map(|url| redacted_address(url)).collect();
+    urls.join(", ")
+}
+
 /// Returns host and port of an address.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -211,6 +226,11 @@ mod tests {
         assert_eq!(host("ws://127.0.0.1:9944"), "127.0.0.1:9944");
         assert_eq!(host("wss://user:secret@node.example.org/key?token=1"), "node.example.org");
         assert_eq!(host("ws://[::1]:9944/"), "[::1]:9944");
+        let secret = "wss://user:secret@node.example.org:443/key?token=1#part";
+        assert_eq!(redacted_address(secret), "wss://node.example.org:443");
+        assert_eq!(redacted_address("user:secret@node.example.org/key"), "node.example.org");
+        let both = [secret.to_owned(), "ws://127.0.0.1:9944".to_owned()];
+        assert_eq!(redacted_addresses(&both), "wss://node.example.org:443, ws://127.0.0.1:9944");
     }
 
     #[test]

@@ -113,8 +113,10 @@ async fn a_node_that_is_syncing_is_used_only_if_no_other_answers() {
 async fn a_node_of_another_chain_is_refused() {
     let [first, other] = [address(), address()];
     let (_one, _other) = (node(first, "first", 0).await, node(other, "other", 1).await);
-    let refused = open(&[first, other]).await.map(drop);
-    let [first, other] = urls(&[first, other]).try_into().unwrap();
+    let [first, other]: [String; 2] = urls(&[first, other]).try_into().unwrap();
+    let secret = [&first, &other].map(|url| format!("{url}/?key=secret")).to_vec();
+    let refused = time::timeout(STEP, Failover::open(secret)).await.unwrap().map(drop);
+    // What may be a secret is not said.
     assert!(
         matches!(&refused, Err(ChainError::OtherChain { url, chain_of })
             if *url == other && *chain_of == first),
