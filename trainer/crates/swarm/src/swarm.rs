@@ -490,6 +490,18 @@ impl Swarm {
         &self.1
     }
 
+    /// Notes that a peer refused this one for lack of a free slot. Returns its failure: it has
+    /// reserved slots for members, so that it is at fault if it refuses one all the time.
+    pub(crate) fn note_refusal(&self, peer: [u8; 32]) -> PeerFailure {
+        let (limit, now) = (self.0.limits.refusal_time, Instant::now());
+        let lasting = self.peers().note_refusal(peer, limit, now) >= limit;
+        if lasting && self.0.members.contains(&self.0.endpoint.id) {
+            PeerFailure::Refuses
+        } else {
+            PeerFailure::Full
+        }
+    }
+
     pub(crate) fn peers(&self) -> MutexGuard<'_, PeerMemory> {
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -515,6 +527,11 @@ impl Swarm {
     }
 }
 
+/// Returns the turns of a handle.
+fn turns(limits: &Limits) -> Arc<Turns> {
+    Turns::new(limits.max_downloads, limits.max_downloads_per_owner)
+}
+
 /// Records the search for a blob.
 fn note_search(started: Instant, found: &Result<()>) {
     let metrics = pol_metrics::swarm();
@@ -527,24 +544,7 @@ fn note_search(started: Instant, found: &Result<()>) {
     });
 }
 
-    /// Notes that a peer refused this one for lack of a free slot. Returns its failure: it has
-    /// reserved slots for members, so that it is at fault if it refuses one all the time.
-    pub(crate) fn note_refusal(&self, peer: [u8; 32]) -> PeerFailure {
-        let (limit, now) = (self.0.limits.refusal_time, Instant::now());
-        let lasting = self.peers().note_refusal(peer, limit, now) >= limit;
-        if lasting && self.0.members.contains(&self.0.endpoint.id) {
-            PeerFailure::Refuses
-        } else {
-            PeerFailure::Full
-        }
-    }
-
 /// Returns the error for a blob that lost its last label while it was fetched.
 fn removed(hash: Hash) -> SwarmError {
     SwarmError::Unavailable { hash, received: 0, failures: PeerFailures::default() }
 }
-/// Returns the turns of a handle.
-fn turns(limits: &Limits) -> Arc<Turns> {
-    Turns::new(limits.max_downloads, limits.max_downloads_per_owner)
-}
-
