@@ -100,6 +100,16 @@ pub(super) struct Sizes {
     pub(super) experts: Option<Experts>,
 }
 
+// The first files of Gemma 2 have no keys for its bounds and its window. llama.cpp takes these then:
+// `llama_hparams` in src/llama-hparams.h, and `llama_model_gemma2` in src/models/gemma2.cpp.
+
+/// Bound of scores in a Gemma 2 whose file names none.
+const GEMMA_2_ATTENTION_CAP: f64 = 50.0;
+/// Bound of logits in a Gemma 2 whose file names none.
+const GEMMA_2_LOGITS_CAP: f64 = 30.0;
+/// Window in a Gemma 2 whose file names none.
+const GEMMA_2_WINDOW: i128 = 4_096;
+
 impl Family {
     /// Returns the specification, and the factors that llama.cpp applies while it computes.
     pub(super) fn spec(
@@ -232,8 +242,10 @@ impl Family {
             let share = (spec.width / u32::from(spec.heads)).max(1);
             factors.query = (f64::from(spec.head_size) / f64::from(share)).sqrt() as f32;
         }
-        let cap = |key| {
-            let bound = fields.float(key)?.filter(|&bound| bound != 0.0);
+        let is_second = self == Self::Gemma2;
+        let cap = |key, usual| {
+            let bound = fields.float(key)?.or(is_second.then_some(usual));
+            let bound = bound.filter(|&bound| bound != 0.0);
             let units = bound.map(|bound| (bound * f64::from(SoftCaps::UNIT)).round());
             match units {
                 Some(units) if !(1.0..=1e9).contains(&units) => {
@@ -242,21 +254,20 @@ impl Family {
                 units => Ok(units.map(|units| units as u32)),
             }
         };
-        spec.caps.logits = cap("final_logit_softcapping")?;
-        if self == Self::Gemma2 {
-            spec.caps.attention = cap("attn_logit_softcapping")?;
+        spec.caps.logits = cap("final_logit_softcapping", GEMMA_2_LOGITS_CAP)?;
+        if is_second {
+            spec.caps.attention = cap("attn_logit_softcapping", GEMMA_2_ATTENTION_CAP)?;
         }
         if self == Self::Gemma3 {
             spec.query_key_norm = Some(QueryKeyNorm::Head);
         }
-        let Some(window) = fields.integer("attention.sliding_window")?.filter(|&size| size != 0)
-        else {
-            return Ok((spec, factors));
-        };
+        let window = fields.integer("attention.sliding_window")?;
+        let window = window.or(is_second.then_some(GEMMA_2_WINDOW)).filter(|&size| size != 0);
+        let Some(window) = window else { return Ok((spec, factors)) };
         let window: u32 = fields.fit("attention.sliding_window", window)?;
         let period: u16 = match fields.integer("attention.sliding_window_pattern")? {
             Some(period) => fields.fit("attention.sliding_window_pattern", period)?,
-            None if self == Self::Gemma2 => 2,
+            None if is_second => 2,
             None => 6,
         };
         // All blocks of the pattern but the last have windows.

@@ -87,6 +87,29 @@ fn experts_have_a_router_without_biases() {
 }
 
 #[test]
+fn a_gemma_2_from_gguf_has_the_bounds_and_windows_that_llama_cpp_takes() {
+    let mut file = std::fs::read(crate::fixture("gemma2.gguf")).unwrap();
+    let find = |file: &[u8], key: &str| {
+        let key = key.as_bytes();
+        file.windows(key.len()).position(|window| window == key).unwrap() + key.len()
+    };
+    for key in ["attn_logit_softcapping", "final_logit_softcapping", "attention.sliding_window"] {
+        let end = find(&file, &format!("gemma2.{key}"));
+        // A key that nothing reads.
+        file[end - 1] = b'_';
+    }
+    // A context in which the usual window hides something. Before it is the type of the number.
+    let context = find(&file, "gemma2.context_length") + 4;
+    file[context..context + 4].copy_from_slice(&8_192u32.to_le_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gemma2.gguf");
+    std::fs::write(&path, file).unwrap();
+    let spec = *Checkpoint::open(&path, None).unwrap().spec();
+    assert_eq!(spec.caps, SoftCaps { attention: Some(50_000), logits: Some(30_000) });
+    assert_eq!(spec.local, Some(LocalAttention { window: 4_096, period: 2, layers: 0b01 }));
+}
+
+#[test]
 fn scaled_rotations_have_several_spellings() {
     let scaling = |changes: Value| changed("llama-biased", changes).scaling;
     let both = json!({"rope_scaling": {"rope_type": null, "type": "linear", "factor": 4.0}});
