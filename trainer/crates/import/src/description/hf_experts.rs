@@ -8,9 +8,9 @@
 
 use super::{
     hf_config::HfConfig,
-    hf_families::{BlockDefaults, blocks, windows},
-    hf_later::qwen_3,
-    hf_rope::RopeDefaults,
+    hf_defaults,
+    hf_families::{blocks, windows},
+    hf_later::qwen_3_with,
 };
 use crate::ImportError;
 use pol_primitives::model::{Experts, ModelSpec};
@@ -18,14 +18,10 @@ use serde_json::Value;
 
 /// Returns the specification of a Mixtral: a Mistral with experts.
 pub(super) fn mixtral(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let usual = BlockDefaults {
-        key_value_heads: Some(8),
-        head_size: None,
-        rope: RopeDefaults { base: 1_000_000.0, ..RopeDefaults::default() },
-    };
+    let usual = hf_defaults::MIXTRAL;
     let spec = blocks(config, &usual)?;
     Ok(ModelSpec {
-        local: windows(config, &spec, None, |_| true)?,
+        local: windows(config, &spec, usual.window, |_| true)?,
         experts: Some(experts(config, "num_local_experts", 8, 2)?),
         ..spec
     })
@@ -55,10 +51,10 @@ pub(super) fn qwen_3_moe(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     }
     // transformers has written both.
     let key = if config.is_missing("num_experts") { "num_local_experts" } else { "num_experts" };
+    let experts = experts(config, key, 128, 8)?;
     Ok(ModelSpec {
         feed_forward: config.size("moe_intermediate_size", Some(768))?,
-        experts: Some(experts(config, key, 128, 8)?),
-        ..qwen_3(config)?
+        ..qwen_3_with(config, &hf_defaults::QWEN_3_MOE, Some(experts))?
     })
 }
 

@@ -4,7 +4,8 @@
 
 use super::{
     hf_config::HfConfig,
-    hf_rope::{Rope, RopeDefaults},
+    hf_defaults::{self, Defaults},
+    hf_rope::Rope,
     patterns::{self, PatternTooLong},
 };
 use crate::{ImportError, mapping::Factors};
@@ -172,13 +173,18 @@ pub(super) fn gptj(config: &HfConfig) -> Result<ModelSpec, ImportError> {
 
 /// Returns the specification of a LLaMA.
 pub(super) fn llama(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    llama_with(config, &hf_defaults::LLAMA)
+}
+
+/// Returns the specification of a LLaMA with these defaults.
+fn llama_with(config: &HfConfig, usual: &Defaults) -> Result<ModelSpec, ImportError> {
     if config.map.get("sliding_window").is_some_and(|window| !window.is_null()) {
         return Err(config.unsupported(
             "a sliding window (sliding_window)".into(),
             "take a model that attends to everything",
         ));
     }
-    let spec = blocks(config, &BlockDefaults::default())?;
+    let spec = blocks(config, usual)?;
     let attention = config.flag("attention_bias", false)?;
     Ok(ModelSpec {
         biases: Biases {
@@ -216,7 +222,7 @@ pub(super) fn gemma(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     };
     config.refuse_true("use_bidirectional_attention")?;
     let tied = config.flag("tie_word_embeddings", true)?;
-    Ok(ModelSpec { activation, tied, ..llama(config)? })
+    Ok(ModelSpec { activation, tied, ..llama_with(config, &hf_defaults::GEMMA)? })
 }
 
 /// Returns the factors of a first Gemma.
@@ -227,23 +233,26 @@ pub(super) fn gemma_factors(config: &HfConfig) -> Result<Factors, ImportError> {
 
 /// Returns the specification of a Mistral: a LLaMA whose blocks may all have a sliding window.
 pub(super) fn mistral(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = blocks(config, &BlockDefaults::new(Some(8), None))?;
-    Ok(ModelSpec { local: windows(config, &spec, Some(4_096), |_| true)?, ..spec })
+    let usual = hf_defaults::MISTRAL;
+    let spec = blocks(config, &usual)?;
+    Ok(ModelSpec { local: windows(config, &spec, usual.window, |_| true)?, ..spec })
 }
 
 /// Returns the specification of a Qwen2: a LLaMA with biases of queries, keys, and values, whose
 /// upper blocks may have a sliding window.
 pub(super) fn qwen2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = blocks(config, &BlockDefaults::new(Some(32), None))?;
-    let local = upper_windows(config, &spec)?;
+    let usual = hf_defaults::QWEN_2;
+    let spec = blocks(config, &usual)?;
+    let local = qwen_windows(config, &spec, usual.window)?;
     let biases = Biases { query_key_value: true, ..Biases::default() };
     Ok(ModelSpec { biases, local, ..spec })
 }
 
 /// Returns the sliding windows of the upper blocks of a Qwen, if it uses them.
-pub(super) fn upper_windows(
+pub(super) fn qwen_windows(
     config: &HfConfig,
     spec: &ModelSpec,
+    default: Option<u32>,
 ) -> Result<Option<LocalAttention>, ImportError> {
     if !config.flag("use_sliding_window", false)? {
         return Ok(None);
@@ -255,22 +264,24 @@ pub(super) fn upper_windows(
         }
         _ => 28,
     };
-    windows(config, spec, Some(4_096), |block| block as u64 >= global)
+    windows(config, spec, default, |block| block as u64 >= global)
 }
 
 /// Returns the specification of a Phi-3 or Phi-4: a LLaMA with fused projections.
 pub(super) fn phi3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = blocks(config, &BlockDefaults::new(None, Some(1.0)))?;
-    Ok(ModelSpec { local: windows(config, &spec, None, |_| true)?, ..spec })
+    let usual = hf_defaults::PHI_3;
+    let spec = blocks(config, &usual)?;
+    Ok(ModelSpec { local: windows(config, &spec, usual.window, |_| true)?, ..spec })
 }
 
 /// Returns the specification of a Phi-1 or Phi-2: blocks of GPT-J with biases everywhere.
 pub(super) fn phi(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     config.refuse_true("qk_layernorm")?;
+    let usual = hf_defaults::PHI;
     Ok(ModelSpec {
         activation: config.activation("hidden_act", Some("gelu_new"))?,
         gated: false,
-        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", 1e-5)? },
+        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", usual.epsilon)? },
         parallel: true,
         biases: Biases {
             query_key_value: true,
@@ -278,7 +289,7 @@ pub(super) fn phi(config: &HfConfig) -> Result<ModelSpec, ImportError> {
             feed_forward: true,
             head: true,
         },
-        ..blocks(config, &BlockDefaults::new(None, Some(0.5)))?
+        ..blocks(config, &usual)?
     })
 }
 
@@ -287,23 +298,25 @@ pub(super) fn phi(config: &HfConfig) -> Result<ModelSpec, ImportError> {
 pub(super) fn stablelm(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     config.refuse_true("qk_layernorm")?;
     let query_key_value = config.flag("use_qkv_bias", false)?;
+    let usual = hf_defaults::STABLELM;
     Ok(ModelSpec {
-        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", 1e-5)? },
+        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", usual.epsilon)? },
         parallel: config.flag("use_parallel_residual", false)?,
         biases: Biases { query_key_value, ..Biases::default() },
-        ..blocks(config, &BlockDefaults::new(Some(32), Some(0.25)))?
+        ..blocks(config, &usual)?
     })
 }
 
 /// Returns the specification of a StarCoder2: rotated GPT-2 blocks that group keys and values.
 pub(super) fn starcoder2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = blocks(config, &BlockDefaults::new(Some(2), None))?;
+    let usual = hf_defaults::STARCODER_2;
+    let spec = blocks(config, &usual)?;
     let bias = config.flag("use_bias", true)?;
     Ok(ModelSpec {
         activation: config.activation("hidden_act", Some("gelu_pytorch_tanh"))?,
         gated: false,
-        norm: Norm::Layer { epsilon: config.epsilon("norm_epsilon", 1e-5)? },
-        local: windows(config, &spec, None, |_| true)?,
+        norm: Norm::Layer { epsilon: config.epsilon("norm_epsilon", usual.epsilon)? },
+        local: windows(config, &spec, usual.window, |_| true)?,
         biases: Biases {
             query_key_value: bias,
             attention_output: bias,
@@ -329,26 +342,8 @@ pub(super) fn gpt_bigcode(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     Ok(ModelSpec { key_value_heads: 1, activation, ..spec })
 }
 
-/// Usual values of a family, where its config has none.
-#[derive(Default)]
-pub(super) struct BlockDefaults {
-    /// Number of heads of keys and values, or that of all heads.
-    pub(super) key_value_heads: Option<u32>,
-    /// Size of a head, or its share of the width.
-    pub(super) head_size: Option<u32>,
-    /// Rotation of heads.
-    pub(super) rope: RopeDefaults,
-}
-
-impl BlockDefaults {
-    fn new(key_value_heads: Option<u32>, rotated: Option<f64>) -> Self {
-        let rope = RopeDefaults { rotated, ..RopeDefaults::default() };
-        Self { key_value_heads, head_size: None, rope }
-    }
-}
-
 /// Returns the parts of a LLaMA that the families after it share. There is no bias.
-pub(super) fn blocks(config: &HfConfig, usual: &BlockDefaults) -> Result<ModelSpec, ImportError> {
+pub(super) fn blocks(config: &HfConfig, usual: &Defaults) -> Result<ModelSpec, ImportError> {
     let (width, heads) =
         (config.size("hidden_size", None)?, config.size("num_attention_heads", None)?);
     let share = width.checked_div(heads);
@@ -380,7 +375,7 @@ pub(super) fn blocks(config: &HfConfig, usual: &BlockDefaults) -> Result<ModelSp
         context: config.size("max_position_embeddings", None)?,
         activation: config.activation("hidden_act", Some("silu"))?,
         gated: true,
-        norm: Norm::Rms { epsilon: config.epsilon("rms_norm_eps", 1e-6)? },
+        norm: Norm::Rms { epsilon: config.epsilon("rms_norm_eps", usual.epsilon)? },
         positions: PositionEncoding::Rotary {
             dimensions: rope.dimensions,
             base: rope.base,
@@ -409,16 +404,24 @@ pub(super) fn windows(
     default: Option<u32>,
     is_local: impl Fn(usize) -> bool,
 ) -> Result<Option<LocalAttention>, ImportError> {
+    let Some(window) = window(config, spec, default)? else { return Ok(None) };
+    local_blocks(config, &sliding_blocks(config, spec.layers, is_local)?, window)
+}
+
+/// Returns the size of the windows of a model, unless they hide nothing. `default` is the window
+/// where the config does not say one.
+fn window(
+    config: &HfConfig,
+    spec: &ModelSpec,
+    default: Option<u32>,
+) -> Result<Option<u32>, ImportError> {
     let window = match config.map.get("sliding_window") {
         Some(Value::Null) => return Ok(None),
         None if default.is_none() => return Ok(None),
         _ => config.size("sliding_window", default)?,
     };
     // A window as long as the context hides nothing.
-    if window >= spec.context {
-        return Ok(None);
-    }
-    local_blocks(config, &sliding_blocks(config, spec.layers, is_local)?, window)
+    Ok(Some(window).filter(|&window| window < spec.context))
 }
 
 /// Returns `true` for each block that `layer_types` says to have a window, or without it for those

@@ -5,27 +5,32 @@
 
 use super::{
     hf_config::HfConfig,
-    hf_families::{BlockDefaults, blocks, pattern, sliding_blocks, upper_windows, windows},
-    hf_rope::{Blocks, Rope, RopeDefaults},
+    hf_defaults::{self, Defaults},
+    hf_families::{blocks, pattern, qwen_windows, sliding_blocks, windows},
+    hf_rope::Rope,
 };
 use crate::{ImportError, mapping::Factors};
 use pol_primitives::model::{
-    Activation, Biases, ModelSpec, Norm, NormPlacement, OtherRotation, PositionEncoding,
+    Activation, Biases, Experts, ModelSpec, Norm, NormPlacement, OtherRotation, PositionEncoding,
     QueryKeyNorm, RotaryBase, SoftCaps,
 };
 use serde_json::Value;
 
 /// Returns the specification of a Qwen3: a Qwen2 with norms of queries and keys in place of biases.
 pub(super) fn qwen_3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let usual = BlockDefaults {
-        key_value_heads: Some(32),
-        head_size: Some(128),
-        rope: RopeDefaults::default(),
-    };
-    let spec = blocks(config, &usual)?;
+    qwen_3_with(config, &hf_defaults::QWEN_3, None)
+}
+
+/// Returns the specification of a Qwen3 with these defaults and, if there are any, experts.
+pub(super) fn qwen_3_with(
+    config: &HfConfig,
+    usual: &Defaults,
+    experts: Option<Experts>,
+) -> Result<ModelSpec, ImportError> {
+    let spec = ModelSpec { experts, ..blocks(config, usual)? };
     Ok(ModelSpec {
         biases: attention_biases(config)?,
-        local: upper_windows(config, &spec)?,
+        local: qwen_windows(config, &spec, usual.window)?,
         query_key_norm: Some(QueryKeyNorm::Head),
         ..spec
     })
@@ -33,11 +38,7 @@ pub(super) fn qwen_3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
 
 /// Returns the specification of a SmolLM3: a LLaMA that does not rotate every fourth block.
 pub(super) fn smollm_3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let usual = BlockDefaults {
-        key_value_heads: Some(4),
-        head_size: None,
-        rope: RopeDefaults { base: 2_000_000.0, ..RopeDefaults::default() },
-    };
+    let usual = hf_defaults::SMOLLM_3;
     let spec = blocks(config, &usual)?;
     let layers = usize::from(spec.layers);
     let unrotated: Vec<bool> = match config.map.get("no_rope_layers").filter(|it| !it.is_null()) {
@@ -58,7 +59,7 @@ pub(super) fn smollm_3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
         }
     };
     let local = if config.flag("use_sliding_window", false)? {
-        windows(config, &spec, None, |block| unrotated[block])?
+        windows(config, &spec, usual.window, |block| unrotated[block])?
     } else {
         None
     };
@@ -77,24 +78,24 @@ pub(super) fn smollm_3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
 /// and keys.
 pub(super) fn olmo_2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     Ok(ModelSpec {
-        norm: Norm::Rms { epsilon: config.epsilon("rms_norm_eps", 1e-5)? },
         biases: attention_biases(config)?,
         query_key_norm: Some(QueryKeyNorm::Whole),
         norms: NormPlacement::After,
-        ..blocks(config, &BlockDefaults::default())?
+        ..blocks(config, &hf_defaults::OLMO_2)?
     })
 }
 
 /// Returns the specification of a Gemma 2: a Gemma with norms around its sublayers, bounds, and
 /// windows by turns.
 pub(super) fn gemma_2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = gemma(config, RopeDefaults::default())?;
+    let usual = hf_defaults::GEMMA_2;
+    let spec = gemma(config, &usual)?;
     let caps = SoftCaps {
         attention: cap(config, "attn_logit_softcapping", Some(50.0))?,
         logits: cap(config, "final_logit_softcapping", Some(30.0))?,
     };
     Ok(ModelSpec {
-        local: windows(config, &spec, Some(4_096), |block| block.is_multiple_of(2))?,
+        local: windows(config, &spec, usual.window, |block| block.is_multiple_of(2))?,
         caps,
         ..spec
     })
@@ -103,23 +104,17 @@ pub(super) fn gemma_2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
 /// Returns the specification of a Gemma 3: a Gemma 2 with norms of queries and keys, whose blocks
 /// with windows have a rotation of their own.
 pub(super) fn gemma_3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let full =
-        RopeDefaults { base: 1_000_000.0, blocks: Some(Blocks::Full), ..RopeDefaults::default() };
-    let spec = gemma(config, full)?;
+    let usual = hf_defaults::GEMMA_3;
+    let spec = gemma(config, &usual)?;
     let interval = config.size("sliding_window_pattern", Some(6))? as usize;
     let is_local = |block: usize| !(block + 1).is_multiple_of(interval);
-    let sliding = RopeDefaults {
-        base_key: "rope_local_base_freq",
-        blocks: Some(Blocks::Sliding),
-        ..RopeDefaults::default()
-    };
-    let rope = Rope::new(config, &sliding, spec.head_size)?;
+    let rope = Rope::new(config, &hf_defaults::GEMMA_3_SLIDING, spec.head_size)?;
     let base = RotaryBase { base: rope.base, scaling: rope.scaling };
     let other = pattern(config, &sliding_blocks(config, spec.layers, is_local)?)?;
     // The reference has a bound of scores too, and does not apply it.
     let caps = SoftCaps { attention: None, logits: cap(config, "final_logit_softcapping", None)? };
     Ok(ModelSpec {
-        local: windows(config, &spec, Some(4_096), is_local)?,
+        local: windows(config, &spec, usual.window, is_local)?,
         other_rotation: other.map(|(period, layers)| OtherRotation {
             period,
             layers,
@@ -132,15 +127,14 @@ pub(super) fn gemma_3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
 }
 
 /// Returns the parts that Gemma 2 and 3 have in common.
-fn gemma(config: &HfConfig, rope: RopeDefaults) -> Result<ModelSpec, ImportError> {
+fn gemma(config: &HfConfig, usual: &Defaults) -> Result<ModelSpec, ImportError> {
     config.refuse_true("use_bidirectional_attention")?;
-    let usual = BlockDefaults { key_value_heads: Some(4), head_size: Some(256), rope };
     Ok(ModelSpec {
         activation: config.activation("hidden_activation", Some("gelu_pytorch_tanh"))?,
         biases: attention_biases(config)?,
         norms: NormPlacement::Around,
         tied: config.flag("tie_word_embeddings", true)?,
-        ..blocks(config, &usual)?
+        ..blocks(config, usual)?
     })
 }
 
@@ -173,18 +167,13 @@ fn cap(config: &HfConfig, key: &str, usual: Option<f64>) -> Result<Option<u32>, 
 
 /// Returns the specification of a GPT-NeoX or Pythia: parallel sublayers with norms of their own.
 pub(super) fn gpt_neox(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let rope = RopeDefaults {
-        rotated: Some(0.25),
-        base_key: "rotary_emb_base",
-        share_key: "rotary_pct",
-        ..RopeDefaults::default()
-    };
+    let usual = hf_defaults::GPT_NEOX;
     let parallel = config.flag("use_parallel_residual", true)?;
     let bias = config.flag("attention_bias", true)?;
     Ok(ModelSpec {
         activation: config.activation("hidden_act", Some("gelu"))?,
         gated: false,
-        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", 1e-5)? },
+        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", usual.epsilon)? },
         parallel,
         norms: if parallel { NormPlacement::Apart } else { NormPlacement::Before },
         biases: Biases {
@@ -193,7 +182,7 @@ pub(super) fn gpt_neox(config: &HfConfig) -> Result<ModelSpec, ImportError> {
             feed_forward: true,
             head: false,
         },
-        ..blocks(config, &BlockDefaults { rope, ..BlockDefaults::default() })?
+        ..blocks(config, &usual)?
     })
 }
 
@@ -238,12 +227,13 @@ pub(super) fn falcon(config: &HfConfig) -> Result<ModelSpec, ImportError> {
         (false, false) => heads.into(),
     };
     let apart = later && config.size("num_ln_in_parallel_attn", Some(2))? == 2;
-    let rope = Rope::new(config, &RopeDefaults::default(), spec.head_size)?;
+    let usual = hf_defaults::FALCON;
+    let rope = Rope::new(config, &usual.rope, spec.head_size)?;
     let bias = config.flag("bias", false)?;
     Ok(ModelSpec {
         key_value_heads: config.narrow("num_kv_heads", key_value_heads)?,
         activation: config.activation("activation", Some("gelu"))?,
-        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_epsilon", 1e-5)? },
+        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_epsilon", usual.epsilon)? },
         positions: PositionEncoding::Rotary {
             dimensions: rope.dimensions,
             base: rope.base,

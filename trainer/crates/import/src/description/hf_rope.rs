@@ -16,6 +16,7 @@ pub(super) struct Rope {
 }
 
 /// Usual values of a family, where its config has none, and the names it has for them.
+#[derive(Clone, Copy)]
 pub(super) struct RopeDefaults {
     /// Share of a head that is rotated; `None` for a family that rotates whole heads only.
     pub(super) rotated: Option<f64>,
@@ -35,16 +36,15 @@ pub(super) enum Blocks {
     Sliding,
 }
 
-impl Default for RopeDefaults {
-    fn default() -> Self {
-        Self {
-            rotated: None,
-            base: 10_000.0,
-            base_key: "rope_theta",
-            share_key: "partial_rotary_factor",
-            blocks: None,
-        }
-    }
+impl RopeDefaults {
+    /// Values of most families.
+    pub(super) const USUAL: Self = Self {
+        rotated: None,
+        base: 10_000.0,
+        base_key: "rope_theta",
+        share_key: "partial_rotary_factor",
+        blocks: None,
+    };
 }
 
 impl Rope {

@@ -9,6 +9,7 @@ pub(crate) mod gguf_maps;
 mod gguf_rope;
 pub(crate) mod hf;
 mod hf_config;
+mod hf_defaults;
 mod hf_experts;
 mod hf_families;
 mod hf_later;

@@ -87,6 +87,57 @@ fn experts_have_a_router_without_biases() {
 }
 
 #[test]
+fn values_that_a_config_leaves_out_are_those_of_the_reference() {
+    for (name, epsilon, base) in [
+        ("llama", 1_000, 10_000),
+        ("granite", 1_000, 10_000),
+        ("mistral", 1_000, 10_000),
+        ("mixtral", 10_000, 1_000_000),
+        ("qwen2", 1_000, 10_000),
+        ("qwen3", 1_000, 10_000),
+        ("qwen3-moe", 1_000, 10_000),
+        ("phi", 10_000, 10_000),
+        ("phi3", 10_000, 10_000),
+        ("gemma", 1_000, 10_000),
+        ("gemma2", 1_000, 10_000),
+        ("gemma3", 1_000, 1_000_000),
+        ("olmo2", 10_000, 10_000),
+        ("smollm3", 1_000, 2_000_000),
+        ("stablelm", 10_000, 10_000),
+        ("starcoder2", 10_000, 10_000),
+        ("gpt-neox", 10_000, 10_000),
+        ("falcon", 10_000, 10_000),
+    ] {
+        // Heads of the fixtures are too small for a quarter of them to rotate.
+        let rotation = match name {
+            "stablelm" | "gpt-neox" => json!({"partial_rotary_factor": 0.5}),
+            _ => Value::Null,
+        };
+        let spec = changed(
+            name,
+            json!({
+                "rms_norm_eps": null,
+                "layer_norm_eps": null,
+                "layer_norm_epsilon": null,
+                "norm_epsilon": null,
+                "rope_theta": null,
+                "rope_parameters": rotation,
+            }),
+        );
+        let PositionEncoding::Rotary { base: found, .. } = spec.positions else {
+            panic!("{name} does not rotate");
+        };
+        assert_eq!((spec.norm.epsilon(), found), (epsilon, base), "{name}");
+    }
+    // Sizes of heads, which the shapes of tensors contradict here.
+    are_refused(&[
+        ("gemma", json!({"head_dim": null}), "asks for [1024, 16]"),
+        ("qwen3", json!({"head_dim": null}), "asks for [512, 16]"),
+        ("qwen3-moe", json!({"head_dim": null}), "asks for [16, 16]"),
+    ]);
+}
+
+#[test]
 fn a_gemma_2_from_gguf_has_the_bounds_and_windows_that_llama_cpp_takes() {
     let mut file = std::fs::read(crate::fixture("gemma2.gguf")).unwrap();
     let find = |file: &[u8], key: &str| {
