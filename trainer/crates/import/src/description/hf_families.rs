@@ -248,7 +248,11 @@ pub(super) fn qwen2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     Ok(ModelSpec { biases, local, ..spec })
 }
 
-/// Returns the sliding windows of the upper blocks of a Qwen, if it uses them.
+/// Returns the sliding windows of a Qwen, if it uses them.
+///
+/// Those of a model without experts are in the blocks that `layer_types` lists, or without it in
+/// those from `max_window_layers` on. With experts they are in all blocks, whatever the two say:
+/// `Qwen3MoeModel` of transformers reads neither, and has one mask for all blocks.
 pub(super) fn qwen_windows(
     config: &HfConfig,
     spec: &ModelSpec,
@@ -256,6 +260,10 @@ pub(super) fn qwen_windows(
 ) -> Result<Option<LocalAttention>, ImportError> {
     if !config.flag("use_sliding_window", false)? {
         return Ok(None);
+    }
+    if spec.experts.is_some() {
+        let window = window(config, spec, default)?;
+        return Ok(window.map(|window| LocalAttention { window, period: 1, layers: 1 }));
     }
     let global = match config.map.get("max_window_layers") {
         // A number of blocks, which may be 0.

@@ -87,6 +87,23 @@ fn experts_have_a_router_without_biases() {
 }
 
 #[test]
+fn windows_of_a_qwen_3_with_experts_are_in_all_blocks() {
+    let all = Some(LocalAttention { window: 7, period: 1, layers: 1 });
+    for listed in [
+        json!({}),
+        // The reference heeds neither in this family.
+        json!({"max_window_layers": 1}),
+        json!({"layer_types": ["full_attention", "sliding_attention"]}),
+    ] {
+        let mut changes = json!({"use_sliding_window": true, "sliding_window": 7});
+        changes.as_object_mut().unwrap().extend(listed.as_object().unwrap().clone());
+        assert_eq!(changed("qwen3-moe", changes).local, all, "{listed}");
+    }
+    let unused = json!({"use_sliding_window": false, "sliding_window": 7});
+    assert_eq!(changed("qwen3-moe", unused).local, None);
+}
+
+#[test]
 fn values_that_a_config_leaves_out_are_those_of_the_reference() {
     for (name, epsilon, base) in [
         ("llama", 1_000, 10_000),
