@@ -6,7 +6,7 @@
 //! split text as GPT-2 does and encode each word by itself. The library encodes for all others.
 
 use crate::{
-    tokenizer::{Tokenizer, TokenizerError},
+    tokenizer::{Tokenizer, TokenizerError, call_tokenizers},
     word_map::WordMap,
     words::{byte_characters, spell, words},
 };
@@ -108,8 +108,7 @@ fn encode(
         }
         spelled.clear();
         spelled.extend(spell(word.text(), characters));
-        let found =
-            model.tokenize(&spelled).map_err(|error| TokenizerError::Library(error.to_string()))?;
+        let found = call_tokenizers(|| model.tokenize(&spelled))?;
         let word_tokens = WordTokens::new(found.into_iter().map(|token| token.id).collect());
         word_tokens.append_to(&mut tokens);
         if word.text().len() <= MAX_WORD_BYTES && known.len() < MAX_WORDS {

@@ -82,7 +82,7 @@ pub use error::DataError;
 pub use ingest::{IngestConfig, IngestRecord, ingest};
 pub use shards::{MAX_TOKEN_BYTES, ManifestSummary, ShardFolder, body_hashes, decode_shard};
 pub use signatures::restore_signatures;
-pub use tokenizer::{Tokenizer, TokenizerError};
+pub use tokenizer::{Tokenizer, TokenizerError, call_tokenizers};
 pub use tokenizer_trainer::MIN_VOCABULARY;
 pub use verify::verify;
 

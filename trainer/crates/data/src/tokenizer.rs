@@ -2,7 +2,7 @@
 
 //! The one wrapper around a `tokenizer.json`: text becomes tokens and nothing else.
 
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::ModelWrapper;
 
 /// A tokenizer that treats all of a text as text.
@@ -28,15 +28,36 @@ pub struct Tokenizer {
 /// Error of reading or using a tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
-    /// A merge makes a token that is not in the vocabulary.
-    #[error("its merges do not fit its vocabulary")]
-    Merges,
     /// The bytes are not a `tokenizer.json`.
     #[error("it is not a tokenizer.json: {0}")]
     Json(String),
     /// The tokenizer library failed to encode or decode.
     #[error("{0}")]
     Library(String),
+    /// The tokenizer library panicked.
+    #[error(
+        "its parts do not fit each other, such as merges that make tokens outside the vocabulary; \
+         take another tokenizer.json"
+    )]
+    Panicked,
+}
+
+/// Calls the tokenizers library.
+///
+/// It panics on some files that it should refuse: when it parses them, or only when it encodes or
+/// decodes with them. Every call on a tokenizer from elsewhere goes through this function.
+///
+/// # Errors
+///
+/// Fails if the call fails or panics.
+pub fn call_tokenizers<T>(
+    call: impl FnOnce() -> tokenizers::Result<T>,
+) -> Result<T, TokenizerError> {
+    // A panic leaves nothing half done that is read later: the library changes caches only.
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| TokenizerError::Library(error.to_string())),
+        Err(_) => Err(TokenizerError::Panicked),
+    }
 }
 
 impl Tokenizer {
@@ -44,25 +65,28 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// Fails if the bytes are not a tokenizer, or if its merges do not fit its vocabulary.
+    /// Fails if the bytes are not a tokenizer, or if its parts do not fit each other.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
-        // The parser panics on merges that make a longer token than any in the vocabulary.
-        let mut inner = catch_unwind(|| tokenizers::Tokenizer::from_bytes(json))
-            .map_err(|_| TokenizerError::Merges)?
-            .map_err(|error| TokenizerError::Json(error.to_string()))?;
-        if let ModelWrapper::BPE(model) = inner.get_model()
-            && model.dropout.is_some()
-        {
-            // Merges left out at random are for training, and texts would differ between runs.
-            let mut model = model.clone();
-            model.dropout = None;
-            inner.with_model(model);
-        }
-        inner.set_encode_special_tokens(true);
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(library_error)?;
-        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
-        Ok(Self { inner, vocabulary: largest.saturating_add(1) })
+        let parsed = call_tokenizers(|| tokenizers::Tokenizer::from_bytes(json));
+        let mut inner = parsed.map_err(|error| match error {
+            TokenizerError::Library(reason) => TokenizerError::Json(reason),
+            other => other,
+        })?;
+        call_tokenizers(|| {
+            if let ModelWrapper::BPE(model) = inner.get_model()
+                && model.dropout.is_some()
+            {
+                // Merges left out at random are for training, and texts would differ between runs.
+                let mut model = model.clone();
+                model.dropout = None;
+                inner.with_model(model);
+            }
+            inner.set_encode_special_tokens(true);
+            inner.with_padding(None);
+            inner.with_truncation(None)?;
+            let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
+            Ok(Self { inner, vocabulary: largest.saturating_add(1) })
+        })
     }
 
     /// Returns the number of entries of the vocabulary. Every token is smaller.
@@ -74,9 +98,24 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// Fails if the tokenizer has no entry for a part of the text.
+    /// Fails if the tokenizer has no entry for a part of the text, or if its parts do not fit each
+    /// other.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(library_error)?;
+        self.encode_one(text, false)
+    }
+
+    /// Returns the tokens of `text`, with the special tokens that the post-processor puts around
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// Fails where [`encode`](Self::encode) does.
+    pub fn encode_with_special(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_one(text, true)
+    }
+
+    fn encode_one(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = call_tokenizers(|| self.inner.encode_fast(text, special))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -87,7 +126,7 @@ impl Tokenizer {
     /// Fails where [`encode`](Self::encode) does.
     pub fn encode_batch(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, TokenizerError> {
         let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let encodings = self.inner.encode_batch_fast(inputs, false).map_err(library_error)?;
+        let encodings = call_tokenizers(|| self.inner.encode_batch_fast(inputs, false))?;
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
@@ -98,17 +137,14 @@ impl Tokenizer {
     ///
     /// Fails if the tokenizer's decoder fails.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(tokens, true).map_err(library_error)
+        call_tokenizers(|| self.inner.decode(tokens, true))
     }
 
-    /// Returns the tokenizer of the library, for its vocabulary and its decoder.
+    /// Returns the tokenizer of the library, for its vocabulary and its decoder. Calls that encode
+    /// or decode go through [`call_tokenizers`].
     pub fn inner(&self) -> &tokenizers::Tokenizer {
         &self.inner
     }
-}
-
-fn library_error(error: tokenizers::Error) -> TokenizerError {
-    TokenizerError::Library(error.to_string())
 }
 
 #[cfg(test)]

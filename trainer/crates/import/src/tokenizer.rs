@@ -6,13 +6,10 @@ use crate::{
     ImportError,
     files::gguf::{Metadata, Value},
 };
-use pol_data::TokenizerError;
+use pol_data::{TokenizerError, call_tokenizers};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokenizers::{
     AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer,
     models::bpe::{BPE, Vocab},
@@ -58,13 +55,13 @@ pub(crate) fn check(
     begin: Option<u32>,
 ) -> Result<ImportedTokenizer, ImportError> {
     let refuse = |reason: String| ImportError::Tokenizer { from: from.to_owned(), reason };
-    let tokenizer = pol_data::Tokenizer::from_json(&json).map_err(|error| {
+    let unusable = |error: TokenizerError| {
         refuse(match error {
-            TokenizerError::Merges => "has merges that do not fit its vocabulary".into(),
             TokenizerError::Json(reason) => format!("is not a tokenizer.json: {reason}"),
-            TokenizerError::Library(reason) => format!("cannot be used: {reason}"),
+            other => format!("cannot be used: {other}"),
         })
-    })?;
+    };
+    let tokenizer = pol_data::Tokenizer::from_json(&json).map_err(unusable)?;
     if tokenizer.inner().get_vocab_size(true) == 0 {
         return Err(refuse("has no entries".into()));
     }
@@ -76,7 +73,7 @@ pub(crate) fn check(
         )));
     }
     let begin_name = begin.and_then(|token| tokenizer.inner().id_to_token(token));
-    let begin = match first_tokens(tokenizer.inner()).as_slice() {
+    let begin = match first_tokens(&tokenizer).map_err(unusable)?.as_slice() {
         [] => None,
         &[token] => Some(token),
         several => {
@@ -93,21 +90,22 @@ pub(crate) fn check(
 }
 
 /// Returns the tokens that a tokenizer's post-processor puts before a text.
-fn first_tokens(tokenizer: &Tokenizer) -> Vec<u32> {
-    let ids = |text: &str, special: bool| {
-        let encoding = tokenizer.encode_fast(text, special).ok();
-        encoding.map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default()
-    };
+fn first_tokens(tokenizer: &pol_data::Tokenizer) -> Result<Vec<u32>, TokenizerError> {
     for text in ["a", "0", "."] {
-        let (plain, mut whole) = (ids(text, false), ids(text, true));
+        let plain = match tokenizer.encode(text) {
+            Err(TokenizerError::Panicked) => return Err(TokenizerError::Panicked),
+            // A vocabulary may lack the letter.
+            plain => plain.unwrap_or_default(),
+        };
         if plain.is_empty() {
             continue;
         }
+        let mut whole = tokenizer.encode_with_special(text)?;
         let start = whole.windows(plain.len()).position(|window| window == plain);
         whole.truncate(start.unwrap_or(0));
-        return whole;
+        return Ok(whole);
     }
-    Vec::new()
+    Ok(Vec::new())
 }
 
 /// Contents of the files of a byte-pair tokenizer from before `tokenizer.json`.
@@ -448,8 +446,7 @@ impl BytePairs {
         begin: Option<(&str, u32)>,
         refuse: impl Fn(String) -> ImportError,
     ) -> Result<Vec<u8>, ImportError> {
-        let made = catch_unwind(AssertUnwindSafe(|| self.tokenizer_json(added, split, begin)));
-        made.map_err(|_| refuse("cannot be put together".into()))?
+        call_tokenizers(|| self.tokenizer_json(added, split, begin))
             .map_err(|error| refuse(format!("cannot be put together: {error}")))
     }
 
@@ -646,6 +643,28 @@ mod tests {
         assert!(refused(&other).contains("'tekken'"));
         other.insert("tokenizer.ggml.model".into(), Value::Text("llama".into()));
         assert!(refused(&other).contains("--tokenizer"));
+    }
+
+    #[test]
+    fn a_tokenizer_on_which_the_library_panics_is_refused() {
+        let refusal = |part: &str| {
+            let json = format!(
+                r#"{{"version":"1.0","added_tokens":[],"post_processor":{{
+                "type":"TemplateProcessing","single":[{part}],"pair":[],"special_tokens":{{}}}},
+                "model":{{"type":"BPE","vocab":{{"a":0,"b":1}},"merges":[]}}}}"#
+            );
+            check(json.into_bytes(), "there/tokenizer.json", 2, None).unwrap_err().to_string()
+        };
+        for part in [
+            // A token that it does not describe.
+            r#"{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}"#,
+            // A second text where there is one.
+            r#"{"Sequence":{"id":"B","type_id":0}}"#,
+        ] {
+            let text = refusal(part);
+            assert!(text.contains("of there/tokenizer.json cannot be used"), "{text}");
+            assert!(text.contains("take another"), "{text}");
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use crate::{
     files::gguf::{Metadata, Value},
     tokenizer::{CONTROL, NO_TOKENIZER, NORMAL, UNUSED, USER_DEFINED, from_metadata, split_name},
 };
+use pol_data::call_tokenizers;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 /// Text that a tokenizer and its copy have to cut alike.
@@ -29,8 +30,8 @@ pub(super) fn add(
         set("ggml.model", Value::Text(NO_TOKENIZER.into()));
         return Ok(vec!["without a tokenizer, other programs can run it on tokens only".into()]);
     };
-    let tokenizer =
-        Tokenizer::from_bytes(json).map_err(|error| refuse(format!("cannot be used: {error}")))?;
+    let tokenizer = call_tokenizers(|| Tokenizer::from_bytes(json))
+        .map_err(|error| refuse(format!("cannot be used: {error}")))?;
     let pairs = Pairs::new(&tokenizer, json).map_err(refuse)?;
     set("ggml.model", Value::Text("gpt2".into()));
     set("ggml.pre", Value::Text(pairs.split.to_owned()));
@@ -119,12 +120,14 @@ fn tokens(tokenizer: &Tokenizer, vocabulary: u32) -> (Vec<String>, Vec<i64>) {
 fn check(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<(), ImportError> {
     let refuse = |reason: String| ImportError::Tokenizer { from: "the model".into(), reason };
     let copy = from_metadata(metadata, "the description of an export")?
-        .and_then(|json| Tokenizer::from_bytes(json).ok())
+        .and_then(|json| call_tokenizers(|| Tokenizer::from_bytes(json)).ok())
         .ok_or_else(|| refuse("cannot be read back".into()))?;
     let cut = |tokenizer: &Tokenizer| {
-        tokenizer.encode(SAMPLE, true).map(|encoding| encoding.get_ids().to_vec()).ok()
+        let encoding = call_tokenizers(|| tokenizer.encode(SAMPLE, true));
+        encoding.map(|encoding| encoding.get_ids().to_vec())
     };
-    if cut(&copy) == cut(tokenizer) {
+    let own = cut(tokenizer).map_err(|error| refuse(format!("cannot be used: {error}")))?;
+    if cut(&copy).is_ok_and(|copied| copied == own) {
         return Ok(());
     }
     Err(refuse(format!("cuts texts in a way that GGUF cannot say{USE_HF}")))
