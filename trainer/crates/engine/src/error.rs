@@ -157,6 +157,9 @@ pub enum EngineError {
         /// Underlying error.
         source: io::Error,
     },
+    /// The caller asked for an early end.
+    #[error("the computation was stopped before its end")]
+    Stopped,
     /// A worker thread panicked.
     #[error("a worker thread panicked; this is a bug, please report it with the log")]
     WorkerPanicked,

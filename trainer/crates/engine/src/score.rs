@@ -72,6 +72,24 @@ impl ScoreProbe {
         texts: &[LeaseData],
         workers: usize,
     ) -> Result<Self, EngineError> {
+        Self::new_unless(recipe, head, updates, seed, texts, workers, || false)
+    }
+
+    /// Computes a probe as [`Self::new`] does, unless `is_stopped` returns `true`. It is asked after
+    /// each batch of sequences.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`EngineError::Stopped`] if it was stopped, and as [`Self::new`] does.
+    pub fn new_unless(
+        recipe: &Recipe,
+        head: &[f32],
+        updates: &[RoundUpdate],
+        seed: &Hash,
+        texts: &[LeaseData],
+        workers: usize,
+        is_stopped: impl Fn() -> bool + Sync,
+    ) -> Result<Self, EngineError> {
         let factors = RoundFactors::new(recipe, updates)?;
         let mut middle = factors.movement(updates);
         check_len(middle.len(), head.len())?;
@@ -88,7 +106,7 @@ impl ScoreProbe {
                 sequences.extend(draw(text, shard, of_shard, &mut prf));
             }
         }
-        let gradient = mean_gradient(recipe, &middle, &sequences, workers)?;
+        let gradient = mean_gradient(recipe, &middle, &sequences, workers, is_stopped)?;
         Ok(Self { seed: *seed, factors, middle, gradient })
     }
 }

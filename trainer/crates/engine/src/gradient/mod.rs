@@ -96,18 +96,23 @@ impl Gradients {
 /// Returns the gradient of the mean loss of `sequences` at `parameters`; zeros if there are none.
 ///
 /// Batches are not larger than the recipe's largest micro-batch, which fits in memory. Their
-/// gradients are added in order, so that no bit depends on the number of `workers`.
+/// gradients are added in order, so that no bit depends on the number of `workers`. After each of
+/// them `is_stopped` is asked whether to fail with [`EngineError::Stopped`].
 pub(crate) fn mean_gradient(
     recipe: &Recipe,
     parameters: &[f32],
     sequences: &[&[u32]],
     workers: usize,
+    is_stopped: impl Fn() -> bool + Sync,
 ) -> Result<Vec<f32>, EngineError> {
     let micro_batch = recipe.tiers.iter().map(|tier| tier.micro_batch).max().unwrap_or(1);
     let batches: Vec<&[&[u32]]> =
         sequences.chunks(micro_batch.clamp(1, BATCH_SIZE).into()).collect();
     let mut sum = vec![0f32; parameters.len()];
     for_each_gradient(recipe, parameters, &batches, workers, |gradient| {
+        if is_stopped() {
+            return Err(EngineError::Stopped);
+        }
         sum.iter_mut().zip(gradient).for_each(|(sum, &value)| *sum += value);
         Ok(())
     })?;

@@ -18,6 +18,7 @@ use fixture::{
 };
 use pol_model::initial_parameters;
 use pol_primitives::recipe::Tier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Trains a lease on the recipe's initial model, and returns it with its update.
 fn trained() -> (LeaseSetup, Payload) {
@@ -174,6 +175,26 @@ fn without_text_nothing_is_gained_and_without_an_update_nothing_is_measured() {
         score(&probe, &setup.job(2), &payload, 1),
         Err(EngineError::NoSuchUpdate { place: 1 })
     ));
+}
+
+#[test]
+fn a_probe_that_is_stopped_ends_after_the_batch_under_way() {
+    let (setup, payload) = trained();
+    let (updates, texts) = ([fresh(payload)], probe_texts(&setup.recipe));
+    let asked = AtomicUsize::new(0);
+    let probe_until = |last: usize| {
+        asked.store(0, Ordering::Relaxed);
+        ScoreProbe::new_unless(&setup.recipe, &setup.base, &updates, &[5; 32], &texts, 2, || {
+            asked.fetch_add(1, Ordering::Relaxed) + 1 == last
+        })
+    };
+    let whole = probe_until(usize::MAX).unwrap();
+    let batches = asked.load(Ordering::Relaxed);
+    assert!(batches > 2, "{batches}");
+    assert!(matches!(probe_until(2), Err(EngineError::Stopped)));
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    let plain = ScoreProbe::new(&setup.recipe, &setup.base, &updates, &[5; 32], &texts, 2).unwrap();
+    assert_eq!(whole.gradient, plain.gradient);
 }
 
 #[test]
