@@ -252,6 +252,15 @@ impl NodeContext {
         Ok(BondRaise::Done)
     }
 
+    /// Lets the swarm know the members of now, for whom it reserves most of its connections.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the chain cannot be reached.
+    pub async fn refresh_members(&self) -> Result<()> {
+        self.members().await.map(drop)
+    }
+
     /// Returns the members of the network, as they were a few blocks ago at most.
     async fn members(&self) -> Result<Arc<Vec<Member<AccountId>>>> {
         let mut cache = self.members.lock().await;
@@ -261,6 +270,8 @@ impl NodeContext {
             return Ok(members.clone());
         }
         let members = Arc::new(self.chain.members().await?);
+        let endpoints = members.iter().filter_map(|member| member.endpoint.as_ref());
+        self.swarm.set_members(endpoints.map(|endpoint| endpoint.id));
         *cache = Some((Instant::now(), members.clone()));
         Ok(members)
     }

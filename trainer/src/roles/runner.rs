@@ -69,6 +69,7 @@ async fn follow_blocks(
                 for receiver in receivers {
                     receiver.send_replace(Some(overview.clone()));
                 }
+                context.refresh_members().await.or_else(RoleError::log_transient)?;
             }
             Err(error) => error.log_transient()?,
         }
