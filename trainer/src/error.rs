@@ -5,6 +5,7 @@
 use crate::{disk, state::StateError};
 use pol_chain::ChainError;
 use pol_engine::EngineError;
+use pol_primitives::Hash;
 use pol_swarm::SwarmError;
 use std::{
     io::{self, ErrorKind},
@@ -164,11 +165,29 @@ impl From<SwarmError> for RoleError {
 // Retrying mends neither the computation nor the files of this machine, but somebody may make room.
 impl From<EngineError> for RoleError {
     fn from(error: EngineError) -> Self {
+        if let EngineError::BlobRead { hash, source } = error {
+            return Self::from_blob(hash, source);
+        }
         match &error {
             // These come from other members' updates and data.
             EngineError::NotFinite { .. } | EngineError::Diverged { .. } => Self::transient(error),
             EngineError::Io { source, .. } if is_full(source) => Self::transient(error),
+            // The store proves the bytes of each read again, and the next one is of another copy.
+            EngineError::BlobMismatch { .. } | EngineError::Stopped => Self::transient(error),
             _ => Self::fatal(error),
+        }
+    }
+}
+
+impl RoleError {
+    /// Converts the error of a blob that the engine could not read. Whoever opened the blob for it
+    /// may have said who can help. Other errors are those of one read.
+    fn from_blob(hash: Hash, source: io::Error) -> Self {
+        let context = format!("cannot read blob {}", hex::encode(hash));
+        match source.downcast::<Self>() {
+            Ok(Self::Transient(cause)) => Self::Transient(cause.context(context)),
+            Ok(Self::Fatal(cause)) => Self::Fatal(cause.context(context)),
+            Err(source) => Self::transient(EngineError::BlobRead { hash, source }),
         }
     }
 }
@@ -191,6 +210,7 @@ impl From<tokio::task::JoinError> for RoleError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pol_engine::TrainingState;
 
     #[test]
     fn causes_are_named_once() {
@@ -222,5 +242,31 @@ mod tests {
         assert!(is_disk_full(&anyhow::Error::new(data).context("a source")));
         let blobs = RoleError::from(pol_swarm::SwarmError::DiskFull("/c".into()));
         assert!(matches!(&blobs, RoleError::Transient(error) if full_disk(error).is_some()));
+    }
+
+    #[test]
+    fn a_blob_that_cannot_be_read_ends_the_process_only_if_its_reader_says_so() {
+        let parameters = vec![0.5f32; 4];
+        let state = TrainingState::fresh(parameters).trace_state(0);
+        let read = |error: fn() -> io::Error| {
+            let mut open = |_: &Hash| Err::<io::Empty, _>(error());
+            RoleError::from(TrainingState::from_blobs(&state, 4, &mut open).unwrap_err())
+        };
+        let full = read(|| io::Error::other(RoleError::from(SwarmError::DiskFull("/c".into()))));
+        let RoleError::Transient(error) = full else { panic!("{full}") };
+        assert_eq!(full_disk(&error), Some(Path::new("/c")));
+        assert!(explain(&error).starts_with("cannot read blob "), "{error:#}");
+        let interrupted = read(|| io::Error::from(ErrorKind::TimedOut));
+        assert!(matches!(interrupted, RoleError::Transient(_)), "{interrupted}");
+        let fatal = read(|| {
+            let reason = "torn".into();
+            let corrupt = SwarmError::Corrupt { directory: "/c".into(), reason };
+            io::Error::other(RoleError::from(corrupt))
+        });
+        assert!(matches!(fatal, RoleError::Fatal(_)), "{fatal}");
+
+        let mut open = |_: &Hash| Ok(io::Cursor::new([0; 16]));
+        let mismatch = TrainingState::from_blobs(&state, 4, &mut open).unwrap_err();
+        assert!(matches!(RoleError::from(mismatch), RoleError::Transient(_)));
     }
 }

@@ -6,13 +6,14 @@
 //! is started again reveals the evidence that it committed to.
 
 use super::{
+    case_work::CaseWork,
     firm_audits::FirmAudits,
     replay::{FetchWindow, ReplayJob, ReplayScheduler},
     replay_input::{AUDITS_TAG, audit_tag},
     rewards::RewardClaimer,
     runner::BlockHandler,
     settlement::settle,
-    tasks::{BackgroundTask, join_logged},
+    tasks::join_logged,
 };
 use crate::{
     context::NodeContext,
@@ -26,7 +27,7 @@ use pol_chain::{AccountId, Call, Signer, format_account};
 use pol_metrics::SPANS;
 use pol_primitives::{
     BoundedVec, Hash, RoundNumber,
-    audit::{Audit, AuditConfig, AuditId, Evidence, Stage, evidence_commitment},
+    audit::{Audit, AuditConfig, AuditId, Binding, Evidence, Finding, Stage, evidence_commitment},
     queries::Overview,
     round::BlockNumber,
 };
@@ -44,11 +45,12 @@ const SETTLE_TURN: BlockNumber = 2;
 const SETTLE_RETRY: BlockNumber = 5;
 /// Most blocks between two tries to settle a case.
 const MAX_SETTLE_RETRY: BlockNumber = 40;
-/// Blocks at the end of the reveal stage that are kept for the reveal.
-const REVEAL_RESERVE: BlockNumber = 2;
-/// Divisor of the replay stage that gives the blocks kept for the commitment, and the fewest such
-/// blocks.
-const COMMIT_RESERVE: BlockNumber = 4;
+/// Divisor of a stage that gives the blocks at its end in which no input is fetched any more, and
+/// the fewest such blocks.
+const COMPUTE_RESERVE: [BlockNumber; 2] = [4, 4];
+/// Divisor of a stage that gives the blocks at its end that are kept for the call, and the fewest
+/// such blocks. What is not replayed or checked by then is left out.
+const CALL_RESERVE: [BlockNumber; 2] = [10, 3];
 
 /// A role that audits updates.
 pub(super) struct Auditor<S> {
@@ -84,12 +86,13 @@ enum StepResult {
 
 /// The step that an audit waits for from this validator.
 enum AuditStep {
-    Replay(BackgroundTask<Evidence>),
+    /// Replays cases.
+    Replay(CaseWork<Finding>),
     /// Writes the evidence to disk, until it is there, and commits to it.
     Store(Evidence),
     Commit(Evidence, Hash),
-    /// Checks what trainers opened, which gives the call to submit.
-    Check(BackgroundTask<Call>),
+    /// Checks what trainers opened, and reveals the evidence.
+    Check(CaseWork<Binding>, Evidence, Hash),
     /// Submits the call until the chain shows that the evidence is revealed.
     Reveal(Call),
     Settle(Vec<AccountId>),
@@ -148,12 +151,12 @@ impl<S: Strategy> Auditor<S> {
         let deadline = audit.deadline(config).unwrap_or_default();
         match audit.stage {
             Stage::Replay if !holder.committed && audit.seats_of(&account).next().is_some() => {
-                self.replay_step(key, audit, config, deadline)
+                self.replay_step(key, audit, deadline, now)
             }
             Stage::Reveal
                 if holder.committed && !holder.revealed && self.strategy.reveals_audit() =>
             {
-                self.reveal_step(key, audit, deadline)
+                self.reveal_step(key, audit, deadline, now)
             }
             _ => Ok(None),
         }
@@ -181,25 +184,27 @@ impl<S: Strategy> Auditor<S> {
         &mut self,
         key: AuditKey,
         audit: &Audit<AccountId>,
-        config: &AuditConfig,
         deadline: BlockNumber,
+        now: BlockNumber,
     ) -> Result<Option<AuditStep>> {
         let evidence = self.context.state.evidence(&key)?;
         Ok(match (evidence, self.running.remove(&key)) {
             (Some((evidence, salt)), _) => {
                 self.firm.contains(&key).then_some(AuditStep::Commit(evidence, salt))
             }
+            (None, Some(AuditStep::Replay(replay))) => Some(match replay.due_results(now) {
+                Some(findings) => AuditStep::Store(Evidence::truncate_from(findings)),
+                None => AuditStep::Replay(replay),
+            }),
             (None, Some(running)) => Some(running),
             (None, None) => {
-                let reserve = (config.replay / COMMIT_RESERVE).max(COMMIT_RESERVE);
-                let give_up = deadline.saturating_sub(reserve);
-                let window = FetchWindow { since: audit.since, give_up };
-                let job = self.replay_job(key, audit);
+                let (window, due) = stage_plan(audit.since, deadline);
+                let (job, scheduler) = (self.replay_job(key, audit), self.scheduler.clone());
                 let round = audit.round;
                 let span = tracing::info_span!(target: SPANS, "audit", pol.round = round);
-                Some(AuditStep::Replay(BackgroundTask::start(
-                    job.gather_evidence(self.scheduler.clone(), window).instrument(span),
-                )))
+                Some(AuditStep::Replay(CaseWork::start(due, |findings| {
+                    job.gather_evidence(scheduler, window, findings).instrument(span)
+                })))
             }
         })
     }
@@ -210,9 +215,18 @@ impl<S: Strategy> Auditor<S> {
         key: AuditKey,
         audit: &Audit<AccountId>,
         deadline: BlockNumber,
+        now: BlockNumber,
     ) -> Result<Option<AuditStep>> {
         if let Some(running) = self.running.remove(&key) {
-            return Ok(Some(running));
+            return Ok(Some(match running {
+                AuditStep::Check(check, evidence, salt) => match check.due_results(now) {
+                    Some(bindings) => {
+                        AuditStep::Reveal(reveal_call(key.id, evidence, bindings, salt))
+                    }
+                    None => AuditStep::Check(check, evidence, salt),
+                },
+                running => running,
+            }));
         }
         let (id, stored) = (key.id, self.context.state.evidence(&key)?);
         let Some((evidence, salt)) = stored else {
@@ -230,17 +244,13 @@ impl<S: Strategy> Auditor<S> {
             self.silent.insert(key);
             return Ok(None);
         };
-        let give_up = deadline.saturating_sub(REVEAL_RESERVE);
-        let window = FetchWindow { since: audit.since, give_up };
+        let (window, due) = stage_plan(audit.since, deadline);
         let (job, scheduler) = (self.replay_job(key, audit), self.scheduler.clone());
-        Ok(Some(AuditStep::Check(BackgroundTask::start(async move {
-            let bindings = job.check_bindings(&evidence, scheduler, window).await?;
-            if bindings.is_empty() {
-                return Ok(Call::RevealAudit { audit: id, evidence, salt });
-            }
-            let bindings = BoundedVec::truncate_from(bindings);
-            Ok(Call::RevealSketches { audit: id, evidence, bindings, salt })
-        }))))
+        let judged = evidence.clone();
+        let check = CaseWork::start(due, |bindings| async move {
+            job.check_bindings(&judged, scheduler, window, bindings).await
+        });
+        Ok(Some(AuditStep::Check(check, evidence, salt)))
     }
 
     /// Performs a step.
@@ -253,10 +263,10 @@ impl<S: Strategy> Auditor<S> {
         let (context, signer, id) = (&self.context, &self.signer, key.id);
         match step {
             AuditStep::Replay(mut replay) => {
-                let Some(evidence) = replay.wait().await else {
+                let Some(findings) = replay.wait().await else {
                     return Ok(StepResult::Running(AuditStep::Replay(replay)));
                 };
-                let evidence = evidence?;
+                let evidence = Evidence::truncate_from(findings?);
                 if evidence.is_empty() {
                     return Ok(StepResult::Silent);
                 }
@@ -264,11 +274,12 @@ impl<S: Strategy> Auditor<S> {
             }
             AuditStep::Store(evidence) => return self.store(key, audit, evidence).await,
             AuditStep::Commit(evidence, salt) => self.commit(key, audit, &evidence, &salt).await?,
-            AuditStep::Check(mut check) => {
-                return match check.wait().await {
-                    Some(call) => self.reveal(id, audit, call?).await,
-                    None => Ok(StepResult::Running(AuditStep::Check(check))),
+            AuditStep::Check(mut check, evidence, salt) => {
+                let Some(bindings) = check.wait().await else {
+                    return Ok(StepResult::Running(AuditStep::Check(check, evidence, salt)));
                 };
+                let call = reveal_call(id, evidence, bindings?, salt);
+                return self.reveal(id, audit, call).await;
             }
             AuditStep::Reveal(call) => return self.reveal(id, audit, call).await,
             AuditStep::Settle(trainers) => {
@@ -382,7 +393,7 @@ impl<S: Strategy> Auditor<S> {
             matches!(
                 (step, stage),
                 (AuditStep::Replay(_) | AuditStep::Store(_), Some(Stage::Replay))
-                    | (AuditStep::Check(_) | AuditStep::Reveal(_), Some(Stage::Reveal))
+                    | (AuditStep::Check(..) | AuditStep::Reveal(_), Some(Stage::Reveal))
             )
         });
         let mut due = Vec::new();
@@ -447,5 +458,57 @@ impl<S: Strategy> BlockHandler for Auditor<S> {
         let forgotten = self.forget_ended(&open, overview.round.number).await;
         self.rewards.claim_due(overview).await?;
         forgotten
+    }
+}
+
+/// Returns the blocks in which input is fetched in the stage from block `since` to `deadline`, and
+/// the block from which on the results so far have to do.
+fn stage_plan(since: BlockNumber, deadline: BlockNumber) -> (FetchWindow, BlockNumber) {
+    let length = deadline.saturating_sub(since);
+    let before_end = |[divisor, fewest]: [BlockNumber; 2]| {
+        deadline.saturating_sub((length / divisor).max(fewest).min(length / 2))
+    };
+    (FetchWindow { since, give_up: before_end(COMPUTE_RESERVE) }, before_end(CALL_RESERVE))
+}
+
+/// Returns the call that reveals `evidence`. There are no bindings under the exact profile.
+fn reveal_call(
+    audit: AuditId,
+    evidence: Evidence,
+    bindings: Vec<(u8, Binding)>,
+    salt: Hash,
+) -> Call {
+    if bindings.is_empty() {
+        return Call::RevealAudit { audit, evidence, salt };
+    }
+    let bindings = bindings.into_iter().map(|(_, binding)| binding).collect();
+    Call::RevealSketches { audit, evidence, bindings: BoundedVec::truncate_from(bindings), salt }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_ends_with_time_to_compute_and_time_for_the_call() {
+        let plan = |length: BlockNumber| {
+            let (window, due) = stage_plan(1_000, 1_000 + length);
+            assert_eq!(window.since, 1_000);
+            (window.give_up - 1_000, due - 1_000)
+        };
+        assert_eq!((plan(100), plan(20), plan(10)), ((75, 90), (15, 17), (6, 7)));
+        assert_eq!((plan(4), plan(1)), ((2, 2), (1, 1)), "most of a short stage is for the work");
+    }
+
+    #[test]
+    fn bindings_are_revealed_in_the_order_of_the_evidence() {
+        let findings = vec![(2, Finding::Impossible), (5, Finding::Unavailable)];
+        let evidence = || Evidence::truncate_from(findings.clone());
+        let exact = reveal_call(7, evidence(), Vec::new(), [1; 32]);
+        assert!(matches!(exact, Call::RevealAudit { audit: 7, .. }));
+        let bindings = vec![(2, Binding::Unchecked), (5, Binding::Bound)];
+        let native = reveal_call(7, evidence(), bindings, [1; 32]);
+        let Call::RevealSketches { bindings, salt, .. } = native else { panic!("{native:?}") };
+        assert_eq!((bindings.to_vec(), salt), (vec![Binding::Unchecked, Binding::Bound], [1; 32]));
     }
 }

@@ -10,6 +10,7 @@
 //! trainer answers the audits of its updates, a validator audits updates, and both measure heads.
 
 mod auditor;
+mod case_work;
 mod firm_audits;
 mod follower;
 mod housekeeping;

@@ -3,7 +3,8 @@
 //! Replays of one validator in one audit.
 
 use super::{
-    replay_input::{HeldInput, ReplayInput, RoundMeasure, audit_tag},
+    case_work::{CaseResults, until_done},
+    replay_input::{HeldInput, ReplayInput, ReplayRecords, RoundMeasure, audit_tag},
     retries::retried,
     tasks::{Stop, compute},
 };
@@ -20,7 +21,7 @@ use futures::future::{join_all, try_join, try_join_all};
 use pol_chain::{AccountId, format_account};
 use pol_engine::{LeaseData, MAX_PROBE_SEQUENCES, ScoreProbe};
 use pol_primitives::{
-    audit::{Audit, Binding, Case, Evidence},
+    audit::{Audit, Binding, Case, Evidence, Finding, UpdateMeasurement},
     head::{Head, RoundRecord},
     recipe::{Numerics, Recipe},
     round::BlockNumber,
@@ -77,6 +78,13 @@ impl ReplayScheduler {
         block: BlockNumber,
     ) -> BlockNumber {
         *self.first_tries.lock().await.entry((audit, trainer, since)).or_insert(block)
+    }
+
+    /// Notes that all input of the case of `trainer` was here. Should this machine lose some of it,
+    /// no failure of a later try in `window` blames the trainer.
+    async fn note_served(&self, audit: AuditKey, trainer: AccountId, window: FetchWindow) {
+        let mut first_tries = self.first_tries.lock().await;
+        first_tries.insert((audit, trainer, window.since), window.give_up);
     }
 
     /// Forgets the first tries of all audits but those in `open`.
@@ -171,69 +179,144 @@ impl<S: Strategy> ReplayJob<S> {
         Ok(())
     }
 
-    /// Replays all cases and returns the findings. Those are left out whose input cannot be had
-    /// though the trainer may not be to blame: about these this validator stays silent.
+    /// Replays all cases and adds each finding to `findings` once it is there. Those are left out
+    /// whose input cannot be had though the trainer may not be to blame: about these this validator
+    /// stays silent.
     ///
     /// The probe that measures the updates is fetched at the same time, in the first half of
-    /// `window`. If it cannot be had, the replays count without measurements.
+    /// `window`. No replay waits for it: measurements are zero until they are made, and stay so if
+    /// the probe cannot be had.
     pub(super) async fn gather_evidence(
         self,
         scheduler: Arc<ReplayScheduler>,
         window: FetchWindow,
-    ) -> Result<Evidence> {
+        findings: CaseResults<Finding>,
+    ) -> Result<()> {
         let started = Instant::now();
-        let (recipe, cases) = (Arc::new(retried(|| self.recipe()).await?), self.cases());
+        let (recipe, cases) = (self.known_recipe().await?, self.cases());
         let measure = OnceCell::new();
         let fetch_measure = || {
-            measure.get_or_try_init(|| self.fetch_measure(&recipe, &scheduler, window.first_half()))
+            let fetch = || self.fetch_measure(&recipe, &scheduler, window.first_half());
+            let what = self.failure("measure");
+            measure.get_or_try_init(move || until_done(what, fetch))
         };
-        let findings = cases.iter().map(async |(at, case)| {
-            let Some(input) = self.hold_input(&recipe, case, &scheduler, window).await? else {
-                return Ok(None);
-            };
-            let measure = fetch_measure().await?.clone();
-            let (strategy, judged) = (self.strategy.clone(), case.clone());
-            let (seed, workers) = (self.audit.seed, self.workers);
-            let find = move |input: ReplayInput, stop: &Stop| {
-                let replay = || input.finding(measure.as_deref(), &seed, workers, stop);
-                strategy.audit_finding(&judged, replay)
-            };
-            let finding = self.with_input(input, &scheduler, find).await?;
-            Ok(Some((*at, finding)))
+        let judge = cases.iter().map(async |(at, case)| {
+            let replay = || self.replay_case(&recipe, case, &scheduler, window);
+            let replayed = until_done(self.failure_of("replay", case), replay).await?;
+            let Some((mut finding, records)) = replayed else { return Ok(()) };
+            findings.extend([(*at, finding.clone())]);
+            let Some(records) = records else { return Ok(()) };
+            let Some(measure) = fetch_measure().await? else { return Ok(()) };
+            let make = || self.measure_case(&records, measure, &scheduler);
+            let made = until_done(self.failure_of("measure", case), make).await?;
+            if let (Some(measurement), Some(made)) = (measurement_mut(&mut finding), made) {
+                *measurement = made;
+                findings.extend([(*at, finding)]);
+            }
+            Ok(())
         });
-        let (_, findings) = try_join(fetch_measure(), try_join_all(findings)).await?;
+        try_join(fetch_measure(), try_join_all(judge)).await?;
         pol_metrics::validator().audit_duration_seconds.observe_since(started);
-        let findings: Vec<_> = findings.into_iter().flatten().collect();
-        Evidence::try_from(findings)
-            .map_err(|_| RoleError::fatal(anyhow!("an audit has more cases than it may")))
+        Ok(())
     }
 
-    /// Checks the ends that trainers opened since this validator committed to `evidence`, and
-    /// returns a result for each of its findings. There are none under the exact profile.
+    /// Replays a case. Returns the finding, and the records of an update that is to be measured, or
+    /// `None` to stay silent.
+    async fn replay_case(
+        &self,
+        recipe: &Arc<Recipe>,
+        case: &Case<AccountId>,
+        scheduler: &ReplayScheduler,
+        window: FetchWindow,
+    ) -> Result<Option<(Finding, Option<ReplayRecords>)>> {
+        let held = self.hold_input(recipe, case, scheduler, window).await?;
+        let Some(held) = held else { return Ok(None) };
+        let (strategy, judged) = (self.strategy.clone(), case.clone());
+        let (seed, workers) = (self.audit.seed, self.workers);
+        let find = move |input: ReplayInput, stop: &Stop| {
+            let mut is_replayed = false;
+            let replay = || {
+                let mut finding = input.finding(&seed, workers, stop)?;
+                is_replayed = measurement_mut(&mut finding).is_some();
+                Ok(finding)
+            };
+            let finding = strategy.audit_finding(&judged, replay)?;
+            Ok((finding, is_replayed))
+        };
+        let (finding, is_replayed) = self.with_input(&held, scheduler, find).await?;
+        Ok(Some((finding, held.into_records().filter(|_| is_replayed))))
+    }
+
+    /// Measures a replayed update, or returns `None` if it is not among those of the round.
+    async fn measure_case(
+        &self,
+        records: &ReplayRecords,
+        measure: &Arc<RoundMeasure>,
+        scheduler: &ReplayScheduler,
+    ) -> Result<Option<UpdateMeasurement>> {
+        let Some(place) = records.place_in(measure) else { return Ok(None) };
+        let turn = scheduler.loading.clone().acquire_owned().await.map_err(RoleError::fatal)?;
+        let Some(update) = records.update(&self.loading_context()).await? else { return Ok(None) };
+        let replaying = scheduler.replaying.clone().lock_owned().await;
+        let (measure, workers) = (measure.clone(), self.workers);
+        compute(move |_| {
+            let _guards = (turn, replaying);
+            update.measure(&measure, place, workers).map(Some)
+        })
+        .await
+    }
+
+    /// Checks the ends that trainers opened since this validator committed to `evidence`, and adds
+    /// a result for each of its findings to `bindings`: [`Binding::Unchecked`] until it is checked.
+    /// There are none under the exact profile.
     pub(super) async fn check_bindings(
         self,
         evidence: &Evidence,
         scheduler: Arc<ReplayScheduler>,
         window: FetchWindow,
-    ) -> Result<Vec<Binding>> {
-        let (recipe, mut cases) = (Arc::new(retried(|| self.recipe()).await?), self.cases());
+        bindings: CaseResults<Binding>,
+    ) -> Result<()> {
+        let (recipe, mut cases) = (self.known_recipe().await?, self.cases());
         if recipe.numerics == Numerics::Exact {
-            return Ok(Vec::new());
+            return Ok(());
         }
         cases.retain(|(at, _)| evidence.iter().any(|(judged, _)| judged == at));
-        let bindings = cases.iter().map(async |(_, case)| {
-            if !case.opened {
-                // The chain does not use the binding of a case without opened ends.
-                return Ok(Binding::Unchecked);
-            }
-            let Some(input) = self.hold_input(&recipe, case, &scheduler, window).await? else {
-                return Ok(Binding::Unchecked);
-            };
-            let (seed, workers) = (self.audit.seed, self.workers);
-            let check = move |input: ReplayInput, stop: &Stop| input.binding(&seed, workers, stop);
-            self.with_input(input, &scheduler, check).await
+        bindings.extend(cases.iter().map(|(at, _)| (*at, Binding::Unchecked)));
+        // The chain does not use the binding of a case without opened ends.
+        cases.retain(|(_, case)| case.opened);
+        let check = cases.iter().map(async |(at, case)| {
+            let check = || self.check_case(&recipe, case, &scheduler, window);
+            let checked = until_done(self.failure_of("check", case), check).await?;
+            bindings.extend(checked.map(|binding| (*at, binding)));
+            Ok::<_, RoleError>(())
         });
-        try_join_all(bindings).await
+        try_join_all(check).await.map(drop)
+    }
+
+    /// Checks the opened ends of a case, or returns `None` to stay silent.
+    async fn check_case(
+        &self,
+        recipe: &Arc<Recipe>,
+        case: &Case<AccountId>,
+        scheduler: &ReplayScheduler,
+        window: FetchWindow,
+    ) -> Result<Option<Binding>> {
+        let held = self.hold_input(recipe, case, scheduler, window).await?;
+        let Some(held) = held else { return Ok(None) };
+        let (seed, workers) = (self.audit.seed, self.workers);
+        let check = move |input: ReplayInput, stop: &Stop| input.binding(&seed, workers, stop);
+        self.with_input(&held, scheduler, check).await.map(Some)
+    }
+
+    /// Says that `work` on the updates failed for now.
+    fn failure(&self, work: &str) -> String {
+        format!("round {}: cannot {work} updates yet", self.audit.round)
+    }
+
+    /// Says that `work` on the update of a case failed for now.
+    fn failure_of(&self, work: &str, case: &Case<AccountId>) -> String {
+        let (round, trainer) = (self.audit.round, format_account(&case.trainer));
+        format!("round {round}: cannot {work} the update of {trainer} yet")
     }
 
     /// Returns the next try to fetch something within `window`.
@@ -266,7 +349,10 @@ impl<S: Strategy> ReplayJob<S> {
             let held = HeldInput::fetch(&context, recipe, &self.key, round, case).await;
             let error = match held {
                 Err(RoleError::Transient(error)) => error,
-                held => return held.map(Some),
+                held => {
+                    scheduler.note_served(self.key, case.trainer, window).await;
+                    return held.map(Some);
+                }
             };
             if !note_full_disk(&error) {
                 tracing::warn!("round {round}: cannot replay {trainer} yet: {}", explain(&error));
@@ -306,12 +392,12 @@ impl<S: Strategy> ReplayJob<S> {
     /// Returns the result of `work` on `input`, on a thread that may compute.
     async fn with_input<T: Send + 'static>(
         &self,
-        input: HeldInput,
+        input: &HeldInput,
         scheduler: &ReplayScheduler,
         work: impl FnOnce(ReplayInput, &Stop) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let turn = scheduler.loading_turn(&input).await?;
-        let input = retried(|| input.load(&self.context)).await?;
+        let turn = scheduler.loading_turn(input).await?;
+        let input = input.load(&self.loading_context()).await?;
         let replaying = match turn {
             Some(_) => Some(scheduler.replaying.clone().lock_owned().await),
             None => None,
@@ -323,12 +409,23 @@ impl<S: Strategy> ReplayJob<S> {
         .await
     }
 
+    /// Returns a context for input that was here before. Should some be lost since, others that
+    /// wait for the turn do not wait for it long.
+    fn loading_context(&self) -> NodeContext {
+        self.context.until(Instant::now() + ANSWER_TIME)
+    }
+
     /// Returns the record of the round.
     async fn record(&self) -> Result<RoundRecord<AccountId>> {
         let round = self.audit.round;
         let record = self.context.chain.round_record(round).await?;
         record
             .ok_or_else(|| RoleError::transient(anyhow!("the node has no record of round {round}")))
+    }
+
+    /// Returns the recipe of the round, once the node knows it.
+    async fn known_recipe(&self) -> Result<Arc<Recipe>> {
+        until_done(self.failure("audit"), || self.recipe()).await.map(Arc::new)
     }
 
     /// Returns the recipe of the round.
@@ -394,9 +491,13 @@ impl<S: Strategy> ReplayJob<S> {
         let texts = self.probe_texts(shards, recipe, is_last).await?;
         let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
         let replaying = scheduler.replaying.clone().lock_owned().await;
-        let probe = compute(move |_| {
-            let _replaying = replaying;
-            Ok(ScoreProbe::new(&recipe, &head, &round_updates(included), &seed, &texts, workers)?)
+        let probe = compute(move |stop| {
+            let (_replaying, updates) = (replaying, round_updates(included));
+            let is_stopped = || stop.is_requested();
+            let probe = ScoreProbe::new_unless(
+                &recipe, &head, &updates, &seed, &texts, workers, is_stopped,
+            );
+            Ok(probe?)
         });
         Ok(RoundMeasure { probe: probe.await?, accounts })
     }
@@ -436,6 +537,14 @@ impl<S: Strategy> ReplayJob<S> {
             Err(error) => return Err(error),
         }
         Ok(texts)
+    }
+}
+
+/// Returns the measurement of a finding that has one.
+fn measurement_mut(finding: &mut Finding) -> Option<&mut UpdateMeasurement> {
+    match finding {
+        Finding::Replayed { measure, .. } | Finding::Sketched { measure, .. } => Some(measure),
+        Finding::Impossible | Finding::Unavailable => None,
     }
 }
 
@@ -493,6 +602,19 @@ mod tests {
         scheduler.retain(&BTreeSet::from([keys[1]])).await;
         assert_eq!(scheduler.first_try(keys[0], trainer, 100, 150).await, 150);
         assert_eq!(scheduler.first_try(keys[1], trainer, 100, 150).await, 141);
+    }
+
+    #[tokio::test]
+    async fn input_that_was_served_and_lost_here_blames_nobody() {
+        let (scheduler, trainer, key) = (ReplayScheduler::new(), [1; 32], audit_key(1));
+        let window = FetchWindow { since: 100, give_up: 175 };
+        let first = async || scheduler.first_try(key, trainer, window.since, 101).await;
+        assert!(window.is_filled_from(first().await));
+        scheduler.note_served(key, trainer, window).await;
+        assert!(!window.is_filled_from(first().await));
+        let later = FetchWindow { since: 200, give_up: 215 };
+        let first = scheduler.first_try(key, trainer, later.since, 201).await;
+        assert!(later.is_filled_from(first), "another stage has input of its own");
     }
 
     fn audit_key(id: u32) -> AuditKey {

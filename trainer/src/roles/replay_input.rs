@@ -21,7 +21,7 @@ use pol_primitives::{
     recipe::Recipe,
     submission::RevealRecord,
 };
-use pol_swarm::Bytes;
+use pol_swarm::{Bytes, Swarm};
 use std::{io, sync::Arc};
 use tokio::runtime::Handle;
 
@@ -29,13 +29,6 @@ use tokio::runtime::Handle;
 pub(super) struct RoundMeasure {
     pub(super) probe: ScoreProbe,
     pub(super) accounts: Vec<AccountId>,
-}
-
-impl RoundMeasure {
-    /// Returns the place of the trainer's update among those of the round.
-    fn place(&self, trainer: &AccountId) -> Option<usize> {
-        self.accounts.iter().position(|account| account == trainer)
-    }
 }
 
 /// Label of the blobs of all audits.
@@ -82,9 +75,15 @@ pub(super) enum ReplayInput {
 /// All input of a replay.
 pub(super) struct ReplayMaterial {
     records: ReplayRecords,
-    blobs: StateBlobs,
+    states: StateReader,
     data: LeaseData,
     base: Arc<Vec<f32>>,
+}
+
+/// An update in memory, to be measured.
+pub(super) struct MeasuredUpdate {
+    records: ReplayRecords,
+    data: LeaseData,
     payload: Payload,
 }
 
@@ -126,16 +125,20 @@ impl HeldInput {
             Self::Untrainable => return Ok(ReplayInput::Untrainable),
             Self::Missing => return Ok(ReplayInput::Missing),
         };
-        let ReplayRecords { recipe, round, case, lease, reveal, tag, .. } = &records;
-        let first = [case.trainer];
-        let mut shards = ShardReader::new(context.clone());
-        let data = shards.lease_data(recipe, &lease.shards, &first, tag).await;
-        let Some(data) = unless_malformed(data)? else { return Ok(ReplayInput::Untrainable) };
-        let base = fetch_model(context, &lease.base_root, recipe, &first, tag).await?;
-        let payload =
-            context.fetch_payload(recipe, *round, &case.trainer, &reveal.payload_hash).await?;
-        let (blobs, base) = (records.blobs(context), base.parameters);
-        Ok(ReplayInput::Complete(Box::new(ReplayMaterial { records, blobs, data, base, payload })))
+        let Some(data) = records.data(context).await? else { return Ok(ReplayInput::Untrainable) };
+        let ReplayRecords { recipe, case, lease, tag, .. } = &records;
+        let base = fetch_model(context, &lease.base_root, recipe, &[case.trainer], tag).await?;
+        let states = StateReader { swarm: context.swarm.clone(), max_bytes: records.state_bytes() };
+        let base = base.parameters;
+        Ok(ReplayInput::Complete(Box::new(ReplayMaterial { records, states, data, base })))
+    }
+
+    /// Returns the records of all input, unless some is missing or untrainable.
+    pub(super) fn into_records(self) -> Option<ReplayRecords> {
+        match self {
+            Self::Complete(records) => Some(*records),
+            Self::Untrainable | Self::Missing => None,
+        }
     }
 }
 
@@ -171,42 +174,70 @@ impl ReplayRecords {
         StateBlobs {
             context: context.clone(),
             trainer: self.case.trainer,
-            max_bytes: self.recipe.model.size().saturating_mul(size_of::<f32>() as u64),
+            max_bytes: self.state_bytes(),
             tag: self.tag.clone(),
         }
+    }
+
+    /// Returns the largest size of a blob of a state.
+    fn state_bytes(&self) -> u64 {
+        self.recipe.model.size().saturating_mul(size_of::<f32>() as u64)
+    }
+
+    /// Reads the text of the lease, or returns `None` if it is malformed.
+    async fn data(&self, context: &NodeContext) -> Result<Option<LeaseData>> {
+        let mut shards = ShardReader::new(context.clone());
+        let Self { recipe, case, lease, tag, .. } = self;
+        unless_malformed(shards.lease_data(recipe, &lease.shards, &[case.trainer], tag).await)
+    }
+
+    /// Returns the place of the update among those that `measure` is of.
+    pub(super) fn place_in(&self, measure: &RoundMeasure) -> Option<usize> {
+        measure.accounts.iter().position(|account| *account == self.case.trainer)
+    }
+
+    /// Reads the update into memory, to be measured. Returns `None` if its text is malformed.
+    pub(super) async fn update(&self, context: &NodeContext) -> Result<Option<MeasuredUpdate>> {
+        let Some(data) = self.data(context).await? else { return Ok(None) };
+        let Self { recipe, round, case, reveal, .. } = self;
+        let payload =
+            context.fetch_payload(recipe, *round, &case.trainer, &reveal.payload_hash).await?;
+        Ok(Some(MeasuredUpdate { records: self.clone(), data, payload }))
+    }
+
+    fn job<'a>(&'a self, data: &'a LeaseData, workers: usize) -> LeaseJob<'a> {
+        let Self { recipe, lease, case, .. } = self;
+        LeaseJob { recipe, lease, account: &case.trainer, data, workers }
+    }
+}
+
+impl MeasuredUpdate {
+    /// Measures the update, which is at `place` among those that `measure` is of.
+    pub(super) fn measure(
+        &self,
+        measure: &RoundMeasure,
+        place: usize,
+        workers: usize,
+    ) -> Result<UpdateMeasurement> {
+        let job = self.records.job(&self.data, workers);
+        Ok(pol_engine::score(&measure.probe, &job, &self.payload, place)?)
     }
 }
 
 impl ReplayInput {
-    /// Replays the update and measures it, if there is a measure of its round.
-    pub(super) fn finding(
-        &self,
-        measure: Option<&RoundMeasure>,
-        seed: &Hash,
-        workers: usize,
-        stop: &Stop,
-    ) -> Result<Finding> {
+    /// Replays the update. The measurement of the finding is zero.
+    pub(super) fn finding(&self, seed: &Hash, workers: usize, stop: &Stop) -> Result<Finding> {
         self.judge(Finding::Impossible, Finding::Unavailable, |material| {
-            let ReplayMaterial { records, base, payload, .. } = material;
+            let ReplayMaterial { records, states, data, base } = material;
             let ReplayRecords { case, reveal, response, .. } = records;
-            let job = material.job(workers);
+            let job = records.job(data, workers);
             let outcome =
                 pol_engine::audit(&job, base, case, reveal, &response.states, seed, |hash| {
-                    material.open(hash, stop)
+                    states.open(hash, stop)
                 })?;
-            stop.check()?;
-            let unmeasured = || {
+            Ok(outcome.finding(|| {
                 let shards = BoundedVec::truncate_from(vec![0; job.lease.shards.len()]);
                 Ok(UpdateMeasurement { shards, ..UpdateMeasurement::default() })
-            };
-            Ok(outcome.finding(|| {
-                let place = |measure: &RoundMeasure| measure.place(&case.trainer);
-                match measure.and_then(|measure| Some((measure, place(measure)?))) {
-                    Some((measure, place)) => {
-                        pol_engine::score(&measure.probe, &job, payload, place)
-                    }
-                    None => unmeasured(),
-                }
             })?)
         })
     }
@@ -214,11 +245,11 @@ impl ReplayInput {
     /// Compares the opened ends with the states that they are of.
     pub(super) fn binding(&self, seed: &Hash, workers: usize, stop: &Stop) -> Result<Binding> {
         self.judge(Binding::Mismatch, Binding::Unavailable, |material| {
-            let ReplayMaterial { records, base, .. } = material;
+            let ReplayMaterial { records, states, data, base } = material;
             let ReplayRecords { case, reveal, response, .. } = records;
-            let job = material.job(workers);
+            let job = records.job(data, workers);
             Ok(pol_engine::check_binding(&job, base, case, reveal, response, seed, |hash| {
-                material.open(hash, stop)
+                states.open(hash, stop)
             })?)
         })
     }
@@ -237,27 +268,7 @@ impl ReplayInput {
     }
 }
 
-impl ReplayMaterial {
-    fn job(&self, workers: usize) -> LeaseJob<'_> {
-        LeaseJob {
-            recipe: &self.records.recipe,
-            lease: &self.records.lease,
-            account: &self.records.case.trainer,
-            data: &self.data,
-            workers,
-        }
-    }
-
-    /// Opens the blob with this hash, which is on this machine by now. May block. Every run of
-    /// segments begins with this, so that none begins once nobody needs it.
-    fn open(&self, hash: &Hash, stop: &Stop) -> io::Result<io::Cursor<Bytes>> {
-        let blob = stop.check().and_then(|()| Handle::current().block_on(self.blobs.fetch(hash)));
-        blob.map(io::Cursor::new).map_err(|error| io::Error::other(error.to_string()))
-    }
-}
-
-/// The blobs of the states that a trainer serves. They are read one at a time: together they are
-/// gigabytes if the model is large.
+/// The blobs of the states that a trainer serves.
 struct StateBlobs {
     context: NodeContext,
     trainer: AccountId,
@@ -269,8 +280,91 @@ impl StateBlobs {
     async fn hold(&self, hash: &Hash) -> Result<()> {
         self.context.hold_blob(hash, self.max_bytes, &[self.trainer], &self.tag).await
     }
+}
 
-    async fn fetch(&self, hash: &Hash) -> Result<Bytes> {
-        self.context.fetch_blob(hash, self.max_bytes, &[self.trainer], &self.tag).await
+/// Reader of the blobs of the states that a trainer serves. They are read one at a time: together
+/// they are gigabytes if the model is large.
+struct StateReader {
+    swarm: Swarm,
+    /// Largest size of a blob.
+    max_bytes: u64,
+}
+
+impl StateReader {
+    /// Opens the blob with this hash, which is on this machine by now. May block. Every run of
+    /// segments begins with this, so that none begins once nobody needs it.
+    ///
+    /// No peer is asked, as others wait for the replay. A blob that is damaged is fetched again
+    /// before the next try.
+    fn open(&self, hash: &Hash, stop: &Stop) -> io::Result<io::Cursor<Bytes>> {
+        let read = async {
+            stop.check()?;
+            let blob = self.swarm.get(*hash, self.max_bytes).await?;
+            let gone = || RoleError::transient(anyhow!("the store has no whole copy of it"));
+            blob.ok_or_else(gone)
+        };
+        Handle::current().block_on(read).map(io::Cursor::new).map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tasks::compute, *};
+    use crate::error::explain;
+    use pol_engine::TrainingState;
+    use pol_swarm::SwarmConfig;
+    use std::{
+        fs,
+        path::Path,
+        time::{Duration, Instant},
+    };
+
+    const PARAMETERS: usize = 50_000;
+    const MAX_BYTES: u64 = 200_000;
+
+    async fn swarm(directory: &Path, secret: u8) -> Swarm {
+        let (secret, bind) = ([secret; 32], ([127, 0, 0, 1], 0).into());
+        let config = SwarmConfig { directory: directory.into(), secret, bind, advertise: vec![] };
+        Swarm::start(config).await.unwrap()
+    }
+
+    /// Reads a state as a replay does.
+    async fn read(swarm: &Swarm, state: &TrainingState) -> Result<TrainingState> {
+        let reader = StateReader { swarm: swarm.clone(), max_bytes: MAX_BYTES };
+        let served = state.trace_state(0);
+        compute(move |stop| {
+            let mut open = |hash: &Hash| reader.open(hash, stop);
+            Ok(TrainingState::from_blobs(&served, PARAMETERS, &mut open)?)
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_damaged_ends_no_process_and_is_fetched_again() {
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let state = TrainingState::fresh((0..PARAMETERS).map(|value| value as f32).collect());
+        let (root, blob) = (state.root(), Bytes::copy_from_slice(state.blobs()[0]));
+        let trainer = swarm(folders[0].path(), 1).await;
+        trainer.add(blob.clone(), "lease").await.unwrap();
+        let seat = swarm(folders[1].path(), 2).await;
+        seat.add(blob, "audit").await.unwrap();
+        assert_eq!(read(&seat, &state).await.unwrap(), state);
+        seat.shutdown().await.unwrap();
+
+        let file = folders[1].path().join(format!("data/{}.data", hex::encode(root)));
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[100_000] ^= 1;
+        fs::write(file, bytes).unwrap();
+        let seat = swarm(folders[1].path(), 2).await;
+        let hold = async || {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            seat.hold(root, MAX_BYTES, &[trainer.endpoint()], "audit", deadline).await
+        };
+        hold().await.unwrap();
+        let damaged = read(&seat, &state).await.unwrap_err();
+        let RoleError::Transient(error) = damaged else { panic!("{damaged}") };
+        assert!(explain(&error).contains("no whole copy"), "{error:#}");
+        hold().await.unwrap();
+        assert_eq!(read(&seat, &state).await.unwrap(), state);
     }
 }

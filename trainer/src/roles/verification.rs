@@ -299,7 +299,7 @@ impl UpdateVerifier {
         let (seed, workers, is_exact) =
             (audit.seed, self.workers, recipe.numerics == Numerics::Exact);
         compute(move |stop| {
-            let finding = input.finding(None, &seed, workers, stop)?;
+            let finding = input.finding(&seed, workers, stop)?;
             let bind = || input.binding(&seed, workers, stop);
             Ok(ReplayResult { finding, binding: (!is_exact).then(bind).transpose()? })
         })
