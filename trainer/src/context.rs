@@ -173,7 +173,8 @@ impl NodeContext {
         }
         let endpoint = self.swarm.endpoint();
         if member.and_then(|member| member.endpoint).as_ref() != Some(&endpoint) {
-            self.chain.submit(signer, Call::SetEndpoint { endpoint }).await?;
+            let registered = self.chain.submit(signer, Call::SetEndpoint { endpoint }).await;
+            registered.map_err(RoleError::at_start)?;
             tracing::info!("registered the endpoint of this machine");
         }
         let member = self.chain.member(&account).await?;
@@ -203,7 +204,8 @@ impl NodeContext {
                 role_name(role)
             )));
         }
-        self.chain.submit(signer, Call::Bond { role, amount: bond }).await?;
+        let bonded = self.chain.submit(signer, Call::Bond { role, amount: bond }).await;
+        bonded.map_err(RoleError::at_start)?;
         tracing::info!("bonded {} POL as a {}", bond / POL, role_name(role));
         Ok(())
     }

@@ -10,6 +10,8 @@ use pol_swarm::SwarmError;
 use std::{
     io::{self, ErrorKind},
     path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// An error in one step of a role.
@@ -38,14 +40,24 @@ impl RoleError {
         Self::Fatal(error.into())
     }
 
-    /// Logs a transient error, so that the caller can go on. A full disk is said once.
+    /// Creates the error of a call at the start of a member. If its account cannot pay fees, only a
+    /// person can help. Later the process goes on without calls, since peers need what it serves.
+    pub(crate) fn at_start(error: ChainError) -> Self {
+        match error {
+            ChainError::Unfunded { .. } => Self::fatal(error),
+            error => Self::transient(error),
+        }
+    }
+
+    /// Logs a transient error, so that the caller can go on. A full disk is said once, and an
+    /// account that cannot pay fees now and then.
     ///
     /// # Errors
     ///
     /// Returns the error if it is fatal.
     pub fn log_transient(self) -> Result<()> {
         match self {
-            Self::Transient(error) if note_full_disk(&error) => Ok(()),
+            Self::Transient(error) if note_full_disk(&error) || note_unfunded(&error) => Ok(()),
             Self::Transient(error) => {
                 tracing::warn!("{}; trying again with the next block", explain(&error));
                 Ok(())
@@ -142,13 +154,46 @@ impl ErrorFormat {
     }
 }
 
+/// Time after which the log names an account again that cannot pay fees.
+const UNFUNDED_REMINDER: Duration = Duration::from_secs(3_600);
+
+/// Time at which the log last named an account that cannot pay fees.
+static UNFUNDED: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Returns `true` if `error` is that of an account that cannot pay fees. It is logged now and then
+/// only, since each call of the account fails by it.
+fn note_unfunded(error: &anyhow::Error) -> bool {
+    let is_unfunded = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(ChainError::Unfunded { .. }))
+    };
+    if !error.chain().any(is_unfunded) {
+        return false;
+    }
+    let mut said = UNFUNDED.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_due(&mut said, Instant::now()) {
+        tracing::error!(
+            "{}. Until then this process serves what it has and submits nothing. Unless the \
+             account lacks the balance, the node lags behind the block that gave it",
+            explain(error)
+        );
+    } else {
+        tracing::debug!("{}", explain(error));
+    }
+    true
+}
+
+/// Returns `true` if a message that was last `said` then is to be said again `now`, and notes it.
+fn is_due(said: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = said.is_none_or(|said| now.duration_since(said) >= UNFUNDED_REMINDER);
+    if is_due {
+        *said = Some(now);
+    }
+    is_due
+}
+
 impl From<ChainError> for RoleError {
     fn from(error: ChainError) -> Self {
-        if matches!(error, ChainError::Unfunded { .. }) {
-            Self::fatal(error)
-        } else {
-            Self::transient(error)
-        }
+        Self::transient(error)
     }
 }
 
@@ -220,6 +265,29 @@ mod tests {
         let error =
             anyhow::Error::new(Named(std::io::Error::other("lost"))).context("cannot go on");
         assert_eq!(explain(&error), "cannot go on: file: lost");
+    }
+
+    #[test]
+    fn an_account_without_balance_ends_a_start_and_no_running_process() {
+        let unfunded = || ChainError::Unfunded { account: [1; 32] };
+        assert!(matches!(RoleError::at_start(unfunded()), RoleError::Fatal(_)));
+        let displaced = ChainError::Displaced { account: [1; 32] };
+        assert!(matches!(RoleError::at_start(displaced), RoleError::Transient(_)));
+        let running = RoleError::from(unfunded());
+        let RoleError::Transient(error) = &running else { panic!("{running}") };
+        assert!(note_unfunded(error));
+        running.log_transient().unwrap();
+        assert!(note_unfunded(&anyhow::Error::new(unfunded()).context("settling")));
+        let displaced = ChainError::Displaced { account: [1; 32] };
+        assert!(!note_unfunded(&displaced.into()));
+    }
+
+    #[test]
+    fn an_account_without_balance_is_named_now_and_then() {
+        let (start, mut said) = (Instant::now(), None);
+        let mut due = |seconds| is_due(&mut said, start + Duration::from_secs(seconds));
+        assert!(due(0) && !due(3) && !due(3_599));
+        assert!(due(3_600) && !due(3_603), "a reminder");
     }
 
     #[test]
