@@ -17,10 +17,11 @@ use pol_primitives::{
     payload::{Payload, encoded_size},
     queries::Member,
     recipe::Recipe,
+    round::BlockNumber,
 };
 use pol_swarm::{Bytes, Swarm, SwarmConfig, SwarmError};
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::Mutex;
@@ -59,6 +60,37 @@ pub struct NodeContext {
     /// Time until which blobs are fetched; `None` for [`FETCH_TIME`] each.
     deadline: Option<Instant>,
     members: MemberCache,
+    newest_final: NewestFinal,
+}
+
+/// Newest block that a node showed as final to this process.
+#[derive(Clone, Debug, Default)]
+struct NewestFinal(Arc<std::sync::Mutex<Option<BlockInfo>>>);
+
+impl NewestFinal {
+    /// Notes a block that a node shows as final, and returns the newest one that was shown.
+    fn note(&self, block: BlockInfo) -> BlockInfo {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = newest.filter(|newest| newest.number > block.number).unwrap_or(block);
+        *newest = Some(shown);
+        shown
+    }
+}
+
+/// Checks that the best block of a node, `best`, is not behind the block `newest`, which was final
+/// before.
+///
+/// # Errors
+///
+/// Fails if it is: what such a node shows is over, and what it does not show may be open.
+fn require_caught_up(best: BlockNumber, newest: BlockNumber) -> Result<()> {
+    if best >= newest {
+        return Ok(());
+    }
+    Err(RoleError::transient(anyhow!(
+        "the node lags: it is at block {best}, and block {newest} was final before. Doing and \
+         forgetting nothing until it catches up; name another node if it does not"
+    )))
 }
 
 /// Choices of a member about finality and disk space.
@@ -75,7 +107,7 @@ pub struct Policy {
 #[error("{source}")]
 pub struct Undelivered {
     /// Members that were asked and are at fault, as they were registered when they were asked.
-    at_fault: Vec<AccountId>,
+    pub(crate) at_fault: Vec<AccountId>,
     /// Failures of the peers.
     pub source: SwarmError,
 }
@@ -117,6 +149,7 @@ impl NodeContext {
             control: Control::default(),
             deadline: None,
             members: MemberCache::default(),
+            newest_final: NewestFinal::default(),
         })
     }
 
@@ -137,13 +170,27 @@ impl NodeContext {
     ///
     /// # Errors
     ///
-    /// Fails if the chain cannot be reached.
+    /// Fails if the chain cannot be reached, and if the node's best block is behind one that was
+    /// final before, as that of a node which catches up after another one failed.
     pub async fn firm_block(&self) -> Result<BlockInfo> {
-        Ok(if self.policy.unfinalised {
-            self.chain.best_block().await?
-        } else {
-            self.chain.finalised_block().await?
-        })
+        if self.policy.unfinalised {
+            return Ok(self.chain.best_block().await?);
+        }
+        self.final_block().await
+    }
+
+    /// Returns the newest block that a node showed as final to this process.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::firm_block`] does.
+    pub(crate) async fn final_block(&self) -> Result<BlockInfo> {
+        let shown = self.chain.finalised_block().await?;
+        let newest = self.newest_final.note(shown);
+        if newest != shown {
+            require_caught_up(self.chain.best_block().await?.number, newest.number)?;
+        }
+        Ok(newest)
     }
 
     /// Bonds the account for `role` and registers its endpoint, as far as that is not done yet.
@@ -465,6 +512,22 @@ pub(crate) fn own_key_advice(signer: &Signer, amount: Balance) -> String {
 mod tests {
     use super::*;
     use pol_swarm::{PeerFailure, PeerFailures};
+
+    #[test]
+    fn what_was_final_stays_final_when_another_node_lags() {
+        let newest = NewestFinal::default();
+        // Clones of a context share it.
+        let note =
+            |number: u32| newest.clone().note(BlockInfo { number, hash: [number as u8; 32] });
+        for (shown, expected) in [(7, 7), (9, 9), (8, 9), (9, 9), (12, 12)] {
+            let block = note(shown);
+            assert_eq!((block.number, block.hash), (expected, [expected as u8; 32]));
+        }
+        assert!(require_caught_up(12, 12).is_ok(), "only its view of finality lags");
+        let error = require_caught_up(11, 12).unwrap_err();
+        assert!(matches!(&error, RoleError::Transient(_)), "{error}");
+        assert!(error.to_string().contains("at block 11, and block 12 was final"), "{error}");
+    }
 
     #[test]
     fn a_proxy_is_told_who_raises_the_bond() {

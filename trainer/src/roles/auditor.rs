@@ -422,9 +422,9 @@ impl<S: Strategy> Auditor<S> {
         self.settle_attempts.retain(|(id, _), _| open.iter().any(|key| key.id == *id));
         self.silent.retain(|key| open.contains(key));
         self.scheduler.retain(open).await;
-        let kept: BTreeSet<_> = open.union(self.firm.keys()).copied().collect();
+        let is_over = |key: &AuditKey| !open.contains(key) && self.firm.is_over(key);
         let mut ended: BTreeSet<AuditKey> =
-            self.context.state.retain_evidence(&kept)?.into_iter().collect();
+            self.context.state.forget_evidence(is_over)?.into_iter().collect();
         let fetches = self.model_fetches.extract_if(.., |key, _| !open.contains(key));
         ended.extend(fetches.map(|(key, fetch)| {
             fetch.abort();
@@ -434,7 +434,7 @@ impl<S: Strategy> Auditor<S> {
         if self.searched != Some(round) {
             let labels = self.context.swarm.labels_below(AUDITS_TAG).await?;
             ended.extend(labels.iter().filter_map(|label| label.parse::<AuditKey>().ok()));
-            ended.retain(|key| !kept.contains(key));
+            ended.retain(is_over);
             self.searched = Some(round);
         }
         for key in ended {

@@ -11,18 +11,25 @@ pub(super) struct FirmAudits {
     context: NodeContext,
     block: Option<BlockInfo>,
     keys: BTreeSet<AuditKey>,
+    /// `true` if audits were open at the best block at the last update.
+    were_open: bool,
 }
 
 impl FirmAudits {
     /// Creates a view that knows no block.
     pub(super) fn new(context: NodeContext) -> Self {
-        Self { context, block: None, keys: BTreeSet::new() }
+        Self { context, block: None, keys: BTreeSet::new(), were_open: false }
     }
 
     /// Moves on to the newest firm block. Once a block was read, none is read while no audits
-    /// are `open` at the best block or known here.
+    /// are `open` at the best block, were open there at the last update, or are known here.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the chain cannot be reached, or if the node is behind a block that was firm before.
+    /// What it shows of audits means nothing then.
     pub(super) async fn update(&mut self, open: bool) -> Result<()> {
-        if !open && self.keys.is_empty() && self.block.is_some() {
+        if !open && !self.were_open && self.keys.is_empty() && self.block.is_some() {
             return Ok(());
         }
         let block = self.context.firm_block().await?;
@@ -31,12 +38,13 @@ impl FirmAudits {
             self.keys = audits.iter().map(|(id, audit)| AuditKey::of(*id, audit)).collect();
             self.block = Some(block);
         }
+        self.were_open = open;
         Ok(())
     }
 
-    /// Returns the audits at the firm block.
-    pub(super) fn keys(&self) -> &BTreeSet<AuditKey> {
-        &self.keys
+    /// Returns `true` if the audit is over on the firm chain.
+    pub(super) fn is_over(&self, key: &AuditKey) -> bool {
+        key.is_over(&self.keys)
     }
 
     /// Returns `true` if the audit is the same at the firm block.

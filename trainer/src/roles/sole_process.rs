@@ -45,9 +45,9 @@ impl SoleProcess {
         if height < self.next_look {
             return Ok(());
         }
-        let chain = &self.context.chain;
-        let firm = chain.finalised_block().await?;
-        let member = chain.at(firm.hash).member(&self.signer.account()).await?;
+        // A node that lags shows the endpoint of an earlier start.
+        let chain = self.context.chain.at(self.context.final_block().await?.hash);
+        let member = chain.member(&self.signer.account()).await?;
         let Some(endpoint) = member.and_then(|member| member.endpoint) else { return Ok(()) };
         let swarm = &self.context.swarm;
         let own = swarm.endpoint();

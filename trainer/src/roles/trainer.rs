@@ -175,7 +175,9 @@ impl<S: Strategy> Trainer<S> {
         // A reorganisation may bring this one back.
         let firm = context.chain.at(context.firm_block().await?.hash);
         let firm = firm.standing(&account).await?.carry;
-        context.state.retain_carries(&[next, firm])?;
+        // A node that lags does not know yet what the last lease left.
+        let own = context.state.newest_carry()?;
+        context.state.retain_carries(&[next, firm, own.unwrap_or(next)])?;
         Ok(next)
     }
 
@@ -620,6 +622,8 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
         };
         let has_head = self.follow_head(overview).await?;
         let round = &overview.round;
+        // A node that lags shows an earlier lease or none, and work on the present one would stop.
+        self.context.firm_block().await?;
         let Some(lease) = self.context.chain.lease(&self.account()).await? else {
             self.note_lost_place(round);
             self.note_idle().await?;

@@ -339,6 +339,22 @@ impl StateFolder {
         Ok(state)
     }
 
+    /// Returns the carry that the newest lease with an update leaves, or `None` if no lease here
+    /// has an update.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read, or a damaged journal cannot be set aside.
+    pub fn newest_carry(&self) -> Result<Option<Hash>, StateError> {
+        for lease in self.leases()?.iter().rev() {
+            let reveal = self.journal(lease)?.and_then(|journal| journal.reveal);
+            if let Some(reveal) = reveal {
+                return Ok(Some(reveal.carry_hash));
+            }
+        }
+        Ok(None)
+    }
+
     /// Removes every carry that is not among `carries`.
     ///
     /// # Errors
@@ -380,23 +396,38 @@ impl StateFolder {
         )
     }
 
-    /// Removes the evidence in all audits but `audits`, and returns the removed ones.
+    /// Returns the audits whose evidence is in the folder.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read.
+    pub fn audits_with_evidence(&self) -> Result<Vec<AuditKey>, StateError> {
+        Ok(names(&self.audits())?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Removes the evidence in the audits that are over, and returns these.
     ///
     /// # Errors
     ///
     /// Fails if the folder cannot be read or a file cannot be removed.
-    pub fn retain_evidence(
+    pub fn forget_evidence(
         &self,
-        audits: &BTreeSet<AuditKey>,
+        is_over: impl Fn(&AuditKey) -> bool,
     ) -> Result<Vec<AuditKey>, StateError> {
-        let names = names(&self.audits())?;
-        let over: Vec<AuditKey> = names
-            .iter()
-            .filter_map(|name| name.parse().ok())
-            .filter(|audit| !audits.contains(audit))
-            .collect();
-        remove_where(&self.audits(), |name| name.parse().is_ok_and(|audit| over.contains(&audit)))?;
+        let mut over = self.audits_with_evidence()?;
+        over.retain(is_over);
+        over.iter().try_for_each(|audit| remove(&self.audits().join(audit.to_string())))?;
         Ok(over)
+    }
+
+    /// Returns `true` if audits may ask for something in this folder: for the states of a lease, or
+    /// for evidence.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read.
+    pub fn is_needed(&self) -> Result<bool, StateError> {
+        Ok(!self.leases()?.is_empty() || !self.audits_with_evidence()?.is_empty())
     }
 }
 

@@ -12,7 +12,7 @@ use pol_primitives::{
     hex_hash,
     lease::Lease,
 };
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// Name of a lease: its nonce, and the digest of the whole lease.
 #[derive(
@@ -56,6 +56,14 @@ impl AuditKey {
             .collect();
         let draw = (audit.round, audit.draw, audit.seed, &audit.probe, cases);
         Self { id, digest: pol_primitives::digest(b"pol/trainer/audit/1", &draw) }
+    }
+
+    /// Returns `true` if the audit is over at a block where the audits `open` are: it is not among
+    /// them, and a later one is, or another one with its number.
+    ///
+    /// That it is not open says too little: a node that lags does not know it yet.
+    pub fn is_over(&self, open: &BTreeSet<Self>) -> bool {
+        !open.contains(self) && open.last().is_some_and(|newest| newest.id >= self.id)
     }
 }
 

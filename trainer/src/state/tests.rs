@@ -171,7 +171,8 @@ fn evidence_of_another_draw_is_not_taken() {
     let evidence = Evidence::truncate_from(vec![(0, Finding::Impossible)]);
     state_folder.write_evidence(&ours, &evidence, &[7; 32]).unwrap();
     assert_eq!(state_folder.evidence(&theirs).unwrap(), None);
-    assert_eq!(state_folder.retain_evidence(&[theirs].into()).unwrap(), [ours]);
+    let is_over = |key: &AuditKey| key.is_over(&[theirs].into());
+    assert_eq!(state_folder.forget_evidence(is_over).unwrap(), [ours]);
     assert_eq!(state_folder.evidence(&ours).unwrap(), None);
     assert_eq!(ours.to_string().parse(), Ok(ours));
 
@@ -229,7 +230,8 @@ fn evidence_is_read_as_written_or_not_at_all() {
     let state_folder = StateFolder::open(folder.path()).unwrap();
     assert_eq!(state_folder.evidence(&audit_key(4)).unwrap(), Some((evidence, [7; 32])));
     assert_eq!(state_folder.evidence(&audit_key(5)).unwrap(), None);
-    assert_eq!(state_folder.retain_evidence(&[audit_key(40)].into()).unwrap(), [audit_key(4)]);
+    let is_over = |key: &AuditKey| key.is_over(&[audit_key(40)].into());
+    assert_eq!(state_folder.forget_evidence(is_over).unwrap(), [audit_key(4)]);
     assert_eq!(state_folder.evidence(&audit_key(4)).unwrap(), None);
     let path = folder.path().join(format!("audits/{}", audit_key(40)));
     let mut bytes = fs::read(&path).unwrap();
@@ -283,6 +285,53 @@ fn half_written_files_are_removed() {
     let state_folder = StateFolder::open(folder.path()).unwrap();
     assert!(!torn.iter().any(|path| path.exists()));
     assert_eq!(state_folder.peer_secret().unwrap(), [7; 32]);
+}
+
+#[test]
+fn evidence_outlives_a_node_that_lags_and_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let evidence = Evidence::truncate_from(vec![(0, Finding::Impossible)]);
+    let kept = |open: &[u32]| {
+        let state_folder = StateFolder::open(folder.path()).unwrap();
+        let open = open.iter().map(|id| audit_key(*id)).collect();
+        state_folder.forget_evidence(|audit| audit.is_over(&open)).unwrap();
+        assert_eq!(
+            state_folder.is_needed().unwrap(),
+            !state_folder.audits_with_evidence().unwrap().is_empty()
+        );
+        state_folder.evidence(&audit_key(5)).unwrap()
+    };
+    StateFolder::open(folder.path())
+        .unwrap()
+        .write_evidence(&audit_key(5), &evidence, &[7; 32])
+        .unwrap();
+    // Blocks before the audit was drawn, blocks with it, and one after it without a later audit.
+    for open in [&[][..], &[2, 4], &[4, 5], &[5, 6], &[]] {
+        assert_eq!(kept(open), Some((evidence.clone(), [7; 32])), "{open:?}");
+    }
+    assert_eq!(kept(&[6]), None);
+}
+
+#[test]
+fn the_carry_of_the_newest_update_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    assert_eq!(state_folder.newest_carry().unwrap(), None);
+    for nonce in [9, 10, 11] {
+        let reveal = Reveal {
+            payload_hash: [1; 32],
+            trace_root: [2; 32],
+            carry_hash: [nonce as u8; 32],
+            steps: 4,
+            first_leaf: Default::default(),
+            salt: [5; 32],
+        };
+        // The last one is still trained.
+        let reveal = Some(reveal).filter(|_| nonce < 11);
+        let journal = Journal { reveal, ..Journal::new(key(nonce), 5, [9; 32], [0; 32]) };
+        state_folder.write_journal(&journal).unwrap();
+    }
+    assert_eq!(state_folder.newest_carry().unwrap(), Some([10; 32]));
 }
 
 #[test]
