@@ -9,8 +9,9 @@ use super::{
 use crate::{
     api::{ApiOptions, ApiParts, ApiServer, RunningApi},
     context::{NodeContext, Policy},
-    control::{ActivityKind, Control},
+    control::{Action, ActivityKind, Control},
     display::{role_name, short_hash},
+    error::explain,
     model::PRETRAINED_TAG,
     monitoring::MetricsOptions,
     options::{KeyOptions, NodeOptions, SwarmOptions},
@@ -278,12 +279,13 @@ async fn take_part<S: Strategy>(
     strategy: S,
 ) -> Result<()> {
     let machine = pol_hardware::detect(context.state.path())?;
-    options.check_network(&context.chain, &machine).await?;
+    let start = Start::new(context, options.role)?;
+    start.require(options.check_network(&context.chain, &machine).await)?;
     if let Some(folder) = &options.data {
-        serve_folder(context, folder).await?;
+        start.require(serve_folder(context, folder).await)?;
     }
     if let Some(folder) = &options.model {
-        serve_model(context, folder.clone()).await?;
+        start.require(serve_model(context, folder.clone()).await)?;
     }
     if options.role == RoleOption::Trainer {
         check_space(context, options.state_bytes()).await?;
@@ -293,7 +295,9 @@ async fn take_part<S: Strategy>(
     match options.role {
         RoleOption::Trainer => {
             let recipe = context.chain.recipe().await?;
-            let tier = select_tier(options.tier, &machine, recipe.as_ref())?;
+            let tier = start.require(select_tier(options.tier, &machine, recipe.as_ref()))?;
+            // What is trained again for audits has the tier of its lease.
+            let tier = tier.unwrap_or(Tier::Mobile);
             let most = |recipe| pol_hardware::max_workers(&machine, recipe, tier);
             let workers = workers.or(recipe.as_ref().map(most)).unwrap_or(machine.cores);
             tracing::info!("tier {tier:?} with {workers} worker threads");
@@ -313,6 +317,44 @@ async fn take_part<S: Strategy>(
             let mut validator = Validator::new(context.clone(), signer.clone(), workers, strategy);
             roles::run(context, first_block, &mut validator).await
         }
+    }
+}
+
+/// Start of a member, of whom audits may ask for what an earlier start left in the folder.
+struct Start<'a> {
+    control: &'a Control,
+    role: RoleOption,
+    /// Set if audits may ask for something in the folder.
+    is_needed: bool,
+}
+
+impl<'a> Start<'a> {
+    fn new(context: &'a NodeContext, role: RoleOption) -> Result<Self> {
+        Ok(Self { control: &context.control, role, is_needed: context.state.is_needed()? })
+    }
+
+    /// Returns what a step of the start gave, or `None` if it failed and audits may ask for what is
+    /// in the folder. To answer them costs nothing, and to end would cost part of the bond: the
+    /// member goes on, and a trainer takes no lease.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the step if the folder is not needed.
+    fn require<T>(&self, step: Result<T>) -> Result<Option<T>> {
+        let error = match step {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) if self.is_needed => error,
+            Err(error) => return Err(error),
+        };
+        tracing::error!(
+            "{}. Going on all the same, since audits may ask for what is in this folder; a trainer \
+             takes no lease. Mend this, and start again",
+            explain(&error)
+        );
+        if self.role == RoleOption::Trainer {
+            self.control.ask(Action::Pause, None);
+        }
+        Ok(None)
     }
 }
 
@@ -370,6 +412,18 @@ async fn serve_model(context: &NodeContext, folder: PathBuf) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_that_fails_ends_unless_audits_may_ask_for_the_folder() {
+        let control = Control::new("trainer");
+        let start = |is_needed| Start { control: &control, role: RoleOption::Trainer, is_needed };
+        let differs = || Err::<(), _>(anyhow!("the file says 4, the network 8"));
+        assert!(start(false).require(differs()).unwrap_err().to_string().contains("network 8"));
+        assert_eq!(start(true).require(Ok(5)).unwrap(), Some(5));
+        assert!(control.may_lease());
+        assert_eq!(start(true).require(differs()).unwrap(), None);
+        assert!(!control.may_lease(), "nothing is leased that the start does not fit");
+    }
 
     #[test]
     fn sizes_are_numbers_of_gib() {
