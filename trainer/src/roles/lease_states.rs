@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     context::NodeContext,
-    data::lease_tag,
+    data::{ShardReader, lease_tag},
     error::{Result, RoleError},
     model::fetch_model,
     state::{LeaseKey, NewestState, StateFolder},
@@ -23,8 +23,13 @@ use pol_primitives::{
     lease::Lease,
     recipe::Recipe,
 };
-use std::sync::Arc;
-use tokio::sync::OwnedMutexGuard;
+use pol_swarm::{Bytes, Swarm, SwarmError};
+use std::{
+    cmp::Reverse,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Returns the trace with these leaves.
 pub(super) fn parse_trace(leaves: Vec<Hash>) -> Result<Trace> {
@@ -55,6 +60,25 @@ pub(super) fn open_segments(
 #[error("{0}")]
 pub(super) struct LostStates(String);
 
+/// Error of a state that has to be trained again, for which the data is not here yet.
+#[derive(Debug, thiserror::Error)]
+#[error("the state after {0} segments has to be trained again")]
+struct Untrained(u16);
+
+/// Bytes of the disk beside those of blobs that have to be free to store them: more than the store
+/// of blobs leaves free.
+const STORE_MARGIN: u64 = 10 << 20;
+/// Pause before blobs are stored again that found no space.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// What it takes to train states of a lease again.
+pub(super) struct Retraining {
+    /// Data that the lease was trained on.
+    pub(super) data: LeaseData,
+    /// Turn to train. A thread that goes on after its task was aborted holds it too.
+    pub(super) _turn: OwnedMutexGuard<()>,
+}
+
 /// The states of a lease: those on disk, and all others by training again.
 pub(super) struct LeaseStates<S> {
     /// The trainer.
@@ -69,12 +93,12 @@ pub(super) struct LeaseStates<S> {
     pub(super) recipe: Recipe,
     /// The lease.
     pub(super) lease: Lease,
-    /// Data that the lease was trained on.
-    pub(super) data: LeaseData,
     /// Trace that was committed to.
     pub(super) trace: Trace,
-    /// Turn to train. A thread that goes on after its task was aborted holds it too.
-    pub(super) _training: OwnedMutexGuard<()>,
+    /// Lock of the one who trains: one at a time is enough for a machine.
+    pub(super) training_lock: Arc<Mutex<()>>,
+    /// What training takes, once a state has to be trained again.
+    pub(super) retraining: OnceLock<Retraining>,
 }
 
 impl<S: Strategy> LeaseStates<S> {
@@ -108,9 +132,8 @@ impl<S: Strategy> LeaseStates<S> {
         let mut ends = Vec::new();
         for (leaf, segment) in case.opened_leaves().into_iter().zip(case.segments.iter().copied()) {
             let (end, StateProof { state, proof }) = self.publish(context, leaf).await?;
-            let this = self.clone();
-            let sketch = compute(move |stop| {
-                let start = this.at(segment, stop)?;
+            let (this, start) = (self.clone(), self.state(context, segment).await?);
+            let sketch = compute(move |_| {
                 let (spec, account) = (&this.recipe.model, &this.account);
                 Ok(sketch_segment(spec, &seed, account, segment, &start, &end)?)
             });
@@ -128,11 +151,11 @@ impl<S: Strategy> LeaseStates<S> {
         context: &NodeContext,
         leaf: u16,
     ) -> Result<(TrainingState, StateProof)> {
-        let this = self.clone();
-        let (full, state, blobs) = compute(move |stop| {
-            let full = this.at(leaf, stop)?;
+        let full = self.state(context, leaf).await?;
+        let (full, state, blobs) = compute(move |_| {
             let state = full.trace_state(leaf);
-            let blobs = full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect();
+            let blobs: Vec<Bytes> =
+                full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect();
             Ok((full, state, blobs))
         })
         .await?;
@@ -143,8 +166,45 @@ impl<S: Strategy> LeaseStates<S> {
                  committed to"
             )))
         })?;
-        context.swarm.add_all(blobs, &lease_tag(&LeaseKey::of(&self.lease))).await?;
+        self.store(&context.swarm, blobs).await?;
         Ok((full, StateProof { state, proof }))
+    }
+
+    /// Stores the blobs of a state for peers. On a full disk, states that can be trained again make
+    /// room: those of other leases first, the newest before the others, since its audit comes last.
+    pub(super) async fn store(&self, swarm: &Swarm, blobs: Vec<Bytes>) -> Result<()> {
+        let key = LeaseKey::of(&self.lease);
+        let bytes: usize = blobs.iter().map(Bytes::len).sum();
+        loop {
+            match swarm.add_all(blobs.clone(), &lease_tag(&key)).await {
+                Err(error @ SwarmError::DiskFull(_)) => RoleError::from(error).log_transient()?,
+                stored => return Ok(stored.map(drop)?),
+            }
+            let mut leases = self.state.leases()?;
+            leases.sort_by_key(|lease| (*lease == key, Reverse(*lease)));
+            self.state.make_room(bytes as u64 + STORE_MARGIN, &leases)?;
+            tokio::time::sleep(FULL_PAUSE).await;
+        }
+    }
+
+    /// Returns the state after `leaf` segments as [`Self::at`] does. Data is fetched, and a turn to
+    /// train is taken, only if it has to be trained.
+    async fn state(self: &Arc<Self>, context: &NodeContext, leaf: u16) -> Result<TrainingState> {
+        let load = || {
+            let this = self.clone();
+            compute(move |stop| this.at(leaf, stop))
+        };
+        match load().await {
+            Err(RoleError::Transient(error)) if error.is::<Untrained>() => {}
+            loaded => return loaded,
+        }
+        let tag = lease_tag(&LeaseKey::of(&self.lease));
+        let mut shards = ShardReader::new(context.clone());
+        let data = shards.lease_data(&self.recipe, &self.lease.shards, &[], &tag).await?;
+        let data = self.strategy.data(&self.recipe, data);
+        let turn = self.training_lock.clone().lock_owned().await;
+        self.retraining.get_or_init(|| Retraining { data, _turn: turn });
+        load().await
     }
 
     /// Saves the state that the lease starts from again, so that others can be trained from it.
@@ -176,9 +236,10 @@ impl<S: Strategy> LeaseStates<S> {
     ///
     /// # Errors
     ///
-    /// Fails with [`LostStates`] if no state is left to train from.
+    /// Fails with [`LostStates`] if no state is left to train from, and with [`Untrained`] if it
+    /// has to be trained and the data is not here yet.
     pub(super) fn at(&self, leaf: u16, stop: &Stop) -> Result<TrainingState> {
-        let Self { recipe, lease, account, data, workers, .. } = self;
+        let Self { recipe, lease, account, workers, .. } = self;
         let (key, parameters) = (LeaseKey::of(lease), recipe.model.size() as usize);
         let NewestState { found, damaged } =
             self.state.newest_state(&key, self.trace.leaves(), leaf, parameters)?;
@@ -196,6 +257,12 @@ impl<S: Strategy> LeaseStates<S> {
                 lease.due_round
             );
         }
+        if from == leaf {
+            return Ok(state);
+        }
+        let Some(Retraining { data, .. }) = self.retraining.get() else {
+            return Err(RoleError::transient(Untrained(leaf)));
+        };
         let job = LeaseJob { recipe, lease, account, data, workers: *workers };
         for segment in from..leaf {
             stop.check()?;

@@ -12,7 +12,7 @@ use crate::{
     data::{ShardReader, lease_tag, unless_malformed},
     error::{Result, RoleError},
     model::fetch_model,
-    state::{Journal, LeaseKey, NewestState, StateFolder},
+    state::{Journal, LeaseKey, NewestState, StateError, StateFolder},
     strategy::Strategy,
 };
 use anyhow::anyhow;
@@ -21,13 +21,19 @@ use pol_engine::{LeaseData, LeaseJob, SegmentReport, Trace, TrainingState};
 use pol_metrics::SPANS;
 use pol_primitives::{Hash, lease::Lease, recipe::Recipe, submission::Reveal, trace::state_leaf};
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 /// Pause before a write is tried again that found no space.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
+/// Bytes of the disk that a write has to leave free beside a state or a payload: more than the
+/// store of blobs leaves free.
+const WRITE_MARGIN: u64 = 10 << 20;
 /// Time between two looks at whether a pause should end early.
 const STOP_PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,6 +59,8 @@ pub(super) struct LeaseWork<S> {
     pub(super) workers: usize,
     /// Disk space for training states, in bytes.
     pub(super) state_budget: u64,
+    /// Set once the states of a lease have less space than its audit needs.
+    pub(super) is_scarce: Arc<AtomicBool>,
     /// Strategy of the trainer.
     pub(super) strategy: S,
 }
@@ -93,7 +101,14 @@ impl<S: Strategy> LeaseWork<S> {
         }
         let base = fetch_model(context, &lease.base_root, recipe, &[], &tag).await?.parameters;
         let salt_secret = state.peer_secret()?;
-        let Self { context, recipe, lease, account, workers, state_budget, strategy } = self;
+        let (audits, block) =
+            (context.chain.audit_config().await?, context.chain.block_time().await?);
+        // Half of the stage is for the way to the chain, and the next lease is trained meanwhile.
+        // Each drawn segment has a start.
+        let answer_time =
+            block.saturating_mul(audits.serve) / (4 * u32::from(audits.segments.max(1)));
+        let Self { context, recipe, lease, account, workers, state_budget, is_scarce, strategy } =
+            self;
         Ok(Ok(LeaseTraining {
             folder: context.state,
             control: context.control,
@@ -103,10 +118,12 @@ impl<S: Strategy> LeaseWork<S> {
             account,
             workers,
             state_budget,
+            is_scarce,
             strategy,
             base,
             contents,
             salt_secret,
+            answer_time,
         }))
     }
 }
@@ -128,6 +145,7 @@ async fn store_update(
             return Err(error);
         }
         error.log_transient()?;
+        context.state.make_room(bytes as u64 + WRITE_MARGIN, &[journal.lease])?;
         tokio::time::sleep(FULL_PAUSE).await;
     }
     Ok(PackedUpdate { journal, bytes })
@@ -181,6 +199,8 @@ struct LeaseTraining<S> {
     account: AccountId,
     workers: usize,
     state_budget: u64,
+    /// Set once the states have less space than an audit needs.
+    is_scarce: Arc<AtomicBool>,
     strategy: S,
     /// Parameters that the lease starts from.
     base: Arc<Vec<f32>>,
@@ -190,6 +210,17 @@ struct LeaseTraining<S> {
     contents: Hash,
     /// Secret from which the salt of the commitment is derived.
     salt_secret: [u8; 32],
+    /// Time in which a state has to be trained again when an audit asks for it.
+    answer_time: Duration,
+}
+
+/// Returns the largest number of segments between two kept states from which each one between them
+/// can be trained again in time, if a segment takes `segment_time`.
+fn answerable_gap(answer_time: Duration, segment_time: Duration) -> u16 {
+    let trained = answer_time.as_nanos().checked_div(segment_time.as_nanos());
+    trained
+        .and_then(|trained| u16::try_from(trained).ok())
+        .map_or(u16::MAX, |n| n.saturating_add(1))
 }
 
 impl<S: Strategy> LeaseTraining<S> {
@@ -206,7 +237,7 @@ impl<S: Strategy> LeaseTraining<S> {
         let (mut journal, mut state) = self.resume()?;
         let job = LeaseJob { recipe, lease, account, data: &self.data, workers: *workers };
         let started = Instant::now();
-        let mut tokens = 0;
+        let (mut tokens, mut slowest) = (0, Duration::ZERO);
         for segment in journal.segments()..recipe.segments {
             stop.check()?;
             let _segment =
@@ -214,6 +245,7 @@ impl<S: Strategy> LeaseTraining<S> {
                     .entered();
             let segment_started = Instant::now();
             let report = strategy.train_segment(&job, &mut state, segment)?;
+            slowest = slowest.max(segment_started.elapsed());
             let metrics = pol_metrics::trainer();
             metrics.segment_duration_seconds.observe_since(segment_started);
             metrics.segments_total.inc();
@@ -227,7 +259,7 @@ impl<S: Strategy> LeaseTraining<S> {
             journal.leaves.push(report.leaf);
             journal.losses.push(report.loss);
             journal.speed = tokens as f64 / started.elapsed().as_secs_f64().max(f64::EPSILON);
-            self.save_if_possible(&journal, &state)?;
+            self.save_within(answerable_gap(self.answer_time, slowest), &journal, &state)?;
             tracing::info!(
                 "round {}: segment {}/{}, loss {:.3}, {:.0} tokens/s",
                 lease.due_round,
@@ -241,22 +273,57 @@ impl<S: Strategy> LeaseTraining<S> {
         self.pack(journal, state, stop)
     }
 
-    /// Saves the progress. If the disk is full even without the states that can be trained again,
-    /// it stays in memory.
-    fn save_if_possible(&self, journal: &Journal, state: &TrainingState) -> Result<()> {
-        let mut saved = self.save(journal, state);
-        if saved.as_ref().is_err_and(RoleError::is_disk_full) {
-            self.folder.thin_states(0)?;
-            saved = self.save(journal, state);
+    /// Saves the progress as far as possible. Says once if states are left out that are more than
+    /// `gap` segments from those that are kept.
+    fn save_within(&self, gap: u16, journal: &Journal, state: &TrainingState) -> Result<()> {
+        let is_within = self.save_if_possible(journal, state, gap)?;
+        if !is_within && !self.is_scarce.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "round {}: the disk or --state-budget has no space for a state in every {gap} \
+                 segments, and training those between again takes longer than an audit waits. \
+                 Give it more space: states that an audit does not get cost part of the bond. \
+                 After this lease none is taken until all updates are settled",
+                self.lease.due_round
+            );
         }
-        match saved {
-            Err(error) if error.is_disk_full() => return error.log_transient(),
+        Ok(())
+    }
+
+    /// Saves the progress. If the disk is full even without other states of this lease, it stays in
+    /// memory. Returns `false` if states are left out that are more than `gap` segments from
+    /// those that are kept.
+    fn save_if_possible(&self, journal: &Journal, state: &TrainingState, gap: u16) -> Result<bool> {
+        match self.with_room(state, || self.save(journal, state)) {
+            Err(error) if error.is_disk_full() => {
+                error.log_transient()?;
+                return Ok(false);
+            }
             saved => saved?,
         }
-        // Others may use the disk too. Without any space, only the states that have to be kept are
-        // left.
-        let space = self.folder.space(self.recipe.model.size()).unwrap_or(0);
-        Ok(self.folder.thin_states(self.state_budget.min(space))?)
+        // Others may use the disk too.
+        match self.folder.space(self.recipe.model.size()) {
+            Ok(space) => Ok(self.folder.thin_states(self.state_budget.min(space), gap)?),
+            // Without any space, only the states of this lease that have to be kept are left.
+            // Those of others may be asked for sooner.
+            Err(StateError::Disk(_)) => {
+                self.folder.make_room(u64::MAX, &[journal.lease])?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes what is as large as `state`. If the disk is full, other states of this lease make
+    /// room: its audit comes after those of earlier leases.
+    fn with_room(&self, state: &TrainingState, write: impl Fn() -> Result<()>) -> Result<()> {
+        match write() {
+            Err(error) if error.is_disk_full() => {
+                let bytes: usize = state.blobs().iter().map(|blob| blob.len()).sum();
+                self.folder.make_room(bytes as u64 + WRITE_MARGIN, &[self.key()])?;
+                write()
+            }
+            done => done,
+        }
     }
 
     /// Saves the newest state, and then the journal that names it.
@@ -292,7 +359,8 @@ impl<S: Strategy> LeaseTraining<S> {
         pol_metrics::trainer().update_norm.set(movement);
         self.control.note_update(lease.due_round, movement);
         let payload = strategy.pack(recipe, &self.base, &mut state)?;
-        wait_for_space(stop, || Ok(self.folder.save_carry(&state)?))?;
+        let save_carry = || -> Result<()> { Ok(self.folder.save_carry(&state)?) };
+        wait_for_space(stop, || self.with_room(&state, save_carry))?;
         let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
         // Derived, so that a restarted process opens the same commitment. Secret until then.
         let salt = *blake3::Hasher::new_keyed(&self.salt_secret)
@@ -373,7 +441,7 @@ fn wait_for_space(stop: &Stop, write: impl Fn() -> Result<()>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::lease_states::{LeaseStates, LostStates},
+        super::lease_states::{LeaseStates, LostStates, Retraining},
         *,
     };
     use pol_engine::{EngineError, GradientNorms};
@@ -388,7 +456,7 @@ mod tests {
         io::Write,
         path::{Path, PathBuf},
         process::Command,
-        sync::atomic::{AtomicU32, Ordering},
+        sync::{OnceLock, atomic::AtomicU32},
     };
     use tempfile::TempDir;
 
@@ -465,6 +533,9 @@ mod tests {
         lease: Lease,
         base: Arc<Vec<f32>>,
         control: Control,
+        state_budget: u64,
+        answer_time: Duration,
+        is_scarce: Arc<AtomicBool>,
     }
 
     impl Trial {
@@ -490,7 +561,16 @@ mod tests {
                 shards: BoundedVec::truncate_from(vec![shard]),
             };
             let (strategy, control) = (Arithmetic::default(), Control::default());
-            Self { folder, strategy, lease, base: base.into(), control }
+            Self {
+                folder,
+                strategy,
+                lease,
+                base: base.into(),
+                control,
+                state_budget: 1 << 30,
+                answer_time: Duration::from_secs(30),
+                is_scarce: Arc::default(),
+            }
         }
 
         fn data() -> LeaseData {
@@ -505,12 +585,14 @@ mod tests {
                 lease: self.lease.clone(),
                 account: [1; 32],
                 workers: 1,
-                state_budget: 1 << 30,
+                state_budget: self.state_budget,
+                is_scarce: self.is_scarce.clone(),
                 strategy: self.strategy.clone(),
                 base: self.base.clone(),
                 data: Self::data(),
                 contents: [9; 32],
                 salt_secret: [8; 32],
+                answer_time: self.answer_time,
             };
             training.run(&Stop::default())
         }
@@ -527,6 +609,21 @@ mod tests {
             trial.folder.write_journal(&journal).unwrap();
             trial.strategy.trained.store(0, Ordering::Relaxed);
             (path, trial, done)
+        }
+
+        /// Returns the states of the lease with the trace of `leaves`, for audits.
+        fn states(&self, leaves: Vec<Hash>) -> LeaseStates<Arithmetic> {
+            LeaseStates {
+                account: [1; 32],
+                workers: 1,
+                state: self.folder.clone(),
+                strategy: self.strategy.clone(),
+                recipe: recipe(),
+                lease: self.lease.clone(),
+                trace: Trace::from_leaves(leaves).unwrap(),
+                training_lock: Arc::default(),
+                retraining: OnceLock::new(),
+            }
         }
 
         fn state(&self, leaf: u16) -> PathBuf {
@@ -574,6 +671,30 @@ mod tests {
             let bytes = fs::read(trial.state(3)).unwrap();
             fs::write(trial.state(3), &bytes[..bytes.len() / 2]).unwrap();
             assert_eq!(update(&trial.train().unwrap()), update(&undamaged));
+        }
+    }
+
+    #[test]
+    fn states_are_kept_as_close_as_an_audit_waits_for() {
+        let gap = |answer, segment| {
+            answerable_gap(Duration::from_millis(answer), Duration::from_millis(segment))
+        };
+        // One segment is trained again from a state two segments before the next.
+        assert_eq!([gap(15_000, 15_000), gap(15_000, 14_999)], [2, 2]);
+        assert_eq!([gap(15_000, 5_000), gap(15_000, 15_001), gap(0, 1)], [4, 1, 1]);
+        assert_eq!([gap(15_000, 0), gap(u64::MAX, 1)], [u16::MAX; 2]);
+    }
+
+    #[test]
+    fn space_is_scarce_if_states_are_left_out_that_audits_do_not_wait_for() {
+        for (answer_time, is_scarce) in
+            [(Duration::from_secs(3_600), false), (Duration::ZERO, true)]
+        {
+            let path = tempfile::tempdir().unwrap();
+            let trial = Trial { state_budget: 0, answer_time, ..Trial::new(path.path(), false) };
+            let (journal, _) = trial.train().unwrap();
+            assert_eq!(trial.folder.kept_leaves(&journal.lease).unwrap(), [0, 4]);
+            assert_eq!(trial.is_scarce.load(Ordering::Relaxed), is_scarce);
         }
     }
 
@@ -639,20 +760,15 @@ mod tests {
         let path = tempfile::tempdir().unwrap();
         let trial = Trial::new(path.path(), false);
         let (journal, _) = trial.train().unwrap();
-        let states = LeaseStates {
-            account: [1; 32],
-            workers: 1,
-            state: trial.folder.clone(),
-            strategy: trial.strategy.clone(),
-            recipe: recipe(),
-            lease: trial.lease.clone(),
-            data: Trial::data(),
-            trace: Trace::from_leaves(journal.leaves.clone()).unwrap(),
-            _training: Arc::new(tokio::sync::Mutex::new(())).lock_owned().await,
-        };
+        let states = trial.states(journal.leaves.clone());
         let leaf = |leaf| states.at(leaf, &Stop::default()).map(|state| state.leaf());
+        let turn = states.training_lock.clone().lock_owned().await;
+        assert_eq!(leaf(3).unwrap(), journal.leaves[3], "it takes no data, and no turn to train");
         trial.damage(3);
         trial.damage(2);
+        let error = leaf(3).unwrap_err();
+        assert!(error.to_string().contains("has to be trained again"), "{error}");
+        states.retraining.set(Retraining { data: Trial::data(), _turn: turn }).ok().unwrap();
         assert_eq!(leaf(3).unwrap(), journal.leaves[3]);
         [0, 1, 4].into_iter().for_each(|leaf| trial.damage(leaf));
         for _ in 0..2 {
@@ -671,25 +787,74 @@ mod tests {
     /// Environment variable of a test that runs in a mount namespace of its own.
     const PRIVATE: &str = "POL_TRAINER_TEST_DISK";
 
-    /// The disk is a file system in memory, which only a process of its own sees.
+    /// Returns the path of a small disk: a file system in memory, which only a process of its own
+    /// sees. Returns `None` to the process that ran `test` in such a one.
+    fn small_disk(size: &str, test: &str) -> Option<PathBuf> {
+        if let Some(disk) = env::var_os(PRIVATE) {
+            return Some(disk.into());
+        }
+        let disk = tempfile::tempdir().unwrap();
+        let script = format!(
+            "mount -t tmpfs -o size={size} tmpfs \"$POL_TRAINER_TEST_DISK\"\nexec \"$0\" \"$@\""
+        );
+        let status = Command::new("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-ec", &script])
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg(format!("roles::lease_training::tests::{test}"))
+            .env(PRIVATE, disk.path())
+            .status()
+            .unwrap();
+        assert!(status.success(), "this test needs unshare(1), and mounts in namespaces");
+        None
+    }
+
+    #[tokio::test]
+    async fn states_for_an_audit_get_room_from_the_newest_lease() {
+        let name = "states_for_an_audit_get_room_from_the_newest_lease";
+        let Some(disk) = small_disk("64m", name) else { return };
+        let trial = Trial::new(&disk, false);
+        let newest = LeaseKey::of(&Lease { nonce: 4, ..trial.lease.clone() });
+        let state = TrainingState::fresh(vec![0.5; 1 << 17]);
+        let audited = LeaseKey::of(&trial.lease);
+        for leaf in 0..4 {
+            trial.folder.save_state(&audited, leaf, &state).unwrap();
+            trial.folder.save_state(&newest, leaf, &state).unwrap();
+        }
+        let states = trial.states(vec![[1; 32]; 4]);
+        let config = pol_swarm::SwarmConfig {
+            directory: disk.join("swarm"),
+            secret: [7; 32],
+            bind: ([127, 0, 0, 1], 0).into(),
+            advertise: Vec::new(),
+        };
+        let swarm = pol_swarm::Swarm::start(config).await.unwrap();
+        let free = || pol_hardware::disk_space(&disk).unwrap().free_bytes;
+        // A copy of 2 MiB fits on the disk, and not beside what the store of blobs leaves free.
+        let filler = vec![0; (free() - (9 << 20)) as usize];
+        fs::write(disk.join("filler"), filler).unwrap();
+        let blobs: Vec<_> = (0..4u8).map(|seed| vec![seed; 1 << 19].into()).collect();
+        let label = lease_tag(&audited);
+        let refused = swarm.add_all(blobs.clone(), &label).await;
+        assert!(matches!(refused, Err(pol_swarm::SwarmError::DiskFull(_))), "{refused:?}");
+
+        let stored = states.store(&swarm, blobs.clone());
+        tokio::time::timeout(Duration::from_secs(60), stored).await.unwrap().unwrap();
+        for blob in &blobs {
+            let found = swarm.get(*blake3::hash(blob).as_bytes(), 1 << 20).await.unwrap();
+            assert_eq!(found.as_ref(), Some(blob));
+        }
+        assert_eq!(trial.folder.kept_leaves(&audited).unwrap(), [0, 1, 2, 3]);
+        assert_eq!(trial.folder.kept_leaves(&newest).unwrap(), [0, 3]);
+        // An answer that is prepared again needs no more room, however full the disk is.
+        fill(&disk.join("rest"));
+        states.store(&swarm, blobs).await.unwrap();
+        swarm.shutdown().await.unwrap();
+    }
+
     #[test]
     fn a_full_disk_only_delays_an_update() {
-        let Some(disk) = env::var_os(PRIVATE) else {
-            let disk = tempfile::tempdir().unwrap();
-            let script = "mount -t tmpfs -o size=4m tmpfs \"$POL_TRAINER_TEST_DISK\"\n\
-                          exec \"$0\" \"$@\"";
-            let status = Command::new("unshare")
-                .args(["--map-root-user", "--mount", "sh", "-ec", script])
-                .arg(env::current_exe().unwrap())
-                .args(["--exact", "--nocapture"])
-                .arg("roles::lease_training::tests::a_full_disk_only_delays_an_update")
-                .env(PRIVATE, disk.path())
-                .status()
-                .unwrap();
-            assert!(status.success(), "this test needs unshare(1), and mounts in namespaces");
-            return;
-        };
-        let disk = PathBuf::from(disk);
+        let Some(disk) = small_disk("4m", "a_full_disk_only_delays_an_update") else { return };
         let elsewhere = tempfile::tempdir().unwrap();
         let undamaged = Trial::new(elsewhere.path(), true).train().unwrap();
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     context::NodeContext,
     control::WorkEvent,
-    data::{LEASES_TAG, ShardReader, lease_tag},
+    data::{LEASES_TAG, lease_tag},
     display::format_amount,
     error::{Result, RoleError, explain},
     state::{AuditKey, LeaseKey},
@@ -34,16 +34,16 @@ use pol_primitives::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 use tokio::sync::Mutex;
 
-/// Most blocks for which an answer waits for its audit to be final, or half of the stage if that is
-/// less. From then on it is worse to give no answer in time than to show states that another fork
-/// did not draw.
+/// Most blocks for which an answer waits for its audit to be final before it is submitted, or half
+/// of the stage if that is less. It is prepared meanwhile. From then on it is worse to give no
+/// answer in time than to show states that another fork did not draw.
 const FINALITY_WAIT: BlockNumber = 8;
 /// Blocks after which a trainer settles its own update if no validator did, and between tries.
 const SELF_SETTLE_INTERVAL: BlockNumber = 10;
@@ -60,8 +60,8 @@ pub(super) struct AuditResponder<S> {
     rewards: RewardClaimer,
     /// Audits that no fork can replace.
     firm: FirmAudits,
-    /// Responses in preparation, and the stage that waits for them.
-    preparing: BTreeMap<AuditKey, (Stage, BackgroundTask<Option<Call>>)>,
+    /// Responses, and the stage that waits for them.
+    preparing: BTreeMap<AuditKey, (Stage, Preparation)>,
     /// Lock of the task that trains for a response: one at a time is enough for a machine.
     training_lock: Arc<Mutex<()>>,
     /// Audits of updates whose training is not in this folder, or whose states are all damaged.
@@ -72,17 +72,28 @@ pub(super) struct AuditResponder<S> {
     convicted: Arc<AtomicBool>,
 }
 
+/// A response to a stage of an audit.
+enum Preparation {
+    /// Not ready yet. The result is `None` if the update's training is lost.
+    Running(BackgroundTask<Option<Call>>),
+    /// Ready, and kept until the stage is over, so that nothing is trained twice.
+    Ready(Call),
+}
+
 /// The action that an audit waits for from the trainer.
 enum ResponseStep {
-    Respond(BackgroundTask<Option<Call>>),
+    /// Prepare the response.
+    Prepare(Preparation),
+    /// Submit the response once it is ready.
+    Respond(Preparation),
     Settle,
 }
 
 /// Result of an action.
 enum StepResult {
     Done,
-    /// The response is not ready.
-    Preparing(BackgroundTask<Option<Call>>),
+    /// The response goes on being prepared, or is ready for the next try.
+    Response(Preparation),
     /// The update's training is not in this folder.
     Lost,
 }
@@ -151,34 +162,30 @@ impl<S: Strategy> AuditResponder<S> {
         case: &Case<AccountId>,
         step: ResponseStep,
     ) -> Result<StepResult> {
-        let id = key.id;
         match step {
-            ResponseStep::Respond(mut preparing) => {
-                let Some(call) = preparing.wait().await else {
-                    return Ok(StepResult::Preparing(preparing));
+            ResponseStep::Prepare(preparation) => return advance(preparation).await,
+            ResponseStep::Respond(preparation) => {
+                let call = match advance(preparation).await? {
+                    StepResult::Response(Preparation::Ready(call)) => call,
+                    not_ready => return Ok(not_ready),
                 };
-                let Some(call) = call? else { return Ok(StepResult::Lost) };
                 let chain = self.firm.chain(&key).unwrap_or_else(|| self.context.chain.clone());
-                chain.submit(&self.signer, call).await?;
-                let is_serving = audit.stage == Stage::Serve;
-                let stage = if is_serving { AnswerStage::Serve } else { AnswerStage::Open };
-                pol_metrics::trainer().audit_answers_total.count(stage);
-                let what = if is_serving { "starts" } else { "ends" };
-                tracing::info!(
-                    "round {}: showed audit {id} the {what} of segments {:?}",
-                    audit.round,
-                    &case.segments[..]
-                );
+                match chain.submit(&self.signer, call.clone()).await {
+                    Ok(_) => note_response(audit, key.id, case),
+                    Err(error) => RoleError::from(error).log_transient()?,
+                }
+                return Ok(StepResult::Response(Preparation::Ready(call)));
             }
             ResponseStep::Settle => {
-                settle(&self.context, &self.signer, id, audit, self.account()).await?;
+                settle(&self.context, &self.signer, key.id, audit, self.account()).await?;
             }
         }
         Ok(StepResult::Done)
     }
 
-    /// Returns the response to this stage of `audit`, in preparation, or `None` if the update's
-    /// training is lost, or if the audit is not final yet and the response `waits` for that.
+    /// Returns the response to this stage of `audit`, or `None` if the update's training is lost.
+    /// It is only prepared while the audit is not final and the submission `waits` for that: what
+    /// has to be trained again takes most of the stage.
     fn respond(
         &mut self,
         key: AuditKey,
@@ -186,13 +193,24 @@ impl<S: Strategy> AuditResponder<S> {
         case: &Case<AccountId>,
         waits: bool,
     ) -> Option<ResponseStep> {
-        if let Some((_, preparing)) = self.preparing.remove(&key) {
-            return Some(ResponseStep::Respond(preparing));
-        }
-        let may_change = waits && !self.firm.contains(&key);
-        if may_change || self.lost.contains(&key) {
+        if self.lost.contains(&key) {
             return None;
         }
+        let known = self.preparing.remove(&key).map(|(_, preparation)| preparation);
+        let preparation = known.unwrap_or_else(|| self.start_response(key, audit, case));
+        Some(match waits && !self.firm.contains(&key) {
+            true => ResponseStep::Prepare(preparation),
+            false => ResponseStep::Respond(preparation),
+        })
+    }
+
+    /// Starts to prepare the response to this stage of `audit`.
+    fn start_response(
+        &self,
+        key: AuditKey,
+        audit: &Audit<AccountId>,
+        case: &Case<AccountId>,
+    ) -> Preparation {
         let response = Response {
             context: self.context.clone(),
             account: self.account(),
@@ -203,7 +221,7 @@ impl<S: Strategy> AuditResponder<S> {
             audit: audit.clone(),
             case: case.clone(),
         };
-        Some(ResponseStep::Respond(BackgroundTask::start(response.prepare())))
+        Preparation::Running(BackgroundTask::start(response.prepare()))
     }
 
     /// Releases the blobs of leases that ended before they had a journal.
@@ -282,6 +300,32 @@ impl<S: Strategy> AuditResponder<S> {
     }
 }
 
+/// Looks whether a response is ready.
+async fn advance(preparation: Preparation) -> Result<StepResult> {
+    let Preparation::Running(mut task) = preparation else {
+        return Ok(StepResult::Response(preparation));
+    };
+    Ok(match task.wait().await.transpose()? {
+        None => StepResult::Response(Preparation::Running(task)),
+        Some(None) => StepResult::Lost,
+        Some(Some(call)) => StepResult::Response(Preparation::Ready(call)),
+    })
+}
+
+/// Counts and logs a response that the chain accepted.
+fn note_response(audit: &Audit<AccountId>, id: AuditId, case: &Case<AccountId>) {
+    let (stage, what) = match audit.stage {
+        Stage::Serve => (AnswerStage::Serve, "starts"),
+        _ => (AnswerStage::Open, "ends"),
+    };
+    pol_metrics::trainer().audit_answers_total.count(stage);
+    tracing::info!(
+        "round {}: showed audit {id} the {what} of segments {:?}",
+        audit.round,
+        &case.segments[..]
+    );
+}
+
 /// Returns the first block at which an answer to this stage of `audit` does not wait any longer for
 /// the audit to be final.
 fn finality_wait_end(audit: &Audit<AccountId>, config: &AuditConfig) -> BlockNumber {
@@ -321,20 +365,16 @@ impl<S: Strategy> Response<S> {
         if audit.stage == Stage::Open && recipe.numerics == Numerics::Exact {
             return open_segments(id, &case, journal.leaves).map(Some);
         }
-        let data = ShardReader::new(context.clone())
-            .lease_data(&recipe, &lease.shards, &[], &lease_tag(&key))
-            .await?;
-        let training = self.training_lock.lock_owned().await;
         let states = Arc::new(LeaseStates {
             account,
             workers: self.workers,
             state: context.state.clone(),
-            data: strategy.data(&recipe, data),
             strategy,
             recipe,
             lease,
             trace: parse_trace(journal.leaves)?,
-            _training: training,
+            training_lock: self.training_lock,
+            retraining: OnceLock::new(),
         });
         let respond = async || match audit.stage {
             Stage::Open => states.open_sketches(&context, id, &case, audit.seed).await,
@@ -462,8 +502,8 @@ impl<S: Strategy> BlockHandler for AuditResponder<S> {
         for (key, stage, result) in join_logged(due.into_iter().map(perform)).await? {
             match result {
                 StepResult::Done => {}
-                StepResult::Preparing(response) => {
-                    self.preparing.insert(key, (stage, response));
+                StepResult::Response(preparation) => {
+                    self.preparing.insert(key, (stage, preparation));
                 }
                 StepResult::Lost => drop(self.lost.insert(key)),
             }
@@ -475,5 +515,69 @@ impl<S: Strategy> BlockHandler for AuditResponder<S> {
             self.searched = Some(overview.round.number);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_response_is_prepared_once_and_kept() {
+        let prepared = Arc::new(AtomicBool::new(false));
+        let work = {
+            let prepared = prepared.clone();
+            async move {
+                assert!(!prepared.swap(true, Ordering::Relaxed), "it is prepared again");
+                Ok(Some(Call::Claim { round: 3 }))
+            }
+        };
+        let mut response = Preparation::Running(BackgroundTask::start(work));
+        // A block before the audit is final, one after it, and one whose submission failed.
+        for _ in 0..3 {
+            response = match advance(response).await.unwrap() {
+                StepResult::Response(Preparation::Ready(call)) => {
+                    assert_eq!(call, Call::Claim { round: 3 });
+                    Preparation::Ready(call)
+                }
+                _ => panic!("it is not ready"),
+            };
+        }
+        assert!(prepared.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_not_ready_goes_on_and_a_lost_one_ends() {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let work = async { receive.await.map_err(RoleError::fatal) };
+        let response = Preparation::Running(BackgroundTask::start(work));
+        let StepResult::Response(response @ Preparation::Running(_)) =
+            advance(response).await.unwrap()
+        else {
+            panic!("nothing was sent")
+        };
+        send.send(None).ok().unwrap();
+        assert!(matches!(advance(response).await.unwrap(), StepResult::Lost));
+        let failing = async { Err(RoleError::transient(anyhow!("no peer serves the data"))) };
+        let failed = advance(Preparation::Running(BackgroundTask::start(failing))).await;
+        assert!(failed.is_err(), "it is prepared anew with the next block");
+    }
+
+    #[test]
+    fn answers_wait_for_finality_for_half_of_the_stage_at_most() {
+        let ends = |serve| {
+            let audit = Audit {
+                round: 3,
+                draw: 0,
+                seed: [0; 32],
+                stage: Stage::Serve,
+                since: 100,
+                probe: Default::default(),
+                holders: Default::default(),
+                cases: Default::default(),
+            };
+            finality_wait_end(&audit, &AuditConfig { serve, ..AuditConfig::default() })
+        };
+        assert_eq!([ends(20), ends(10), ends(1)], [108, 105, 100]);
     }
 }

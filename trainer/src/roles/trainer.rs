@@ -77,6 +77,8 @@ pub struct Trainer<S> {
     lagging: bool,
     /// `true` while the disk has no space for another update.
     crowded: bool,
+    /// Set once the states of a lease have less space than its audit needs.
+    is_scarce: Arc<AtomicBool>,
     /// Optimiser state that was read and is sound, or was written by this process.
     sound_carry: Option<Hash>,
     responder: RoleTask,
@@ -124,6 +126,7 @@ impl<S: Strategy> Trainer<S> {
             convicted: responder.convicted(),
             lagging: false,
             crowded: false,
+            is_scarce: Arc::default(),
             sound_carry: None,
             responder: RoleTask::new(responder),
             measurer: RoleTask::new(measurer),
@@ -312,6 +315,14 @@ impl<S: Strategy> Trainer<S> {
             tracing::warn!("{shortage}; leasing nothing until then");
         }
         self.crowded = shortage.is_some();
+        // Those of updates that wait for their audits leave too little for another one.
+        if self.is_scarce.load(Ordering::Relaxed) {
+            let waits = !self.context.state.leases()?.is_empty();
+            self.is_scarce.store(waits, Ordering::Relaxed);
+            if waits {
+                return Ok(false);
+            }
+        }
         // The store of blobs may need more.
         Ok(!self.crowded && !disk::is_full(self.context.state.path()))
     }
@@ -447,6 +458,7 @@ impl<S: Strategy> Trainer<S> {
             account: self.account(),
             workers: self.config.workers,
             state_budget: self.config.state_budget,
+            is_scarce: self.is_scarce.clone(),
             strategy: self.strategy.clone(),
         };
         TrainingTask { lease: LeaseKey::of(lease), work: BackgroundTask::start(work.run()) }

@@ -249,20 +249,48 @@ impl StateFolder {
         Ok(kept)
     }
 
-    /// Removes states until at most `budget` bytes of them are left.
+    /// Removes states until at most `budget` bytes of them are left. Returns `false` if that took
+    /// more than every state that is at most `gap` segments from one that stays.
     ///
-    /// Every second state of each lease goes first, the oldest lease before the others, then every
-    /// second one of the rest, and so on. The first and the last state of a lease always stay: it
-    /// is trained again from the one, and goes on from the other.
+    /// Every second state of each lease goes first, then every second one of the rest, and so on up
+    /// to the gap. If that is not enough, one lease after the other gives what is left. The newest
+    /// lease comes before the others each time: its audit comes last. The first and the last state
+    /// of a lease always stay: it is trained again from the one, and goes on from the other.
     ///
     /// # Errors
     ///
     /// Fails if the folder cannot be read or a state cannot be removed.
-    pub fn thin_states(&self, budget: u64) -> Result<(), StateError> {
+    pub fn thin_states(&self, budget: u64, gap: u16) -> Result<bool, StateError> {
+        let mut thinning = Thinning::new(self.state_sizes()?, budget);
+        let newest_first = thinning.newest_first();
+        for stride in strides().take_while(|stride| *stride <= gap) {
+            newest_first.iter().for_each(|lease| thinning.thin(lease, stride));
+        }
+        let within_gap = thinning.removed.len();
+        newest_first.iter().for_each(|lease| thinning.thin_fully(lease));
+        self.remove_states(&thinning.removed)?;
+        Ok(thinning.removed.len() == within_gap)
+    }
+
+    /// Removes states until `bytes` of the disk are free, or as many as may be. One of `leases`
+    /// after the other gives all states but its first and its last; other leases give none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read or a state cannot be removed, and if the operating system
+    /// does not tell the free space.
+    pub fn make_room(&self, bytes: u64, leases: &[LeaseKey]) -> Result<(), StateError> {
+        let missing = bytes.saturating_sub(pol_hardware::disk_space(&self.path)?.free_bytes);
+        let sizes = self.state_sizes()?;
+        let stored: u64 = sizes.values().sum();
+        let mut thinning = Thinning::new(sizes, stored.saturating_sub(missing));
+        leases.iter().for_each(|lease| thinning.thin_fully(lease));
+        self.remove_states(&thinning.removed)
+    }
+
+    fn remove_states(&self, states: &BTreeSet<StateKey>) -> Result<(), StateError> {
         let folder = self.states();
-        surplus(&self.state_sizes()?, budget)
-            .into_iter()
-            .try_for_each(|(lease, leaf)| remove(&folder.join(state_name(&lease, leaf))))
+        states.iter().try_for_each(|(lease, leaf)| remove(&folder.join(state_name(lease, *leaf))))
     }
 
     /// Returns the bytes that the states of leases may take on the disk, with those that are there,
@@ -460,26 +488,52 @@ fn carry_name(carry: &Hash) -> String {
     format!("carry-{}.state", hex::encode(carry))
 }
 
-/// Returns the states to remove so that at most `budget` of the bytes in `sizes` are left, or as
-/// few as possible if the rest must stay.
-fn surplus(sizes: &BTreeMap<StateKey, u64>, budget: u64) -> Vec<StateKey> {
-    let mut total: u64 = sizes.values().sum();
-    let mut last = BTreeMap::new();
-    for (lease, leaf) in sizes.keys() {
-        last.insert(*lease, *leaf);
+/// Returns the distances of the states that are left, from every second one to none between the
+/// first and the last.
+fn strides() -> impl Iterator<Item = u16> {
+    (1..u16::BITS).map(|power| 1 << power)
+}
+
+/// Choice of the states to remove.
+struct Thinning {
+    /// States and their sizes in bytes.
+    sizes: BTreeMap<StateKey, u64>,
+    /// Bytes that would be left.
+    left: u64,
+    /// Bytes that may be left.
+    budget: u64,
+    /// States to remove.
+    removed: BTreeSet<StateKey>,
+}
+
+impl Thinning {
+    fn new(sizes: BTreeMap<StateKey, u64>, budget: u64) -> Self {
+        Self { left: sizes.values().sum(), sizes, budget, removed: BTreeSet::new() }
     }
-    let (mut removed, mut stride) = (BTreeSet::new(), 2u16);
-    while total > budget && stride < 1 << 15 {
-        for (&(lease, leaf), size) in sizes {
-            if total > budget
-                && leaf % stride != 0
-                && last.get(&lease) != Some(&leaf)
-                && removed.insert((lease, leaf))
-            {
-                total -= size;
+
+    /// Returns the leases, the newest before the others.
+    fn newest_first(&self) -> Vec<LeaseKey> {
+        let mut leases: Vec<_> = self.sizes.keys().rev().map(|(lease, _)| *lease).collect();
+        leases.dedup();
+        leases
+    }
+
+    /// Chooses states of `lease` until only its last and every `stride`-th one is left, or until
+    /// the rest fits.
+    fn thin(&mut self, lease: &LeaseKey, stride: u16) {
+        let states = self.sizes.range((*lease, 0)..=(*lease, u16::MAX));
+        let last = states.clone().next_back().map(|((_, leaf), _)| *leaf);
+        for (state, size) in states {
+            let is_kept = state.1.is_multiple_of(stride) || last == Some(state.1);
+            if self.left > self.budget && !is_kept && self.removed.insert(*state) {
+                self.left -= size;
             }
         }
-        stride *= 2;
     }
-    removed.into_iter().collect()
+
+    /// Chooses states of `lease` until only its first and its last one are left, or until the rest
+    /// fits.
+    fn thin_fully(&mut self, lease: &LeaseKey) {
+        strides().for_each(|stride| self.thin(lease, stride));
+    }
 }

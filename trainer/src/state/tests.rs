@@ -184,26 +184,66 @@ fn evidence_of_another_draw_is_not_taken() {
     assert_ne!(AuditKey::of(4, &later), ours);
 }
 
+/// Saves six states of the leases 9 and 10. Returns the size of one.
+fn save_two_leases(state_folder: &StateFolder) -> u64 {
+    for nonce in [9, 10] {
+        for leaf in 0..=5 {
+            state_folder.save_state(&key(nonce), leaf, &state(leaf.into())).unwrap();
+        }
+    }
+    let path = state_folder.path().join(format!("states/{}-0.state", key(9)));
+    fs::metadata(path).unwrap().len()
+}
+
+/// Returns the leaves whose states are kept of the leases 9 and 10.
+fn kept_of_both(state_folder: &StateFolder) -> [Vec<u16>; 2] {
+    [9, 10].map(|nonce| state_folder.kept_leaves(&key(nonce)).unwrap())
+}
+
 #[test]
-fn states_are_thinned_to_their_budget_the_oldest_lease_first() {
+fn states_are_thinned_to_their_budget_the_newest_lease_first() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
-    for leaf in 0..=5 {
-        state_folder.save_state(&key(9), leaf, &state(leaf.into())).unwrap();
-        state_folder.save_state(&key(10), leaf, &state(leaf.into())).unwrap();
-    }
-    let size =
-        fs::metadata(folder.path().join(format!("states/{}-0.state", key(9)))).unwrap().len();
+    let size = save_two_leases(&state_folder);
     let kept = |budget: u64| {
-        state_folder.thin_states(budget).unwrap();
-        [9, 10].map(|nonce| state_folder.kept_leaves(&key(nonce)).unwrap())
+        assert!(state_folder.thin_states(budget, 4).unwrap(), "no gap is wider");
+        kept_of_both(&state_folder)
     };
     let all: Vec<u16> = (0..=5).collect();
     assert_eq!(kept(12 * size), [all.clone(), all.clone()]);
-    assert_eq!(kept(10 * size), [vec![0, 2, 4, 5], all]);
+    assert_eq!(kept(10 * size), [all, vec![0, 2, 4, 5]]);
     assert_eq!(kept(8 * size), [vec![0, 2, 4, 5], vec![0, 2, 4, 5]]);
+    assert_eq!(kept(7 * size), [vec![0, 2, 4, 5], vec![0, 4, 5]]);
     assert_eq!(kept(6 * size), [vec![0, 4, 5], vec![0, 4, 5]]);
-    assert_eq!(kept(0), [vec![0, 5], vec![0, 5]]);
+    assert!(!state_folder.thin_states(0, 4).unwrap());
+    assert_eq!(kept_of_both(&state_folder), [vec![0, 5], vec![0, 5]]);
+}
+
+#[test]
+fn earlier_leases_keep_what_audits_can_wait_for_while_the_newest_one_gives_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    let size = save_two_leases(&state_folder);
+    assert!(!state_folder.thin_states(6 * size, 2).unwrap());
+    assert_eq!(kept_of_both(&state_folder), [vec![0, 2, 4, 5], vec![0, 5]]);
+    // Segments are so slow that none can be trained again in time.
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    save_two_leases(&state_folder);
+    assert!(!state_folder.thin_states(8 * size, 1).unwrap());
+    assert_eq!(kept_of_both(&state_folder), [(0..=5).collect(), vec![0, 5]]);
+}
+
+#[test]
+fn only_named_leases_make_room_and_only_as_much_as_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    save_two_leases(&state_folder);
+    let all: Vec<u16> = (0..=5).collect();
+    state_folder.make_room(1, &[key(9), key(10)]).unwrap();
+    assert_eq!(kept_of_both(&state_folder), [all.clone(), all.clone()], "there is room");
+    state_folder.make_room(u64::MAX, &[key(10), key(11)]).unwrap();
+    assert_eq!(kept_of_both(&state_folder), [all, vec![0, 5]]);
 }
 
 #[test]
@@ -214,7 +254,7 @@ fn a_disk_without_space_for_an_update_is_refused() {
     let error = state_folder.space(1 << 50).unwrap_err();
     assert!(matches!(error, StateError::Disk(_)), "{error}");
     let (error, path) = (error.to_string(), folder.path().to_string_lossy());
-    assert!(error.contains(&*path) && error.contains("needs 100663296.0 GiB"), "{error}");
+    assert!(error.contains(&*path) && error.contains("needs 134217728.0 GiB"), "{error}");
 }
 
 #[test]
@@ -239,52 +279,6 @@ fn evidence_is_read_as_written_or_not_at_all() {
     fs::write(&path, bytes).unwrap();
     assert_eq!(state_folder.evidence(&audit_key(40)).unwrap(), None);
     assert!(!path.exists() && path.with_added_extension("damaged").exists());
-}
-
-#[test]
-fn only_the_carries_in_force_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let state_folder = StateFolder::open(folder.path()).unwrap();
-    let (old, new) = (state(1), state(2));
-    state_folder.save_carry(&old).unwrap();
-    state_folder.save_carry(&new).unwrap();
-    state_folder.retain_carries(&[new.carry().hash(), [9; 32]]).unwrap();
-    assert!(!state_folder.has_carry(&old.carry().hash()));
-    assert_eq!(state_folder.load_carry(&new.carry().hash(), 10).unwrap().steps, 2);
-}
-
-#[test]
-fn a_folder_belongs_to_one_chain() {
-    let folder = tempfile::tempdir().unwrap();
-    let state_folder = StateFolder::open(folder.path()).unwrap();
-    state_folder.claim(&[1; 32]).unwrap();
-    state_folder.claim(&[1; 32]).unwrap();
-    let message = state_folder.claim(&[2; 32]).unwrap_err().to_string();
-    assert!(
-        message.contains("--base-path") && message.contains(&hex::encode([1; 32])),
-        "{message}"
-    );
-    let path = folder.path().join("chain");
-    fs::write(&path, format!("0x{}\n", hex::encode([1; 32]))).unwrap();
-    state_folder.claim(&[1; 32]).unwrap();
-    for damaged in [&b""[..], b"0x0x", &[0xff, 0xfe]] {
-        fs::write(&path, damaged).unwrap();
-        let message = state_folder.claim(&[1; 32]).unwrap_err().to_string();
-        assert!(message.contains("chain is damaged") && message.contains("Move it"), "{message}");
-    }
-}
-
-#[test]
-fn half_written_files_are_removed() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("states")).unwrap();
-    let torn = [".tmpAbCdEf", "states/.tmpAbCdEf"].map(|name| folder.path().join(name));
-    for path in torn.iter().chain(&[folder.path().join("peer.key")]) {
-        fs::write(path, [7; 32]).unwrap();
-    }
-    let state_folder = StateFolder::open(folder.path()).unwrap();
-    assert!(!torn.iter().any(|path| path.exists()));
-    assert_eq!(state_folder.peer_secret().unwrap(), [7; 32]);
 }
 
 #[test]
@@ -332,6 +326,52 @@ fn the_carry_of_the_newest_update_is_known() {
         state_folder.write_journal(&journal).unwrap();
     }
     assert_eq!(state_folder.newest_carry().unwrap(), Some([10; 32]));
+}
+
+#[test]
+fn only_the_carries_in_force_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    let (old, new) = (state(1), state(2));
+    state_folder.save_carry(&old).unwrap();
+    state_folder.save_carry(&new).unwrap();
+    state_folder.retain_carries(&[new.carry().hash(), [9; 32]]).unwrap();
+    assert!(!state_folder.has_carry(&old.carry().hash()));
+    assert_eq!(state_folder.load_carry(&new.carry().hash(), 10).unwrap().steps, 2);
+}
+
+#[test]
+fn a_folder_belongs_to_one_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    state_folder.claim(&[1; 32]).unwrap();
+    state_folder.claim(&[1; 32]).unwrap();
+    let message = state_folder.claim(&[2; 32]).unwrap_err().to_string();
+    assert!(
+        message.contains("--base-path") && message.contains(&hex::encode([1; 32])),
+        "{message}"
+    );
+    let path = folder.path().join("chain");
+    fs::write(&path, format!("0x{}\n", hex::encode([1; 32]))).unwrap();
+    state_folder.claim(&[1; 32]).unwrap();
+    for damaged in [&b""[..], b"0x0x", &[0xff, 0xfe]] {
+        fs::write(&path, damaged).unwrap();
+        let message = state_folder.claim(&[1; 32]).unwrap_err().to_string();
+        assert!(message.contains("chain is damaged") && message.contains("Move it"), "{message}");
+    }
+}
+
+#[test]
+fn half_written_files_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("states")).unwrap();
+    let torn = [".tmpAbCdEf", "states/.tmpAbCdEf"].map(|name| folder.path().join(name));
+    for path in torn.iter().chain(&[folder.path().join("peer.key")]) {
+        fs::write(path, [7; 32]).unwrap();
+    }
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    assert!(!torn.iter().any(|path| path.exists()));
+    assert_eq!(state_folder.peer_secret().unwrap(), [7; 32]);
 }
 
 #[test]

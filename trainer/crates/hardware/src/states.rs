@@ -9,8 +9,9 @@ use std::path::Path;
 /// feedback, in float32.
 const STATE_BYTES: u64 = 16;
 /// Number of states whose space is left for all that is not a state of an update: the carry to the
-/// next lease, a state that is being replaced, the head, and payloads.
-const RESERVED_STATES: u64 = 4;
+/// next lease, a state that is being replaced, the head, payloads, and two copies that audits ask
+/// for.
+const RESERVED_STATES: u64 = 6;
 /// Number of states that an update keeps at least: it is trained again from the first one, and goes
 /// on from the last one.
 const KEPT_STATES: u64 = 2;
@@ -51,7 +52,7 @@ mod tests {
         let parameters = 1 << 50;
         let error = state_space(folder.path(), parameters, 0).unwrap_err();
         let HardwareError::TooLittleDisk { needed, .. } = error else { panic!("{error}") };
-        assert_eq!(needed, 6 * 16 * parameters);
+        assert_eq!(needed, 8 * 16 * parameters);
         let space = state_space(folder.path(), parameters, needed).unwrap();
         assert!(space >= 2 * 16 * parameters);
         assert!(state_space(folder.path(), u64::MAX, 0).is_err());
