@@ -7,11 +7,12 @@
 //! it, and no peer is to blame.
 
 use crate::{
-    context::NodeContext,
+    context::{NodeContext, Undelivered},
     error::{Result, RoleError, explain},
     state::LeaseKey,
 };
 use anyhow::anyhow;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use pol_chain::{AccountId, Chain};
 use pol_engine::LeaseData;
 use pol_primitives::{
@@ -20,7 +21,16 @@ use pol_primitives::{
     recipe::Recipe,
     trace::merkle_root,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// Blobs that are fetched at a time for one purpose.
+const CONCURRENT_BLOBS: usize = 8;
+/// Time between errors that count as those of one moment.
+const SAME_TIME: Duration = Duration::from_millis(500);
 
 /// Label of the blobs of all leases.
 pub(crate) const LEASES_TAG: &str = "lease";
@@ -121,6 +131,68 @@ fn digest_of(manifests: &Manifests) -> Hash {
     pol_primitives::digest(b"pol/trainer/contents/1", &contents)
 }
 
+/// Returns the hash list of a manifest, by its content hash.
+async fn read_body(
+    context: &NodeContext,
+    id: ManifestId,
+    manifest: &Manifest<AccountId>,
+) -> Result<(Hash, (Hash, Vec<Hash>))> {
+    let info = &manifest.info;
+    let max_bytes = u64::from(info.shards).saturating_mul(size_of::<Hash>() as u64);
+    let (keep, first) = (format!("manifest/{id}"), [manifest.owner]);
+    match context.fetch_blob(&info.content_hash, max_bytes, &first, &keep).await {
+        Err(error) if error.is_too_large() => Err(MalformedData::manifest(id, error)),
+        body => Ok((info.content_hash, parse_body(&body?, id, info.shards)?)),
+    }
+}
+
+/// Runs `fetches`, some at a time, and returns their results in their order. The first error ends
+/// them, so that the caller can try again, unless one of the others that fail with it says more: by
+/// which nobody can train, or by which a member of `accused` is at fault.
+///
+/// A peer that sends slowly thus holds up its own blobs, and not all that come after them.
+///
+/// # Errors
+///
+/// Returns the error that says most.
+pub(crate) async fn fetch_together<'a, T: Send + 'a>(
+    fetches: Vec<BoxFuture<'a, Result<T>>>,
+    accused: &[AccountId],
+) -> Result<Vec<T>> {
+    let mut waiting = fetches.into_iter().enumerate();
+    let (mut running, mut results) = (FuturesUnordered::new(), BTreeMap::new());
+    let mut error = loop {
+        let next = waiting.by_ref().take(CONCURRENT_BLOBS.saturating_sub(running.len()));
+        running.extend(next.map(|(at, fetch)| fetch.map(move |result| (at, result))));
+        match running.next().await {
+            Some((at, Ok(result))) => drop(results.insert(at, result)),
+            Some((_, Err(error))) => break error,
+            None => return Ok(results.into_values().collect()),
+        }
+    };
+    // Those that failed by the same deadline fail in any order.
+    while let Ok(Some((_, result))) = timeout(SAME_TIME, running.next()).await {
+        if let Err(other) = result
+            && weight(&other, accused) > weight(&error, accused)
+        {
+            error = other;
+        }
+    }
+    Err(error)
+}
+
+/// Returns the weight of an error among those of one try.
+fn weight(error: &RoleError, accused: &[AccountId]) -> u8 {
+    let RoleError::Transient(cause) = error else { return 3 };
+    let is_fault =
+        |undelivered: &Undelivered| accused.iter().any(|account| undelivered.is_fault_of(account));
+    if error.is_too_large() || cause.is::<MalformedData>() {
+        2
+    } else {
+        u8::from(cause.downcast_ref().is_some_and(is_fault))
+    }
+}
+
 /// Returns the shard hashes in the `body` of a manifest, and their Merkle root.
 fn parse_body(body: &[u8], id: ManifestId, shards: u32) -> Result<(Hash, Vec<Hash>)> {
     let hashes =
@@ -148,36 +220,34 @@ impl ShardReader {
         Self { context, bodies: HashMap::new() }
     }
 
-    /// Returns the hash of a shard of `manifest`, checked against the chain, and the accounts to
-    /// ask for it: its owner and then `first`.
-    async fn locate(
-        &mut self,
-        manifest: &Manifest<AccountId>,
+    /// Caches the hash lists of `manifests`. Their owners are asked first.
+    async fn read_bodies(&mut self, manifests: &Manifests, first: &[AccountId]) -> Result<()> {
+        let context = &self.context;
+        let unknown = manifests
+            .iter()
+            .filter(|(_, manifest)| !self.bodies.contains_key(&manifest.info.content_hash));
+        let reads = unknown.map(|(id, manifest)| read_body(context, *id, manifest).boxed());
+        let bodies = fetch_together(reads.collect(), first).await?;
+        self.bodies.extend(bodies);
+        Ok(())
+    }
+
+    /// Returns the hash of a shard, checked against the chain, and the accounts to ask for it: its
+    /// owner and then `first`. The hash list of its manifest is [read](Self::read_bodies).
+    fn locate(
+        &self,
+        manifests: &Manifests,
         id: ShardId,
         first: &[AccountId],
     ) -> Result<(Hash, Vec<AccountId>)> {
-        let (info, number) = (&manifest.info, id.manifest);
-        let (root, hashes) = match self.bodies.entry(info.content_hash) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let max_bytes = u64::from(info.shards).saturating_mul(size_of::<Hash>() as u64);
-                let keep = format!("manifest/{number}");
-                let body = self
-                    .context
-                    .fetch_blob(&info.content_hash, max_bytes, &[manifest.owner], &keep)
-                    .await;
-                let body = match body {
-                    Err(error) if error.is_too_large() => {
-                        return Err(MalformedData::manifest(number, error));
-                    }
-                    body => body?,
-                };
-                unknown.insert(parse_body(&body, number, info.shards)?)
-            }
-        };
-        if *root != info.merkle_root {
-            return Err(MalformedData::manifest(number, "its shards are not the registered ones"));
-        }
+        let number = id.manifest;
+        let manifest = manifests.get(&number).ok_or_else(|| withdrawn(number))?;
+        let info = &manifest.info;
+        let body =
+            self.bodies.get(&info.content_hash).filter(|(root, _)| *root == info.merkle_root);
+        let (_, hashes) = body.ok_or_else(|| {
+            MalformedData::manifest(number, "its shards are not the registered ones")
+        })?;
         let hash = hashes.get(id.index as usize).copied();
         let hash = hash.ok_or_else(|| MalformedData::shard(id, "there is no such shard"))?;
         Ok((hash, [&[manifest.owner], first].concat()))
@@ -186,15 +256,14 @@ impl ShardReader {
     /// Makes sure that a shard is on this machine, and returns its hash and the accounts to ask for
     /// it.
     async fn hold_one(
-        &mut self,
+        &self,
         recipe: &Recipe,
         manifests: &Manifests,
         id: ShardId,
         first: &[AccountId],
         keep: &str,
     ) -> Result<(Hash, Vec<AccountId>)> {
-        let manifest = manifests.get(&id.manifest).ok_or_else(|| withdrawn(id.manifest))?;
-        let (hash, first) = self.locate(manifest, id, first).await?;
+        let (hash, first) = self.locate(manifests, id, first)?;
         match self.context.hold_blob(&hash, shard_bytes(recipe), &first, keep).await {
             Err(error) if error.is_too_large() => Err(MalformedData::shard(id, error)),
             held => held.map(|()| (hash, first)),
@@ -203,7 +272,7 @@ impl ShardReader {
 
     /// Returns the tokens of one shard.
     async fn read_one(
-        &mut self,
+        &self,
         recipe: &Recipe,
         manifests: &Manifests,
         id: ShardId,
@@ -230,10 +299,9 @@ impl ShardReader {
         keep: &str,
     ) -> Result<()> {
         let manifests = manifests_of(&self.context.chain, shards).await?;
-        for id in shards {
-            self.hold_one(recipe, &manifests, *id, first, keep).await?;
-        }
-        Ok(())
+        self.read_bodies(&manifests, first).await?;
+        let holds = shards.iter().map(|id| self.hold_one(recipe, &manifests, *id, first, keep));
+        fetch_together(holds.map(FutureExt::boxed).collect(), first).await.map(drop)
     }
 
     /// Returns the tokens of one shard, checked against its manifest and the recipe, and keeps the
@@ -251,6 +319,7 @@ impl ShardReader {
         keep: &str,
     ) -> Result<Vec<u32>> {
         let manifests = manifests_of(&self.context.chain, &[id]).await?;
+        self.read_bodies(&manifests, first).await?;
         self.read_one(recipe, &manifests, id, first, keep).await
     }
 
@@ -284,10 +353,9 @@ impl ShardReader {
         keep: &str,
     ) -> Result<(LeaseData, Hash)> {
         let manifests = manifests_of(&self.context.chain, shards).await?;
-        let mut tokens = Vec::with_capacity(shards.len());
-        for id in shards {
-            tokens.push(self.read_one(recipe, &manifests, *id, first, keep).await?);
-        }
+        self.read_bodies(&manifests, first).await?;
+        let reads = shards.iter().map(|id| self.read_one(recipe, &manifests, *id, first, keep));
+        let tokens = fetch_together(reads.map(FutureExt::boxed).collect(), first).await?;
         Ok((LeaseData::new(recipe, tokens)?, digest_of(&manifests)))
     }
 
@@ -309,6 +377,9 @@ impl ShardReader {
         };
         let first = ShardId { manifest: id, index: 0 };
         let manifests = manifests_of(&self.context.chain, &[first]).await?;
+        if unless_malformed(self.read_bodies(&manifests, &[]).await)?.is_none() {
+            return Ok(None);
+        }
         let available = manifests.get(&id).map_or(0, |manifest| manifest.info.shards);
         let needed =
             (sequences as u32).div_ceil(recipe.sequences_per_shard().max(1)).min(available);
@@ -331,6 +402,9 @@ mod tests {
         data::{EffectWindow, ManifestInfo, ManifestStatus},
         lineage::{Activity, Derivation, ToolName},
     };
+    use pol_swarm::SwarmError;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::time::sleep;
 
     const SHARD: ShardId = ShardId { manifest: 3, index: 7 };
 
@@ -382,6 +456,59 @@ mod tests {
         assert!(unless_malformed::<()>(Err(withdrawn(3))).is_err());
         let fatal = RoleError::fatal(MalformedData::Shard { shard: SHARD, reason: "odd".into() });
         assert!(unless_malformed::<()>(Err(fatal)).is_err());
+    }
+
+    #[tokio::test]
+    async fn some_fetches_run_at_a_time_and_their_results_are_in_order() {
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let fetch = |number: u64| {
+            let (running, most) = (&running, &most);
+            let fetch = async move {
+                most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                sleep(Duration::from_millis(20 - number)).await;
+                running.fetch_sub(1, Ordering::Relaxed);
+                Ok(number)
+            };
+            fetch.boxed()
+        };
+        let fetched = fetch_together((0..20).map(fetch).collect(), &[]).await;
+        assert_eq!(fetched.unwrap(), (0..20).collect::<Vec<_>>());
+        assert_eq!(most.into_inner(), CONCURRENT_BLOBS);
+        assert!(fetch_together::<()>(Vec::new(), &[]).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_errors_at_the_same_time_the_one_that_says_most_is_returned() {
+        let undelivered = |at_fault| {
+            let source = SwarmError::NoTurn { hash: [0; 32] };
+            RoleError::transient(Undelivered { at_fault: vec![at_fault], source })
+        };
+        let errors = || {
+            let other = RoleError::transient(anyhow!("another one"));
+            [other, undelivered([2; 32]), undelivered([1; 32]), MalformedData::shard(SHARD, "odd")]
+        };
+        let fail = |error: RoleError, millis| {
+            let fail = async move {
+                sleep(Duration::from_millis(millis)).await;
+                Err::<(), _>(error)
+            };
+            fail.boxed()
+        };
+        let fetch = async |count: usize, late: Option<RoleError>| {
+            let mut fetches: Vec<_> =
+                errors().into_iter().take(count).map(|error| fail(error, 1)).collect();
+            fetches.extend(late.map(|error| fail(error, 5_000)));
+            fetch_together(fetches, &[[1; 32]]).await.unwrap_err()
+        };
+        let is_fault = |error: RoleError| {
+            let error = error.into_inner();
+            error.downcast_ref::<Undelivered>().is_some_and(|error| error.is_fault_of(&[1; 32]))
+        };
+        assert!(!is_fault(fetch(2, None).await));
+        assert!(is_fault(fetch(3, None).await));
+        assert!(is_malformed::<()>(Err(fetch(4, None).await)));
+        // Those that go on are not waited for.
+        assert!(!is_fault(fetch(1, Some(undelivered([1; 32]))).await));
     }
 
     #[test]

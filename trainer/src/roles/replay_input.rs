@@ -5,12 +5,13 @@
 use super::tasks::Stop;
 use crate::{
     context::NodeContext,
-    data::{ShardReader, unless_malformed},
+    data::{ShardReader, fetch_together, unless_malformed},
     error::{Result, RoleError},
     model::{fetch_model, hold_model},
     state::AuditKey,
 };
 use anyhow::anyhow;
+use futures::FutureExt;
 use pol_chain::AccountId;
 use pol_engine::{LeaseData, LeaseJob, ScoreProbe};
 use pol_primitives::{
@@ -100,14 +101,13 @@ impl HeldInput {
     ) -> Result<Self> {
         let records = ReplayRecords::read(context, recipe, audit, round, case).await?;
         let ReplayRecords { lease, reveal, response, tag, .. } = &records;
-        let blobs = records.blobs(context);
-        for hash in pol_engine::binding_blobs(case, response) {
-            match blobs.hold(&hash).await {
-                Err(error) if error.is_too_large() => return Ok(Self::Untrainable),
-                held => held?,
-            }
+        let (trainer, blobs) = (case.trainer, records.blobs(context));
+        let hashes = pol_engine::binding_blobs(case, response);
+        let holds = hashes.iter().map(|hash| blobs.hold(hash).boxed()).collect();
+        match fetch_together(holds, &[trainer]).await {
+            Err(error) if error.is_too_large() => return Ok(Self::Untrainable),
+            held => drop(held?),
         }
-        let trainer = case.trainer;
         let mut shards = ShardReader::new(context.clone());
         let held = shards.hold(recipe, &lease.shards, &[trainer], tag).await;
         if unless_malformed(held)?.is_none() {
