@@ -8,19 +8,19 @@ use super::{
     config::{Config, Kind, SourceConfig},
     display::FillDisplay,
     refusals::{self, RefusalCount},
-    state::{IngestState, Inputs, SourceState, batch_folder},
+    state::{IngestState, Inputs, SourceState, batch_folder, batch_folders},
     suppliers::Supplier,
 };
 use crate::error::{explain, is_disk_full};
 use anyhow::{Context, Result, bail, ensure};
-use pol_corpus::{RawStore, pipeline::Supply};
-use pol_data::{DataError, IngestRecord, RECORD_FILE};
+use pol_corpus::{RawStore, dedup::DedupConfig, pipeline::Supply};
+use pol_data::{DataError, IngestRecord, RECORD_FILE, SIGNATURES_FILE, restore_signatures};
 use pol_primitives::Hash;
 use pol_sources::{Budget, End, FillOptions, Totals, fill, http::HttpClient};
 use serde::Serialize;
 use std::{
     cell::RefCell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -37,6 +37,8 @@ pub(super) struct Collector<'a> {
     pub(super) batch_bytes: Option<u64>,
     /// Data of which all files were verified in this run: folders, and requests of their ingestion.
     pub(super) verified: RefCell<BTreeSet<(PathBuf, Hash)>>,
+    /// Sources with data that others cannot be compared with, and the first reason of each.
+    pub(super) broken: RefCell<BTreeMap<String, String>>,
 }
 
 /// Reason why a source yields no more for now.
@@ -91,7 +93,7 @@ pub(super) struct Outcome {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     refusals: Vec<RefusalCount>,
     /// The data were made anew in this run.
-    made: bool,
+    pub(super) made: bool,
     /// Record of the data.
     pub(super) data: Option<IngestRecord>,
     /// Inputs of the data, if these may still grow.
@@ -313,15 +315,67 @@ impl Collector<'_> {
     /// Returns the signature files of the sealed data of all sources, with which new data of
     /// `source` are compared. What a recipe makes is not compared with that of others, since the
     /// recipe alone has to give the same data to anybody.
-    pub(super) fn offered_signatures(&self, source: &SourceConfig) -> Result<Vec<PathBuf>> {
+    ///
+    /// Files that are lost are made anew. Those of another source that cannot be used are left out,
+    /// and the source is noted, so that it stops no other.
+    pub(super) async fn offered_signatures(
+        &self,
+        source: &SourceConfig,
+        dedup: &DedupConfig,
+    ) -> Result<Vec<PathBuf>> {
         let is_made = matches!(source.supplier()?, Supplier::Synthesis(_));
         let sources = self.config.sources.iter();
         let mut files = Vec::new();
-        for source in sources.filter(|other| !is_made || other.name == source.name) {
-            let folder = self.config.out.join(&source.name);
-            files.extend(SourceState::read(&folder)?.signatures(&folder));
+        for other in sources.filter(|other| !is_made || other.name == source.name) {
+            let folder = self.config.out.join(&other.name);
+            let sealed = match SourceState::read(&folder) {
+                Ok(state) => state.sealed_folders(&folder),
+                Err(error) => {
+                    self.note_broken(other, &error);
+                    // Nobody knows which are sealed. What is like the others stays in them.
+                    batch_folders(&folder)
+                }
+            };
+            for data in sealed {
+                match self.usable_signatures(&data, dedup).await {
+                    Ok(file) => files.extend(file),
+                    Err(error) if other.name == source.name => return Err(error),
+                    Err(error) => self.note_broken(other, &error),
+                }
+            }
         }
         Ok(files)
+    }
+
+    /// Returns the signature file of a folder of data, made anew if it was lost, or `None` if the
+    /// operator stops that.
+    async fn usable_signatures(&self, data: &Path, dedup: &DedupConfig) -> Result<Option<PathBuf>> {
+        let (folder, dedup) = (data.to_owned(), dedup.clone());
+        let task = tokio::task::spawn_blocking(move || restore_signatures(&folder, &dedup));
+        let file = data.join(SIGNATURES_FILE);
+        let restored = tokio::select! {
+            restored = task => restored?,
+            () = self.stop.clone().wait() => return Ok(None),
+        };
+        let is_new = restored.with_context(|| {
+            format!(
+                "{} cannot be used, nor made anew; restore {} from a copy",
+                file.display(),
+                data.display()
+            )
+        })?;
+        if is_new {
+            tracing::warn!("{} was lost or damaged, and is made anew", file.display());
+        }
+        Ok(Some(file))
+    }
+
+    /// Notes that data of a source cannot be compared with, and tells the reason once.
+    fn note_broken(&self, source: &SourceConfig, error: &anyhow::Error) {
+        if let Entry::Vacant(entry) = self.broken.borrow_mut().entry(source.name.clone()) {
+            let reason = entry.insert(explain(error));
+            tracing::error!("{}: other data are not compared with its own: {reason}", source.name);
+        }
     }
 
     /// Makes data of the `inputs` of a source that are not in sealed data, unless they are there.
@@ -340,7 +394,7 @@ impl Collector<'_> {
         let data = batch_folder(folder, state.sealed.len());
         let config = source.ingestion(self.config, supplies, data.clone())?;
         let mut references = self.config.references();
-        let offered = self.offered_signatures(source)?;
+        let offered = self.offered_signatures(source, &config.corpus.dedup).await?;
         // Nothing may be left where all was offered before, by this source or another.
         let may_grow = !offered.is_empty() || outcome.ended == Some(Ended::Idle);
         references.against.extend(offered);

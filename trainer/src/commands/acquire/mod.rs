@@ -202,6 +202,7 @@ impl AcquireOptions {
             json: self.json,
             batch_bytes: provider.map(Provider::batch_bytes),
             verified: RefCell::default(),
+            broken: RefCell::default(),
         };
         loop {
             if let Some(provider) = provider {
@@ -224,6 +225,8 @@ impl AcquireOptions {
                 Events::new(self.json).print_stopped();
                 return Ok(());
             }
+            // What is broken is told again in each pass.
+            pass.broken = collector.broken.take().into_keys().collect();
             if !self.watch || (pass.waiting.is_empty() && provider.is_none()) {
                 return pass.result(count);
             }
@@ -286,6 +289,8 @@ struct Pass<'a> {
     waiting: Vec<&'a SourceConfig>,
     /// Names of those that failed.
     failed: Vec<String>,
+    /// Names of sources with data that others were not compared with.
+    broken: Vec<String>,
     /// Kinds that are not drawn from for now.
     held: Vec<Kind>,
     /// Error of a source for which the disk has no room.
@@ -309,15 +314,23 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Fails if a source failed of the `count` that there are.
+    /// Fails if a source failed of the `count` that there are, or if data are broken.
     fn result(self, count: usize) -> Result<()> {
-        let Self { failed, .. } = self;
+        let Self { failed, broken, .. } = self;
+        let mut mistakes = Vec::new();
+        if !failed.is_empty() {
+            let names = failed.join(", ");
+            mistakes.push(format!("{} of {count} sources failed: {names}", failed.len()));
+        }
+        if !broken.is_empty() {
+            let names = broken.join(", ");
+            mistakes.push(format!("data of these sources could not be compared with: {names}"));
+        }
         ensure!(
-            failed.is_empty(),
-            "{} of {count} sources failed: {}; mend it as said above and run the same command \
-             again, which keeps all that was collected",
-            failed.len(),
-            failed.join(", ")
+            mistakes.is_empty(),
+            "{}; mend it as said above and run the same command again, which keeps all that was \
+             collected",
+            mistakes.join("; ")
         );
         Ok(())
     }

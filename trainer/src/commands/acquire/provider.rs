@@ -135,8 +135,7 @@ impl<'a> Provider<'a> {
             Self { config, options, context, signer, server, events, stop, supply, state };
         provider.introduce().await?;
         for source in &config.sources {
-            provider.remember_sealed(source).await?;
-            provider.serve_registered(source).await?;
+            provider.take_up(source).await?;
         }
         Ok((provider, watching))
     }
@@ -236,7 +235,7 @@ impl<'a> Provider<'a> {
     /// Serves and registers what was left of a source.
     async fn catch_up(&self, source: &SourceConfig) -> Result<()> {
         if self.state().unserved.contains(&source.name) {
-            self.server.serve_registered(source).await?;
+            self.try_take_up(source).await?;
             self.state().unserved.remove(&source.name);
         }
         self.register_sealed(source).await
@@ -264,17 +263,25 @@ impl<'a> Provider<'a> {
         self.register_sealed(source).await
     }
 
-    /// Serves the registered data of a source. Data that are damaged keep no others from it.
-    async fn serve_registered(&self, source: &SourceConfig) -> Result<()> {
-        if !self.options.serve {
-            return Ok(());
-        }
-        if let Err(error) = self.server.serve_registered(source).await {
+    /// Takes up the registered data of a source. A source that is damaged keeps no other from it,
+    /// and is tried again.
+    async fn take_up(&self, source: &SourceConfig) -> Result<()> {
+        if let Err(error) = self.try_take_up(source).await {
             let error = unless_store_failed(error)?;
             tracing::error!("{}: not all is served: {}", source.name, explain(&error));
             self.state().unserved.insert(source.name.clone());
         }
         Ok(())
+    }
+
+    /// Remembers the manifests of a source that wait for their admission, and serves its registered
+    /// data.
+    async fn try_take_up(&self, source: &SourceConfig) -> Result<()> {
+        self.remember_sealed(source).await?;
+        match self.options.serve {
+            true => self.server.serve_registered(source).await,
+            false => Ok(()),
+        }
     }
 
     /// Remembers the manifests of a source that wait for their admission.

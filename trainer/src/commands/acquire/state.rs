@@ -6,7 +6,10 @@
 //! stays what the folder holds. Later documents go into the next folder.
 
 use anyhow::{Context, Result};
-use pol_corpus::{Content, inputs, pipeline::ReferenceFiles};
+use pol_corpus::{
+    Content, RawStore, inputs,
+    pipeline::{ReferenceFiles, Supply},
+};
 use pol_data::IngestConfig;
 use pol_primitives::data::{ManifestId, SourceId};
 use serde::{Deserialize, Serialize};
@@ -76,7 +79,8 @@ pub(super) struct Inputs {
 pub(super) struct IngestState {
     /// Documents of the store.
     documents: u64,
-    /// Digest of the options, the tokenizer, and the references, in hexadecimal.
+    /// Digest of the store's contents, the options, the tokenizer, and the references, in
+    /// hexadecimal.
     options: String,
 }
 
@@ -86,6 +90,11 @@ pub(in crate::commands) fn batch_folder(folder: &Path, number: usize) -> PathBuf
         0 => folder.join(DATA),
         _ => folder.join(format!("{DATA}-{}", number + 1)),
     }
+}
+
+/// Returns the folders of all data of the source in `folder`, sealed or not, that are there.
+pub(super) fn batch_folders(folder: &Path) -> Vec<PathBuf> {
+    (0..).map(|number| batch_folder(folder, number)).take_while(|data| data.is_dir()).collect()
 }
 
 impl Inputs {
@@ -131,6 +140,11 @@ impl IngestState {
         hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
         hasher.update(&pol_corpus::pipeline::VERSION.to_le_bytes());
         hasher.update(format!("{:?} {:?}", config.end_of_text, config.lineage).as_bytes());
+        for supply in &config.inputs {
+            if let Supply::Store(folder, _) = supply {
+                hasher.update(&RawStore::create_or_open(folder)?.contents()?);
+            }
+        }
         let ReferenceFiles { quality_model, opt_out, decontaminate, against } = references;
         let files: Vec<PathBuf> = (config.tokenizer.iter().chain(quality_model).chain(opt_out))
             .chain(decontaminate)
@@ -188,11 +202,9 @@ impl SourceState {
         self.sealed.last().map_or_else(Inputs::default, |batch| batch.inputs.clone())
     }
 
-    /// Returns the signature files of sealed data.
-    pub(super) fn signatures(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
-        let folder = folder.to_owned();
-        (0..self.sealed.len())
-            .map(move |number| batch_folder(&folder, number).join(pol_data::SIGNATURES_FILE))
+    /// Returns the folders of sealed data.
+    pub(super) fn sealed_folders(&self, folder: &Path) -> Vec<PathBuf> {
+        (0..self.sealed.len()).map(|number| batch_folder(folder, number)).collect()
     }
 
     /// Seals the data that were made last, of all `inputs` until now.
@@ -236,8 +248,7 @@ mod tests {
         state.write(folder.path()).unwrap();
         let read = SourceState::read(folder.path()).unwrap();
         assert_eq!((&read, read.offered().documents), (&state, 3));
-        let signatures: Vec<_> = read.signatures(folder.path()).collect();
-        assert_eq!(signatures, [folder.path().join("data/signatures.bin")]);
+        assert_eq!(read.sealed_folders(folder.path()), [folder.path().join("data")]);
         fs::write(folder.path().join(FILE), "{").unwrap();
         let error = SourceState::read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("is damaged; restore it"), "{error}");

@@ -4,12 +4,12 @@ use super::{
     super::{drawing::RecipeFiles, registration::Terms},
     bounds::Mistakes,
     config::Kind,
-    state::SourceState,
+    state::{IngestState, Inputs, SourceState},
     suppliers::Supplier,
     synthesis::RecipeReader,
     *,
 };
-use pol_corpus::{RawStore, pipeline::Supply};
+use pol_corpus::{Origin, RawDocument, RawStore, pipeline::Supply};
 use pol_data::IngestConfig;
 use pol_primitives::{POL, lineage::Activity};
 use pol_sources::{Source, Step};
@@ -493,7 +493,29 @@ fn collector(config: &Config) -> Collector<'_> {
         json: true,
         batch_bytes: Some(1),
         verified: RefCell::default(),
+        broken: RefCell::default(),
     }
+}
+
+/// Ingests the folder `texts` to get a tokenizer for the data of the configuration.
+fn make_tokenizer(folder: &Folder, config: &Config) {
+    let path = |name: &str| folder.0.path().join(name);
+    let supplies = vec![Supply::Path(path("texts"))];
+    let first = IngestConfig {
+        vocabulary: pol_data::MIN_VOCABULARY,
+        tokenizer: None,
+        ..config.sources[0].ingestion(config, supplies, path("first")).unwrap()
+    };
+    pol_data::ingest(&first, config.references().load().unwrap(), &|_| ()).unwrap();
+    fs::copy(path("first/tokenizer.json"), path("tokenizer.json")).unwrap();
+}
+
+/// Seals the data that a source has.
+fn seal(config: &Config, outcome: Outcome) {
+    let folder = config.out.join(&outcome.source);
+    let mut state = SourceState::read(&folder).unwrap();
+    state.seal(outcome.inputs.unwrap());
+    state.write(&folder).unwrap();
 }
 
 #[tokio::test]
@@ -518,14 +540,7 @@ async fn what_was_offered_is_never_made_anew() {
     let mirror = "[[source]]\nname = \"b\"\nkind = \"dataset\"\nfiles = [\"mirror\"]\n";
     let more = format!("{sizes}{}{mirror}{TASKS}", source("dataset", "files = [\"texts\"]"));
     let config = folder.toml(&more).unwrap();
-    let supplies = vec![Supply::Path(path("texts"))];
-    let first = IngestConfig {
-        vocabulary: pol_data::MIN_VOCABULARY,
-        tokenizer: None,
-        ..config.sources[0].ingestion(&config, supplies, path("first")).unwrap()
-    };
-    pol_data::ingest(&first, config.references().load().unwrap(), &|_| ()).unwrap();
-    fs::copy(path("first/tokenizer.json"), path("tokenizer.json")).unwrap();
+    make_tokenizer(&folder, &config);
     let collector = collector(&config);
     let collect = async |number: usize| {
         let outcome = collector.collect(&config.sources[number]).await;
@@ -535,9 +550,7 @@ async fn what_was_offered_is_never_made_anew() {
 
     let outcome = collect(0).await;
     assert!(outcome.is_complete && collect(0).await.inputs == outcome.inputs, "it may grow");
-    let mut state = SourceState::read(&path("out/a")).unwrap();
-    state.seal(outcome.inputs.unwrap());
-    state.write(&path("out/a")).unwrap();
+    seal(&config, outcome);
     let sealed = fs::read(path("out/a/data/ingest.json")).unwrap();
     let outcome = collect(0).await;
     assert!(outcome.inputs.is_none() && !path("out/a/data-2").exists(), "nothing is new");
@@ -554,14 +567,110 @@ async fn what_was_offered_is_never_made_anew() {
     }
     let mirrored = collect(1).await.data.unwrap();
     assert_eq!((mirrored.documents, mirrored.dropped), (1, 2), "another source offered them");
-    let offered = |number: usize| collector.offered_signatures(&config.sources[number]).unwrap();
-    assert_eq!((offered(0).len(), offered(1).len()), (1, 1));
-    assert!(offered(2).is_empty(), "a recipe alone tells what it makes");
+    let offered = async |number: usize| {
+        let dedup = pol_corpus::dedup::DedupConfig::default();
+        collector.offered_signatures(&config.sources[number], &dedup).await.unwrap()
+    };
+    assert_eq!((offered(0).await.len(), offered(1).await.len()), (1, 1));
+    assert!(offered(2).await.is_empty(), "a recipe alone tells what it makes");
     fs::remove_file(path("mirror/7.md")).unwrap();
     let nothing = collect(1).await;
     assert!(nothing.inputs.is_none() && nothing.note.unwrap().contains("no data yet"));
     let supplier = config.sources[0].supplier().unwrap();
     assert!(!supplier.is_divisible());
+}
+
+#[tokio::test]
+async fn broken_data_of_a_source_stop_no_other() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.0.path().join(name);
+    ["texts", "mirror"].iter().for_each(|name| fs::create_dir(path(name)).unwrap());
+    (0..6).for_each(|at| fs::write(path(&format!("texts/{at}.txt")), sentences(at)).unwrap());
+    let sizes = "sequence = 16\nshard_tokens = 64\nheld_out = 0\n";
+    let mirror = "[[source]]\nname = \"b\"\nkind = \"dataset\"\nfiles = [\"mirror\"]\n";
+    let more = format!("{sizes}{}{mirror}", source("dataset", "files = [\"texts\"]"));
+    let config = folder.toml(&more).unwrap();
+    make_tokenizer(&folder, &config);
+    let collector = collector(&config);
+    seal(&config, collector.collect(&config.sources[0]).await);
+    // Each time, the other source has editions of two texts that were offered, and one more text.
+    let mirrored = async |more: usize| {
+        for at in [2, 4, more] {
+            let edition = sentences(at).replacen("saw", "met", 1);
+            fs::write(path(&format!("mirror/{at}.md")), edition).unwrap();
+        }
+        let outcome = collector.collect(&config.sources[1]).await;
+        assert_eq!(outcome.error, None);
+        let data = outcome.data.unwrap();
+        (data.documents, data.dropped, collector.broken.take())
+    };
+
+    let signatures = path("out/a/data/signatures.bin");
+    for loss in [Some("torn"), None] {
+        fs::remove_file(&signatures).unwrap();
+        loss.into_iter().for_each(|torn| fs::write(&signatures, torn).unwrap());
+        let more = 7 + usize::from(loss.is_some());
+        let (documents, dropped, broken) = mirrored(more).await;
+        assert!(documents > 0 && broken.is_empty(), "they are made anew: {broken:?}");
+        assert_eq!(dropped, 2);
+    }
+
+    // Without the state, nobody knows which data were offered. What is there is compared with.
+    let state = fs::read(path("out/a/state.json")).unwrap();
+    fs::write(path("out/a/state.json"), "{").unwrap();
+    let (documents, dropped, broken) = mirrored(9).await;
+    assert_eq!((documents, dropped), (3, 2));
+    assert!(broken["a"].contains("state.json is damaged; restore it"), "{broken:?}");
+    let failed = collector.collect(&config.sources[0]).await.error.unwrap();
+    assert!(failed.contains("state.json is damaged; restore it"), "{failed}");
+    fs::write(path("out/a/state.json"), state).unwrap();
+
+    // Nothing of the texts can be had.
+    fs::write(&signatures, "torn").unwrap();
+    let documents = path("out/a/data/documents.zst");
+    let records = fs::read(&documents).unwrap();
+    fs::write(&documents, "torn").unwrap();
+    let (documents_left, dropped, broken) = mirrored(10).await;
+    assert_eq!((documents_left, dropped), (6, 0), "all are kept until they can be compared");
+    assert!(broken["a"].contains("signatures.bin cannot be used"), "{broken:?}");
+    assert!(broken["a"].contains("from a copy"), "{broken:?}");
+    fs::write(path("texts/6.txt"), sentences(6)).unwrap();
+    let failed = collector.collect(&config.sources[0]).await.error.unwrap();
+    assert!(failed.contains("signatures.bin cannot be used"), "its own are needed: {failed}");
+    let pass = Pass { broken: broken.into_keys().collect(), ..Pass::default() };
+    let error = pass.result(1).unwrap_err().to_string();
+    assert!(error.contains("could not be compared with: a; mend it"), "{error}");
+
+    // The next run compares again, once all is mended.
+    fs::write(&documents, records).unwrap();
+    let outcome = collector.collect(&config.sources[1]).await;
+    let data = outcome.data.unwrap();
+    assert!(outcome.made && collector.broken.take().is_empty());
+    assert_eq!((data.documents, data.dropped), (4, 2));
+}
+
+#[test]
+fn a_store_that_was_collected_anew_is_another_input() {
+    let folder = Folder::new();
+    let config = folder.toml(TASKS).unwrap();
+    let raw = folder.0.path().join("raw");
+    let state_of = |text: &str, cursor: u32| {
+        let mut store = RawStore::create_or_open(&raw).unwrap();
+        if store.is_empty() {
+            let document = RawDocument::of_text(Origin::default(), text.to_owned());
+            store.append(&document).unwrap();
+        }
+        store.commit(&cursor.into()).unwrap();
+        drop(store);
+        let (supplies, out) = (vec![Supply::Store(raw.clone(), 0)], folder.0.path().join("data"));
+        let ingestion = config.sources[0].ingestion(&config, supplies, out).unwrap();
+        let inputs = Inputs { documents: 1, ..Inputs::default() };
+        IngestState::new(&inputs, &ingestion, &config.references()).unwrap()
+    };
+    let first = state_of("A text.", 1);
+    assert_eq!(state_of("A text.", 2), first, "the source has nothing new");
+    fs::remove_dir_all(&raw).unwrap();
+    assert_ne!(state_of("Another.", 2), first);
 }
 
 #[test]
