@@ -12,8 +12,6 @@ use tch::{Device, Tensor};
 
 /// Most held-out sequences to measure a model on.
 pub const MAX_SEQUENCES: u64 = 64;
-/// Sequences per batch.
-const BATCH_SIZE: usize = 8;
 /// Most and fewest reasoning probes: the fewest are one of each kind.
 const PROBE_COUNT: RangeInclusive<u64> = PROBE_KINDS..=10;
 /// Kinds of reasoning probes.
@@ -49,8 +47,9 @@ pub fn measure_model(
             sequences.iter().flat_map(|tokens| tokens.iter().copied().map(i64::from)).collect();
         Ok(Tensor::f_from_slice(&tokens)?.f_view([sequences.len() as i64, length as i64])?)
     };
+    let size = pol_model::evaluation_batch(spec, length.saturating_sub(1) as usize);
     let batches =
-        evenly_spaced(data, count).chunks(BATCH_SIZE).map(batch).collect::<Result<Vec<_>, _>>()?;
+        evenly_spaced(data, count).chunks(size).map(batch).collect::<Result<Vec<_>, _>>()?;
     let measured = pol_probes::measure(spec, parameters, &batches)?;
     let count = affordable(spec, PROBE_TOKENS, PROBE_COUNT) / PROBE_KINDS * PROBE_KINDS;
     let ask = |tokenizer: &TextTokenizer| match NativeModel::new(spec, parameters, 1) {

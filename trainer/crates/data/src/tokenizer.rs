@@ -169,6 +169,30 @@ mod tests {
     }
 
     #[test]
+    fn panics_of_the_library_are_errors() {
+        let json = |part: &str| {
+            format!(
+                r#"{{"version":"1.0","added_tokens":[],{part},
+                "model":{{"type":"BPE","vocab":{{"a":0}},"merges":[]}}}}"#
+            )
+        };
+        let strip = r#""decoder":{"type":"Strip","content":"a","start":1,"stop":1}"#;
+        let tokenizer = Tokenizer::from_json(json(strip).as_bytes()).unwrap();
+        assert_eq!(tokenizer.encode("a"), Ok(vec![0]));
+        assert_eq!(tokenizer.decode(&[0]), Err(TokenizerError::Panicked));
+        // A second text where there is one.
+        let second = r#""post_processor":{"type":"TemplateProcessing","pair":[],
+            "single":[{"Sequence":{"id":"B","type_id":0}}],"special_tokens":{}}"#;
+        let tokenizer = Tokenizer::from_json(json(second).as_bytes()).unwrap();
+        assert_eq!(tokenizer.encode("a"), Err(TokenizerError::Panicked));
+        assert_eq!(tokenizer.encode_batch(&["a".to_owned()]), Err(TokenizerError::Panicked));
+        let undescribed = r#""post_processor":{"type":"TemplateProcessing","pair":[],
+            "single":[{"SpecialToken":{"id":"b","type_id":0}}],"special_tokens":{}}"#;
+        let tokenizer = Tokenizer::from_json(json(undescribed).as_bytes()).unwrap();
+        assert_eq!(tokenizer.encode_with_special("a"), Err(TokenizerError::Panicked));
+    }
+
+    #[test]
     fn no_merge_is_left_out_at_random() {
         let json = r#"{"version":"1.0","added_tokens":[],"model":{"type":"BPE","dropout":0.9,
             "vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}"#;

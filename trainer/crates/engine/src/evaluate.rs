@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::{EngineError, check_len, gradient::tokens};
-use pol_model::{Decoder, Layout, Weights};
+use pol_model::{Decoder, Layout, MAX_EVALUATION_BATCH, Weights, evaluation_batch};
 use pol_primitives::model::ModelSpec;
-
-/// Number of sequences per batch, fixed so that a sequence's loss does not depend on the number of
-/// workers.
-const BATCH_SIZE: usize = 8;
 
 /// Returns the mean cross-entropy of each sequence, in nats per token, over every token but the
 /// first.
@@ -33,8 +29,9 @@ pub fn losses(
     tch::set_num_threads(1);
     let weights = Weights::new(&layout, parameters)?;
     let mut losses = vec![0.0; sequences.len()];
-    let mut batches: Vec<_> =
-        sequences.chunks(BATCH_SIZE).zip(losses.chunks_mut(BATCH_SIZE)).collect();
+    // A sequence's loss does not depend on the number of workers.
+    let size = evaluation_batch(spec, length - 1);
+    let mut batches: Vec<_> = sequences.chunks(size).zip(losses.chunks_mut(size)).collect();
     let share = batches.len().div_ceil(workers.max(1));
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -77,7 +74,7 @@ fn batch_losses(
 ) -> Result<(), EngineError> {
     let length = sequences.first().map_or(0, |first| first.len()) as i64;
     let tensor = decoder.loss(weights, &tokens(sequences.iter().copied(), length)?)?;
-    let mut values = [0f32; BATCH_SIZE];
+    let mut values = [0f32; MAX_EVALUATION_BATCH];
     tensor.f_copy_data(&mut values, sequences.len()).map_err(pol_model::Error::from)?;
     losses.iter_mut().zip(values).for_each(|(loss, value)| *loss = value.into());
     Ok(())

@@ -13,7 +13,7 @@ use minijinja::{
     value::{Kwargs, Serde, ValueKind},
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
-use pol_data::Tokenizer;
+use pol_data::{Tokenizer, call_tokenizers};
 use serde::{Serialize, Serializer};
 use serde_json::{
     Map, Value, json,
@@ -161,7 +161,7 @@ impl ChatEncoder {
         tools: &[Value],
     ) -> Result<Vec<u32>, Error> {
         let text = self.render(messages, tools)?;
-        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = call_tokenizers(|| self.tokenizer.encode_fast(text, false));
         let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().iter().copied().filter(|&token| token != self.guard).collect())
     }
@@ -222,7 +222,8 @@ impl ChatEncoder {
 fn guarded(inner: &tokenizers::Tokenizer) -> Result<(tokenizers::Tokenizer, u32), String> {
     let mut tokenizer = inner.clone();
     tokenizer.set_encode_special_tokens(false);
-    tokenizer.add_special_tokens([AddedToken::from(GUARD, true)]).map_err(|e| e.to_string())?;
+    call_tokenizers(|| tokenizer.add_special_tokens([AddedToken::from(GUARD, true)]))
+        .map_err(|error| error.to_string())?;
     let guard = tokenizer.token_to_id(GUARD).ok_or("it takes no further token")?;
     Ok((tokenizer, guard))
 }

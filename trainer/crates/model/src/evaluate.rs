@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Loss and expert utilisation of a model on texts of several domains.
+//! Loss and expert utilisation of a model on texts of several domains, and the size of batches of
+//! evaluations.
 
 use crate::{Decoder, Error, ExpertUtilisation, Layout, Weights};
 use pol_primitives::model::ModelSpec;
@@ -32,6 +33,25 @@ impl DomainReport {
         let sum: f64 = self.domains.iter().map(|domain| domain.loss * domain.tokens as f64).sum();
         DomainLoss { tokens, loss: sum / (tokens as f64).max(1.0) }
     }
+}
+
+/// Most sequences that are evaluated at a time.
+pub const MAX_EVALUATION_BATCH: usize = 8;
+/// Most logits of a batch of several sequences, and most scores of its attention in a block. As
+/// float32 they take 1 GiB each.
+const MAX_EVALUATED_VALUES: u64 = 1 << 28;
+
+/// Returns the number of sequences that are evaluated at a time, each of `length` inputs:
+/// [`MAX_EVALUATION_BATCH`], or fewer so that logits take at most 1 GiB, and scores of attention in
+/// a block too. A single sequence may take more.
+///
+/// Bits of losses may depend on the batch. Its size follows from the model and the length alone, so
+/// that all machines compute the same.
+pub fn evaluation_batch(spec: &ModelSpec, length: usize) -> usize {
+    let length = length as u64;
+    let scores = u64::from(spec.heads).saturating_mul(length);
+    let values = length.saturating_mul(scores.max(spec.vocabulary.into()));
+    (MAX_EVALUATED_VALUES / values.max(1)).clamp(1, MAX_EVALUATION_BATCH as u64) as usize
 }
 
 /// Measures how well the model of `spec` with `parameters` predicts the sequences of each of
@@ -118,6 +138,26 @@ mod tests {
                 .map(|domain| seen.loads(domain, block).iter().sum::<u64>());
             assert_eq!(choices, [16, 6, 22]);
         }
+    }
+
+    #[test]
+    fn batches_of_evaluations_fit_in_memory() {
+        let spec = |vocabulary, heads| ModelSpec::gpt2(vocabulary, 64, 2, heads, 256, 65_535);
+        // The demo's network reads as many as ever.
+        assert_eq!(evaluation_batch(&spec(8_192, 4), 128), MAX_EVALUATION_BATCH);
+        for vocabulary in [2, 50_257, 151_936, 1_000_000] {
+            for (heads, length) in [(1, 0), (4, 511), (16, 4_096), (64, 65_535)] {
+                let batch = evaluation_batch(&spec(vocabulary, heads), length);
+                let values = length * (length * usize::from(heads)).max(vocabulary as usize);
+                assert!((1..=MAX_EVALUATION_BATCH).contains(&batch));
+                assert!(batch == 1 || batch * values * 4 <= 1 << 30, "{batch} {values}");
+                // No smaller than memory asks for.
+                let next = batch + 1;
+                assert!(next > MAX_EVALUATION_BATCH || next * values * 4 > 1 << 30, "{batch}");
+            }
+        }
+        assert_eq!(evaluation_batch(&spec(151_936, 4), 1_024), 1);
+        assert_eq!(evaluation_batch(&spec(50_257, 4), 1_024), 5);
     }
 
     #[test]

@@ -66,7 +66,9 @@ mod families;
 
 pub use decoder::{Decoder, LossOutput};
 pub use error::Error;
-pub use evaluate::{DomainLoss, DomainReport, evaluate_domains};
+pub use evaluate::{
+    DomainLoss, DomainReport, MAX_EVALUATION_BATCH, evaluate_domains, evaluation_batch,
+};
 pub use experts::Routing;
 pub use hash::hash_values;
 pub use init::initial_parameters;
