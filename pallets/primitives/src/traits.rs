@@ -26,8 +26,8 @@ pub trait Bonds<AccountId> {
     fn validator_stake(account: &AccountId) -> Option<Balance>;
     /// Returns the total stake that takes part in attesting.
     fn total_validator_stake() -> Balance;
-    /// Returns the accounts among those of [`Bonds::stakes`] that have not acted since they came, in
-    /// account order. Their stakes count in no whole.
+    /// Returns the accounts among those of [`Bonds::stakes`] that have not acted since they came,
+    /// in account order. Their stakes count in no whole.
     fn newcomers() -> Vec<AccountId>;
     /// Records that a validator acted, so that it is no newcomer.
     fn note_active(account: &AccountId);

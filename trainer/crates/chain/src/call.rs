@@ -456,8 +456,8 @@ impl Call {
     }
 
     /// Returns the duty that the call fulfils, as a call, or `None` if each such call is meant to
-    /// take effect. Claims of a commitment and the amount by which a bond is raised may change until
-    /// the call is included.
+    /// take effect. Claims of a commitment and the amount by which a bond is raised may change
+    /// until the call is included.
     pub(crate) fn duty(&self) -> Option<Self> {
         match self {
             Self::Commit { round, commitment, .. } => Some(Self::Commit {

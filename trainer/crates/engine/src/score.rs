@@ -75,8 +75,8 @@ impl ScoreProbe {
         Self::new_unless(recipe, head, updates, seed, texts, workers, || false)
     }
 
-    /// Computes a probe as [`Self::new`] does, unless `is_stopped` returns `true`. It is asked after
-    /// each batch of sequences.
+    /// Computes a probe as [`Self::new`] does, unless `is_stopped` returns `true`. It is asked
+    /// after each batch of sequences.
     ///
     /// # Errors
     ///

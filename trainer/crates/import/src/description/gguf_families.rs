@@ -100,8 +100,8 @@ pub(super) struct Sizes {
     pub(super) experts: Option<Experts>,
 }
 
-// The first files of Gemma 2 have no keys for its bounds and its window. llama.cpp takes these then:
-// `llama_hparams` in src/llama-hparams.h, and `llama_model_gemma2` in src/models/gemma2.cpp.
+// The first files of Gemma 2 have no keys for its bounds and its window. llama.cpp takes these
+// then: `llama_hparams` in src/llama-hparams.h, and `llama_model_gemma2` in src/models/gemma2.cpp.
 
 /// Bound of scores in a Gemma 2 whose file names none.
 const GEMMA_2_ATTENTION_CAP: f64 = 50.0;
