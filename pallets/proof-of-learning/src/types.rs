@@ -45,8 +45,8 @@ pub const MAX_PENDING_AUDITS: u32 = 3 * MAX_SUBMISSIONS;
 /// Maximum number of updates that wait to be taken out of the model.
 ///
 /// When a round opens, at most `MAX_OPEN_AUDITS - 1` audits of 64 updates each are unsettled, and
-/// 64 updates wait for either draw. A head adds 64 updates, and takes out as many as wait, up to 64.
-/// The sum of unsettled and waiting updates therefore never exceeds this limit.
+/// 64 updates wait for either draw. A head adds 64 updates, and takes out as many as wait, up to
+/// 64. The sum of unsettled and waiting updates therefore never exceeds this limit.
 pub const MAX_PENDING_EXCISIONS: u32 = (MAX_OPEN_AUDITS + 2) * MAX_SUBMISSIONS;
 
 /// Updates that wait for their seats to be drawn, each with the block in which it began to wait.
