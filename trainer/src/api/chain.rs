@@ -5,6 +5,7 @@
 use anyhow::{Context, Result};
 use pol_chain_api::{ChainOptions, ChainState};
 use pol_index::{Index, IndexError};
+use pol_swarm::Swarm;
 use std::{
     fs::{self, File},
     path::Path,
@@ -28,6 +29,12 @@ impl IndexedChain {
         let index = open_index(address, follow).await?;
         let options = ChainOptions { follow, ..ChainOptions::default() };
         Ok(Self { state: ChainState::start(urls, index, options), _lock: None })
+    }
+
+    /// Tells the latencies of members too, which `swarm` knows from its connections to them.
+    pub(crate) fn with_latencies(self, swarm: Swarm) -> Self {
+        self.state.tell_latencies(Box::new(move |peer| swarm.latency(peer)));
+        self
     }
 
     /// Opens the index in `folder`, and `follow`s the chain into it unless another process does.

@@ -67,7 +67,7 @@ mod values;
 mod wallet;
 
 pub use start::ChainOptions;
-pub use state::ChainState;
+pub use state::{ChainState, Latencies};
 
 use axum::Json;
 use failure::Failure;

@@ -16,7 +16,7 @@ use pol_api::Problem;
 use pol_chain::{ChainError, ListedPeer};
 use pol_primitives::member::Role;
 use serde::Serialize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -82,16 +82,22 @@ struct PeerItem {
     role: Option<Role>,
     /// Endpoint at which it serves blobs.
     endpoint: Option<SwarmEndpoint>,
-    /// Always null: endpoints speak the protocol of the swarm alone, in which this server has no
-    /// part.
+    /// Round-trip time of the last connection that this process made to it within an hour, in
+    /// milliseconds; null if there was none. Only processes of members connect to others.
+    #[schema(example = 31.5)]
     latency_ms: Option<f64>,
 }
 
-impl From<MemberItem> for PeerItem {
-    fn from(member: MemberItem) -> Self {
+impl PeerItem {
+    fn new(member: MemberItem, state: &ChainState) -> Self {
         let MemberItem { account, role, endpoint, .. } = member;
-        Self { account, role, endpoint, latency_ms: None }
+        let latency = endpoint.as_ref().and_then(|endpoint| state.latency(&endpoint.id.0));
+        Self { account, role, endpoint, latency_ms: latency.map(milliseconds) }
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 impl From<ListedPeer> for PeerOfNode {
@@ -117,7 +123,7 @@ async fn peers(
 ) -> Answer<Peers> {
     let Items { items, next, as_of } = member_page(&state, &page).await?;
     let node = state.ask(read).await.ok();
-    let members = items.into_iter().map(PeerItem::from).collect();
+    let members = items.into_iter().map(|member| PeerItem::new(member, &state)).collect();
     Ok(Json(Peers { node, members, next, as_of }))
 }
 
@@ -135,7 +141,7 @@ async fn read(Node { chain, .. }: Node) -> Result<NodeState, ChainError> {
         peer_id: status.peer_id,
         peers: status.peers,
         syncing: status.syncing,
-        latency_ms: latency.as_secs_f64() * 1e3,
+        latency_ms: milliseconds(latency),
         listed: listed.map(|peers| peers.into_iter().map(Into::into).collect()),
     })
 }

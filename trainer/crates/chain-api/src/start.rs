@@ -11,7 +11,10 @@ use crate::{
     survey::survey,
 };
 use pol_index::{Follower, Index};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{
     sync::{Notify, OnceCell, watch},
     task::JoinSet,
@@ -67,6 +70,7 @@ impl ChainState {
             survey: newest,
             patience,
             start: OnceCell::new(),
+            latencies: OnceLock::new(),
             _tasks: tasks,
         })
     }

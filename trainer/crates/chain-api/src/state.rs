@@ -13,12 +13,19 @@ use crate::{
 use pol_api::NetworkStart;
 use pol_chain::ChainError;
 use pol_index::Index;
-use std::{sync::Arc, time::Duration};
+use pol_primitives::Hash;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{
     sync::{OnceCell, watch},
     task::JoinSet,
     time::timeout,
 };
+
+/// Function that returns the round-trip time to the peer with a key, if it is known.
+pub type Latencies = Box<dyn Fn(&Hash) -> Option<Duration> + Send + Sync>;
 
 /// State of the endpoints. Clones share it, and its tasks end with the last one.
 #[derive(Clone)]
@@ -36,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) patience: Duration,
     /// Start of the network, once the node told it.
     pub(crate) start: OnceCell<NetworkStart>,
+    /// Latencies of members, in a process that connects to them.
+    pub(crate) latencies: OnceLock<Latencies>,
     pub(crate) _tasks: JoinSet<()>,
 }
 
@@ -48,6 +57,17 @@ impl ChainState {
     /// Ends all streams of events, so that a server that stops need not wait for them.
     pub fn end_streams(&self) {
         self.parts.feed.close();
+    }
+
+    /// Has the endpoints tell the latencies of members, which the process knows from connections
+    /// to them. Later calls change nothing.
+    pub fn tell_latencies(&self, latencies: Latencies) {
+        let _ = self.parts.latencies.set(latencies);
+    }
+
+    /// Returns the round-trip time to the peer with this key, if it is known.
+    pub(crate) fn latency(&self, peer: &Hash) -> Option<Duration> {
+        self.parts.latencies.get().and_then(|latency| latency(peer))
     }
 
     pub(crate) fn index(&self) -> &Index {

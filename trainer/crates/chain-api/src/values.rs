@@ -102,7 +102,7 @@ displayed!(Account, Digest, Integer, Pol);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct SwarmEndpoint {
     /// Key of the endpoint.
-    id: Digest,
+    pub(crate) id: Digest,
     /// Addresses at which it listens.
     #[schema(value_type = Vec<String>, example = json!(["10.0.0.7:4433"]))]
     addresses: Vec<SocketAddr>,

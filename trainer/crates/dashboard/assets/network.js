@@ -258,6 +258,34 @@ function memberColumns() {
   ];
 }
 
+/** Returns the latencies of members that this process connected to lately. */
+function latencies(members) {
+  const known = members
+    .filter(({ latency_ms: latency }) => latency !== null)
+    .sort((a, b) => b.latency_ms - a.latency_ms);
+  if (known.length === 0) {
+    const text =
+      "Only members connect to each other. A trainer, validator, or provider with --api shows " +
+      "the latencies of those that it connected to within the last hour.";
+    return el("p", { class: "muted" }, text);
+  }
+  return barChart({
+    title:
+      known.length > 10
+        ? `The ten slowest of ${counted(known.length, "member")} that answered this one`
+        : "Latency of the members that answered this one",
+    description: "Bars of the round-trip time of the last connection to each, the slowest first.",
+    items: known.slice(0, 10).map((member) => ({
+      label: member.account,
+      shown: account(member.account),
+      value: member.latency_ms,
+      text: `${decimal(member.latency_ms, 1)} ms`,
+    })),
+    unit: "ms",
+    labels: "Member",
+  });
+}
+
 function peers({ node, members }) {
   const rows = node?.listed ?? [];
   const ends = members.filter(({ endpoint }) => endpoint);
@@ -276,6 +304,7 @@ function peers({ node, members }) {
           },
           { name: "Members with an endpoint", value: count(ends.length) },
         ]),
+    latencies(ends),
     node
       ? facts([
           ["Node", `${node.version} at ${node.hosts.join(", ")}`],

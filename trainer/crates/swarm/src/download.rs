@@ -2,6 +2,8 @@
 
 //! Fetching side: one blob from one peer.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use iroh::{
     EndpointAddr, PublicKey, TransportAddr,
@@ -70,6 +72,11 @@ struct Window {
     from_peer: u64,
 }
 
+/// Returns the round-trip time of a connection over the fastest of its paths.
+fn round_trip(connection: &Connection) -> Option<Duration> {
+    connection.paths().iter().map(|path| path.rtt()).min()
+}
+
 impl Swarm {
     /// Connects to a peer and has it prove that it has the blob and that the blob has at most
     /// `max_bytes`.
@@ -80,7 +87,8 @@ impl Swarm {
         peer: &Endpoint,
     ) -> Result<Source, DownloadError> {
         let source = Source { connection: self.connect(peer).await? };
-        self.peers().note_reached(peer.id, Instant::now().into());
+        let latency = round_trip(&source.connection);
+        self.peers().note_reached(peer.id, latency, Instant::now().into());
         let sized = async { get_verified_size(&source.connection, &hash.into()).await };
         let sized = timeout(self.0.limits.stall_timeout, sized).await;
         let sized = sized.map_err(|_| PeerFailure::Stalled);

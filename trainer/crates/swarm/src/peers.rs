@@ -14,6 +14,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(4);
 /// Maximum time for which a failed peer is asked last, and the time without a failure after which
 /// its earlier ones are forgotten.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
+/// Time for which the round-trip time of a connection is told.
+const LATENCY_AGE: Duration = Duration::from_secs(3_600);
 /// Number of peers that are asked at most before the first one that the caller names, which is the
 /// owner of the blob if it has one: it has to deliver, and to be asked before it is blamed.
 const MOST_BEFORE_FIRST: usize = 3;
@@ -34,6 +36,8 @@ struct PeerRecord {
     refusals: Option<(Instant, Instant)>,
     /// Number of bytes that arrived in all transfers.
     received: u64,
+    /// Round-trip time of the last connection of which one is known.
+    latency: Option<Duration>,
 }
 
 /// Memory of how peers answered, by their keys.
@@ -41,9 +45,19 @@ struct PeerRecord {
 pub(crate) struct PeerMemory(HashMap<[u8; 32], PeerRecord>);
 
 impl PeerMemory {
-    /// Notes that a connection to the peer was made at `now`.
-    pub(crate) fn note_reached(&mut self, peer: [u8; 32], now: Instant) {
-        self.record(peer, now).reached = Some(now);
+    /// Notes that a connection to the peer was made at `now`, with its round-trip time if that is
+    /// known.
+    pub(crate) fn note_reached(&mut self, peer: [u8; 32], latency: Option<Duration>, now: Instant) {
+        let record = self.record(peer, now);
+        record.reached = Some(now);
+        record.latency = latency.or(record.latency);
+    }
+
+    /// Returns the round-trip time to a peer that was connected to within the time before `now` in
+    /// which that is news.
+    pub(crate) fn latency(&self, peer: &[u8; 32], now: Instant) -> Option<Duration> {
+        let record = self.0.get(peer)?;
+        record.latency.filter(|_| record.reached.is_some_and(|at| now < at + LATENCY_AGE))
     }
 
     /// Notes that the peer delivered, which makes up for its failures.
@@ -203,13 +217,31 @@ mod tests {
     }
 
     #[test]
+    fn latencies_are_those_of_the_last_connections() {
+        let (mut memory, start) = (PeerMemory::default(), Instant::now());
+        let millis = |millis| Some(Duration::from_millis(millis));
+        memory.note_reached([1; 32], millis(30), start);
+        memory.note_failure([2; 32], start);
+        assert_eq!(memory.latency(&[1; 32], start), millis(30));
+        assert_eq!(
+            (memory.latency(&[2; 32], start), memory.latency(&[3; 32], start)),
+            (None, None)
+        );
+        let later = start + LATENCY_AGE / 2;
+        memory.note_reached([1; 32], millis(50), later);
+        memory.note_reached([1; 32], None, later);
+        assert_eq!(memory.latency(&[1; 32], start + LATENCY_AGE), millis(50));
+        assert_eq!(memory.latency(&[1; 32], later + LATENCY_AGE), None);
+    }
+
+    #[test]
     fn only_other_peers_prove_that_this_one_is_connected() {
         let (mut memory, start) = (PeerMemory::default(), Instant::now());
-        memory.note_reached([1; 32], start);
+        memory.note_reached([1; 32], None, start);
         assert!(memory.reached_since(start, &[]));
         assert!(!memory.reached_since(start, &[[1; 32]]));
         assert!(!memory.reached_since(start + Duration::from_secs(1), &[]));
-        memory.note_reached([2; 32], start + Duration::from_secs(1));
+        memory.note_reached([2; 32], None, start + Duration::from_secs(1));
         assert!(memory.reached_since(start + Duration::from_secs(1), &[[1; 32]]));
     }
 

@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt, TryStreamExt};
@@ -297,6 +297,12 @@ impl Swarm {
     /// Returns `true` if a connection to a peer outside `except` was made at or after `since`.
     pub fn has_reached(&self, since: Instant, except: &[[u8; 32]]) -> bool {
         self.peers().reached_since(since, except)
+    }
+
+    /// Returns the round-trip time of the last connection that was made to a peer with this key
+    /// within an hour.
+    pub fn latency(&self, peer: &[u8; 32]) -> Option<Duration> {
+        self.peers().latency(peer, Instant::now())
     }
 
     /// Returns `true` if the peer of this endpoint answers at it, as its key proves. A peer does

@@ -201,6 +201,10 @@ async fn blobs_travel_from_peer_to_peer() {
     });
     assert_eq!(soon(fetched).await.unwrap().unwrap(), bytes);
     assert!(b.has(name).await.unwrap());
+    // Who connects measures, and the other side does not know the address that was registered.
+    let latency = b.latency(&a.endpoint().id).unwrap();
+    assert!(latency > Duration::ZERO && latency < Duration::from_secs(5), "{latency:?}");
+    assert_eq!((a.latency(&b.endpoint().id), b.latency(&c.endpoint().id)), (None, None));
 
     a.shutdown().await.unwrap();
     assert_eq!(soon(c.fetch(name, LIMIT, &[b.endpoint()], "kept", later())).await.unwrap(), bytes);

@@ -161,6 +161,7 @@ impl<'a> Provider<'a> {
         });
         control.note(ActivityKind::Serving, None, "registers and serves data");
         let chain = options.chain(node.all(), state).await?;
+        let chain = chain.map(|chain| chain.with_latencies(self.context.swarm.clone()));
         let data = Some(self.config.out.clone());
         Ok(ApiParts { control, chain, data, ..ApiParts::default() })
     }

@@ -5,6 +5,7 @@ use super::{
     made::{HEAD, TRAINER, VALIDATOR, block_of, hex, name},
 };
 use serde_json::json;
+use std::time::Duration;
 
 /// Paths of all endpoints, each with parameters that the made chain knows.
 fn paths() -> Vec<String> {
@@ -131,6 +132,13 @@ async fn without_a_node_its_part_is_missing_and_the_rest_works() {
     assert_eq!(peers["next"], name(TRAINER));
     let next = server.json(&format!("/peers?after={}", name(TRAINER))).await;
     assert_eq!(next["members"].as_array().unwrap().len(), 2);
+    // A process that connects to members knows some of their latencies.
+    let latency = |key: &[u8; 32]| (*key == [9; 32]).then_some(Duration::from_micros(31_500));
+    server.state.tell_latencies(Box::new(latency));
+    let peers = server.json("/peers").await;
+    let known: Vec<_> =
+        peers["members"].as_array().unwrap().iter().map(|one| &one["latency_ms"]).collect();
+    assert_eq!(known, [&json!(31.5), &json!(null), &json!(null)]);
     let data = server.json("/data").await;
     assert!(data["free_shards"].is_null());
     let models = server.json("/pretrained-models").await;
