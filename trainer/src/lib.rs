@@ -60,6 +60,7 @@ pub mod options;
 mod password;
 mod preset;
 pub mod process;
+mod reports;
 pub mod roles;
 pub mod state;
 pub mod strategy;

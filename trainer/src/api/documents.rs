@@ -5,7 +5,10 @@
 //! Chains know data by hashes. Records of documents are in the folder that `data ingest` made, on
 //! the machine of the provider.
 
-use crate::documents::{documents_of_shard, indices, parse_shard_id, side_folder};
+use crate::{
+    documents::{documents_of_shard, indices, parse_shard_id, side_folder},
+    reports::{ReportSums, read_report},
+};
 use anyhow::{Context, Result, ensure};
 use axum::{
     Json,
@@ -15,7 +18,7 @@ use pol_api::{ApiError, Problem};
 use pol_chain_api::ChainState;
 use pol_corpus::{DocumentRecord, Side, Verdict};
 use pol_data::{
-    DataError, SPLITS, ShardFolder,
+    DataError, REPORT_FILE, SPLITS, ShardFolder,
     documents::{DocumentIndex, DocumentQuery, RECORDS_FILE, Records, search},
 };
 use pol_primitives::{
@@ -204,17 +207,31 @@ impl DataSearch {
             }
             _ => None,
         };
+        let look = move |folder: &Path| Look::new(folder, SEARCH_TIME)?.find(&wanted, content);
+        let mut documents = self.read(look).await?;
+        self.name_manifests(&mut documents.items).await?;
+        Ok(documents)
+    }
+
+    /// Returns the sums of the reports in all folders.
+    pub(super) async fn sum_up(&self) -> Result<ReportSums, ApiError> {
+        self.read(sum_up).await
+    }
+
+    /// Reads something in the folder, once nobody else does.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let turn = timeout(SEARCH_TIME, Arc::clone(&self.turn).acquire_owned()).await;
         let turn = turn.map_err(|_| ApiError::Busy)?;
         let folder = Arc::clone(&self.folder);
         let looked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            Look::new(&folder, SEARCH_TIME)?.find(&wanted, content)
+            read(&folder)
         });
         let looked = looked.await.map_err(|error| ApiError::Internal(error.to_string()))?;
-        let mut documents = looked.map_err(|error| ApiError::Internal(error.to_string()))?;
-        self.name_manifests(&mut documents.items).await?;
-        Ok(documents)
+        looked.map_err(|error| ApiError::Internal(error.to_string()))
     }
 
     /// Adds the numbers of manifests on the chain.
@@ -346,6 +363,19 @@ fn watch(end: Instant, complete: &mut bool) -> ControlFlow<()> {
     ControlFlow::Break(())
 }
 
+/// Sums up the reports in the folders of `folder`.
+fn sum_up(folder: &Path) -> io::Result<ReportSums> {
+    let mut sums = ReportSums::default();
+    for folder in folders(folder)? {
+        // A folder may be in the middle of being made.
+        match read_report(&folder.join(REPORT_FILE)) {
+            Ok(report) => sums.add(&report),
+            Err(error) => tracing::debug!("a report is not summed up: {error:#}"),
+        }
+    }
+    Ok(sums)
+}
+
 /// Fails unless documents can be looked for in `folder`.
 pub(crate) fn check_data(folder: &Path) -> Result<()> {
     let found = folders(folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -460,15 +490,23 @@ mod tests {
     use pol_corpus::pipeline::{PipelineConfig, References, Supply};
     use pol_data::{EndOfText, IngestConfig};
 
-    /// Ingests three texts, and returns the folder above and the ingested one.
+    /// Ingests three plays, and returns the folder above and the ingested one.
     fn ingested() -> (tempfile::TempDir, PathBuf) {
+        let plays = [("hamlet", "skull"), ("macbeth", "dagger"), ("othello", "napkin")];
+        let play = |(name, word): (&'static str, &str)| -> (&'static str, String) {
+            let lines =
+                (0..900).map(|at| format!("{name} has the {word} {at} and says {}. ", at * 7));
+            (name, lines.collect())
+        };
+        ingest(&plays.map(play))
+    }
+
+    /// Ingests texts with their names, and returns the folder above and the ingested one.
+    fn ingest(texts: &[(&str, String)]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("plays");
         fs::create_dir(&input).unwrap();
-        for (name, word) in [("hamlet", "skull"), ("macbeth", "dagger"), ("othello", "napkin")] {
-            let text: String = (0..900)
-                .map(|at| format!("{name} has the {word} {at} and says {}. ", at * 7))
-                .collect();
+        for (name, text) in texts {
             fs::write(input.join(format!("{name}.txt")), text).unwrap();
         }
         let out = folder.path().join("source/data");
@@ -533,6 +571,34 @@ mod tests {
         }
         let none = find(&out, Asked { hash: Some("0".repeat(64)), ..Asked::default() }).await;
         assert!(none.items.is_empty() && none.complete);
+    }
+
+    #[tokio::test]
+    async fn duplicates_are_counted() {
+        let text = |word: &str| -> String {
+            (0..900).map(|at| format!("The {word} {at} says {}. ", at * 7)).collect()
+        };
+        let (hamlet, near) = (text("skull"), text("skull").replacen("skull 17", "skull none", 1));
+        let texts = [
+            ("a", hamlet.clone()),
+            ("b", hamlet.clone()),
+            ("c", hamlet),
+            ("d", near),
+            ("e", text("dagger")),
+        ];
+        let (folder, out) = ingest(&texts);
+        let search = DataSearch::new(folder.path().to_owned(), None);
+        let sums = search.sum_up().await.unwrap();
+        assert_eq!((sums.folders, sums.train.documents + sums.held_out.documents), (1, 2));
+        let dropped = [("duplicate.exact".to_owned(), 2), ("duplicate.near".to_owned(), 1)];
+        assert_eq!((sums.duplicates, sums.dropped), (3, dropped.into()));
+        // A folder that is being made has no report yet, and a damaged one harms no others.
+        fs::create_dir(folder.path().join("source/data-2")).unwrap();
+        fs::copy(out.join(RECORDS_FILE), folder.path().join("source/data-2").join(RECORDS_FILE))
+            .unwrap();
+        assert_eq!(search.sum_up().await.unwrap().folders, 1);
+        fs::write(out.join(REPORT_FILE), "{").unwrap();
+        assert_eq!(search.sum_up().await.unwrap().folders, 0);
     }
 
     #[test]

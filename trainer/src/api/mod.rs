@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod any_train;
 mod chain;
+mod document_summary;
 mod documents;
 mod epoch;
 mod local;

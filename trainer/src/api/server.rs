@@ -4,6 +4,7 @@
 
 use super::{
     chain::IndexedChain,
+    document_summary,
     documents::{self, DataSearch},
     local::LocalTrainer,
     machine, metrics, parts,
@@ -90,7 +91,10 @@ impl ApiServer {
         }
         if let Some(folder) = data {
             let chain = chain.as_ref().map(|chain| chain.state.clone());
-            frame = frame.with(Scope::Read, documents::routes(DataSearch::new(folder, chain)));
+            let data = DataSearch::new(folder, chain);
+            frame = frame
+                .with(Scope::Read, documents::routes(data.clone()))
+                .with(Scope::Read, document_summary::routes(data));
         }
         let task = tokio::spawn(answer(listener, frame.build(), limits, closed));
         Ok(RunningApi { address, task, closing, local, chain })

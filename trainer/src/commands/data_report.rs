@@ -10,12 +10,14 @@ use super::{
     membership::first_block,
     picture::{MICRO_POL, Panel, Row, Unit, size, svg},
 };
-use crate::{files::read_limited, options::NodeOptions};
+use crate::{
+    options::NodeOptions,
+    reports::{ReportSums, read_report},
+};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use pol_corpus::pipeline::{Amount, CorpusReport};
+use pol_corpus::pipeline::Amount;
 use pol_data::{IngestRecord, REPORT_FILE};
-use pol_primitives::Ppm;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -31,9 +33,6 @@ Examples:
       all sources of `data acquire`, also as a picture
   pol-trainer data summary acquired --node ws://127.0.0.1:9944
       consumption and rewards too, by the chain";
-
-/// Largest report, in bytes.
-const MAX_REPORT_BYTES: u64 = 64 << 20;
 
 /// Options of `data summary`.
 #[derive(Args)]
@@ -59,7 +58,7 @@ impl SummaryOptions {
         let mut summary = Summary::default();
         for folder in &self.folders {
             for path in data_folders(folder)? {
-                summary.add(&read(&path.join(REPORT_FILE))?);
+                summary.sums.add(&read_report(&path.join(REPORT_FILE))?);
             }
         }
         if self.node.is_given() {
@@ -144,91 +143,31 @@ fn described(path: &Path) -> Result<DataFolder> {
     Ok(DataFolder { source: name(named).unwrap_or_default(), record, batch })
 }
 
-fn read(path: &Path) -> Result<CorpusReport> {
-    let context = || format!("cannot read {}", path.display());
-    let json = read_limited(path, MAX_REPORT_BYTES).with_context(context)?;
-    serde_json::from_slice(&json).with_context(context)
-}
-
-/// Sums of reports.
+/// Sums of reports, and what the chain knows of their manifests.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
-    /// Folders with a report.
-    folders: u64,
-    train: Amount,
-    held_out: Amount,
-    /// Mean quality, weighted by length.
-    mean_quality: Option<Ppm>,
-    /// Text that remains, by its source.
-    sources: BTreeMap<String, Amount>,
-    /// Text that remains, by its language.
-    languages: BTreeMap<String, Amount>,
-    /// Documents that remain, by tenths of quality.
-    quality: Vec<u64>,
-    /// Documents that were dropped, by the rule.
-    dropped: BTreeMap<String, u64>,
-    /// Documents among them that are like others.
-    duplicates: u64,
-    /// Things that are no text.
-    refused: u64,
+    #[serde(flatten)]
+    sums: ReportSums,
     /// Manifests by the chain, if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<Consumption>,
-    /// Sum of bytes times quality, and of bytes.
-    #[serde(skip)]
-    weighted: (u128, u128),
-}
-
-fn add(sum: &mut Amount, amount: &Amount) {
-    sum.documents = sum.documents.saturating_add(amount.documents);
-    sum.bytes = sum.bytes.saturating_add(amount.bytes);
 }
 
 impl Summary {
-    fn add(&mut self, report: &CorpusReport) {
-        self.folders += 1;
-        add(&mut self.train, &report.train);
-        add(&mut self.held_out, &report.held_out);
-        for (name, amount) in &report.sources {
-            add(self.sources.entry(name.clone()).or_default(), amount);
-        }
-        for (name, amount) in &report.languages {
-            add(self.languages.entry(name.clone()).or_default(), amount);
-        }
-        self.quality.resize(report.quality.len(), 0);
-        for (sum, count) in self.quality.iter_mut().zip(report.quality) {
-            *sum = sum.saturating_add(count);
-        }
-        for (rule, count) in &report.dropped {
-            let sum = self.dropped.entry(rule.clone()).or_default();
-            *sum = sum.saturating_add(*count);
-            if rule.starts_with("duplicate.") {
-                self.duplicates = self.duplicates.saturating_add(*count);
-            }
-        }
-        self.refused = self.refused.saturating_add(report.refused);
-        if let Some(mean) = report.mean_quality() {
-            let bytes = u128::from(report.train.bytes) + u128::from(report.held_out.bytes);
-            self.weighted.0 += bytes * u128::from(mean);
-            self.weighted.1 += bytes;
-            let mean = self.weighted.0.checked_div(self.weighted.1);
-            self.mean_quality = mean.and_then(|mean| Ppm::try_from(mean).ok());
-        }
-    }
-
     /// Returns the summary for people.
     fn text(&self) -> String {
+        let ReportSums { train, held_out, duplicates, refused, .. } = &self.sums;
         let mut text = format!(
             "to train on: {} documents, {}; held out: {} documents, {}\n",
-            self.train.documents,
-            size(self.train.bytes),
-            self.held_out.documents,
-            size(self.held_out.bytes)
+            train.documents,
+            size(train.bytes),
+            held_out.documents,
+            size(held_out.bytes)
         );
-        if let Some(mean) = self.mean_quality {
+        if let Some(mean) = self.sums.mean_quality {
             text += &format!("mean quality: {}.{} %\n", mean / 10_000, mean / 1_000 % 10);
         }
-        text += &format!("duplicates: {}; no text: {}\n", self.duplicates, self.refused);
+        text += &format!("duplicates: {duplicates}; no text: {refused}\n");
         for panel in self.panels() {
             if panel.rows.iter().all(|row| row.value() == 0) {
                 continue;
@@ -249,20 +188,21 @@ impl Summary {
         let bytes = |amounts: &BTreeMap<String, Amount>| {
             largest(amounts.iter().map(|(name, amount)| (name.clone(), amount.bytes)))
         };
-        let tenths = self.quality.iter().enumerate();
+        let ReportSums { sources, languages, quality, dropped, .. } = &self.sums;
+        let tenths = quality.iter().enumerate();
         let tenths =
             tenths.map(|(tenth, count)| (format!("{}–{} %", tenth * 10, tenth * 10 + 10), *count));
-        let dropped = self.dropped.iter().map(|(rule, count)| (rule.clone(), *count));
+        let dropped = dropped.iter().map(|(rule, count)| (rule.clone(), *count));
         let panel = |title, unit, rows: Vec<(String, u64)>| Panel {
             title,
             unit,
             rows: rows.into_iter().map(Row::new).collect(),
         };
         let mut panels = vec![
-            panel("Sources", Unit::Bytes, bytes(&self.sources)),
+            panel("Sources", Unit::Bytes, bytes(sources)),
             panel("Quality", Unit::Count, tenths.collect()),
             panel("Dropped, by rule", Unit::Count, largest(dropped)),
-            panel("Languages", Unit::Bytes, bytes(&self.languages)),
+            panel("Languages", Unit::Bytes, bytes(languages)),
         ];
         if let Some(chain) = &self.chain {
             let sources = chain.by_source();
@@ -299,6 +239,7 @@ fn largest(values: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pol_corpus::pipeline::CorpusReport;
 
     fn report() -> CorpusReport {
         let mut report = CorpusReport::default();
@@ -314,22 +255,21 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_summed() {
+    fn sums_are_told() {
         let mut summary = Summary::default();
-        summary.add(&report());
-        summary.add(&report());
-        assert_eq!((summary.folders, summary.train.documents, summary.duplicates), (2, 6, 4));
-        assert_eq!(summary.quality[4], 6);
+        summary.sums.add(&report());
+        summary.sums.add(&report());
         let text = summary.text();
         assert!(text.contains("to train on: 6 documents, 9.0 kB"), "{text}");
         assert!(text.contains("40–50 %") && text.contains("gopher.words"), "{text}");
+        assert!(text.contains("duplicates: 4; no text: 2"), "{text}");
     }
 
     #[test]
     fn a_summary_is_drawn() {
         let mut summary = Summary::default();
         assert!(svg(&summary.panels()).unwrap().contains("none"));
-        summary.add(&report());
+        summary.sums.add(&report());
         let picture = svg(&summary.panels()).unwrap();
         assert!(picture.starts_with("<svg") && picture.contains("duplicate.exact"), "{picture}");
         assert!(!picture.contains("<more>"), "names are escaped");
@@ -354,7 +294,5 @@ mod tests {
         let found = data_folders(folder.path()).unwrap();
         let expected = ["data", "data-2", "data-10"];
         assert_eq!(found, expected.map(|name| folder.path().join("books").join(name)));
-        let path = found[0].join("report.json");
-        assert!(read(&path).is_err());
     }
 }

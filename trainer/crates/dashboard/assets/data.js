@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { barChart, histogram } from "./charts.js";
-import { documentsOfShard, findDocuments } from "./documents.js";
+import { documentsOfShard, findDocuments, ingestedText } from "./documents.js";
 import { el, go } from "./dom.js";
 import {
   account,
@@ -47,6 +47,7 @@ export function dataPage(page) {
     return;
   }
   overview(page);
+  ingestedText(page);
   page.add(search("shard", ""));
   page.table({
     title: "Manifests",

@@ -2,13 +2,16 @@
 // Documents in the data on the machine of the server, and where each of them went.
 
 import { get } from "./api.js";
+import { barChart } from "./charts.js";
 import { el } from "./dom.js";
-import { badge, bytes, count, counted, hash, percent } from "./format.js";
-import { facts } from "./page.js";
+import { badge, bytes, count, counted, hash, noun, percent } from "./format.js";
+import { facts, tiles } from "./page.js";
 import { localTable } from "./table.js";
 
 /** Shards of a document whose walk to the heads is shown. */
 const WALKED = 6;
+/** Bars of a chart. */
+const LISTED = 10;
 const HASH = /^(0x)?[0-9a-f]{64}$/i;
 const OPTIONS = {
   size: "wide",
@@ -55,6 +58,72 @@ export function documentsOfShard(page, shard) {
     load: (signal) => get("/documents", { shard }, signal),
     show: (found) => [summary(found), list(found.items, `Documents in shard ${shard}`)],
   });
+}
+
+/** Shows what the ingestion on the machine of the server kept, and what it dropped. */
+export function ingestedText(page) {
+  page.section({
+    ...OPTIONS,
+    title: "Text on this machine",
+    about:
+      "What the rules kept of the documents here. The chain knows no documents, so nobody counts " +
+      "the duplicates of a whole network.",
+    load: (signal) => get("/documents/summary", {}, signal),
+    show: kept,
+  });
+}
+
+function kept({ folders, train, held_out: heldOut, duplicates, dropped, refused, ...rest }) {
+  if (folders === 0) return el("p", { class: "empty" }, "No ingestion has ended here yet.");
+  const documents = train.documents + heldOut.documents;
+  const all = dropped.reduce((sum, one) => sum + one.documents, documents);
+  const twice = duplicates.exact + duplicates.near;
+  const languages = rest.languages.slice(0, LISTED);
+  return [
+    tiles([
+      {
+        name: "Kept",
+        value: count(documents),
+        note: `${noun(documents, "document")}, ${bytes(train.bytes + heldOut.bytes)}`,
+      },
+      {
+        name: "Duplicates",
+        value: count(twice),
+        note: `${percent(twice / (all || 1))} of ${counted(all, "document")}`,
+        help: "Documents that were dropped since another one has their text",
+      },
+      { name: "Exact", value: count(duplicates.exact), note: "with the same text" },
+      { name: "Near", value: count(duplicates.near), note: "with nearly the same text" },
+      { name: "Mean quality", value: percent(rest.mean_quality) },
+      { name: "Unreadable", value: count(refused), note: "no text" },
+    ]),
+    dropped.length === 0
+      ? el("p", { class: "muted" }, "No rule has dropped a document.")
+      : barChart({
+          title: "Dropped documents by rule",
+          description: "Bars of the documents that each rule dropped, the most first.",
+          items: dropped.slice(0, LISTED).map(({ rule, documents: number }) => ({
+            label: rule,
+            value: number,
+            text: counted(number, "document"),
+          })),
+          unit: "documents",
+          labels: "Rule",
+        }),
+    languages.length === 0
+      ? null
+      : barChart({
+          title: "Text by language",
+          description: "Bars of the text that remains in each language, the most first.",
+          items: languages.map(({ language, bytes: size }) => ({
+            label: language,
+            value: size,
+            text: bytes(size),
+          })),
+          unit: "bytes",
+          labels: "Language",
+        }),
+  ];
 }
 
 /** Returns where the shards of a document went, as far as the index knows. */
