@@ -31,6 +31,7 @@ const MODEL_TAG: &str = "model/loaded";
 /// A model and its tokenizer, which no decoder has yet.
 pub(crate) struct ModelSource {
     chain: Option<Hash>,
+    round: Option<u32>,
     spec: ModelSpec,
     root: Hash,
     parameters: Arc<Vec<f32>>,
@@ -66,6 +67,7 @@ impl ModelSource {
         })?;
         Ok(Self {
             chain: None,
+            round: None,
             spec: model.spec,
             root: model.root,
             parameters: Arc::new(model.parameters),
@@ -97,6 +99,7 @@ impl ModelSource {
         let model = fetch_model(context, &head.root, &recipe, &[], MODEL_TAG).await?;
         Ok(Self {
             chain: Some(context.chain.genesis_hash()),
+            round: Some(head.round),
             spec: recipe.model,
             root: head.root,
             parameters: model.parameters,
@@ -108,6 +111,11 @@ impl ModelSource {
     /// Returns the architecture of the model.
     pub(crate) fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// Returns the round of the head that it is; `None` for a model of a folder.
+    pub(crate) fn round(&self) -> Option<u32> {
+        self.round
     }
 
     /// Returns the root of the model.

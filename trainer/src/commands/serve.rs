@@ -37,6 +37,8 @@ Examples:
       serve an imported model to this machine; GET http://127.0.0.1:8000/reference describes it
   pol-trainer serve
       serve the model at the head of a node's chain, each newer one, and the dashboard
+  pol-trainer serve --older 2
+      keep two models that newer ones replaced, to compare what was learned
   pol-trainer serve --no-model --node ws://127.0.0.1:9944
       serve the dashboard and the past of the chain alone
   pol-trainer serve --model smollm2 --listen 0.0.0.0:8000 --tokens tokens.json
@@ -73,6 +75,12 @@ pub(crate) struct ServeOptions {
     /// Name of the model in requests. [default: that of its folder, or head]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Older models to keep beside the newest one, for requests that name them: the first one that
+    /// this server had, and the newest others. Each takes the memory of a model, and as much as
+    /// --memory allows.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "no_model",
+        value_parser = clap::value_parser!(u16).range(0..=8))]
+    older: u16,
     /// Sequences that are generated at once.
     #[arg(long, value_name = "N", default_value_t = 8,
         value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -171,12 +179,18 @@ impl ServeOptions {
         let source = match (&self.model, self.source().await) {
             (None, Err(error)) => {
                 tracing::warn!("no model is served yet: {error:#}; looking for one");
-                return Ok((Some(Models::default()), None));
+                return Ok((Some(self.keeper()), None));
             }
             (_, source) => source?,
         };
-        let root = source.root();
-        Ok((Some(Models::new(self.start(source).await?)), Some(root)))
+        let (models, root) = (self.keeper(), source.root());
+        models.replace(self.start(source).await?);
+        Ok((Some(models), Some(root)))
+    }
+
+    /// Returns the place of the models, which has none yet.
+    fn keeper(&self) -> Models {
+        Models::default().keeping(self.older.into())
     }
 
     /// Reads or fetches the model.
@@ -190,7 +204,7 @@ impl ServeOptions {
     /// Loads a model and starts its thread.
     async fn start(&self, source: ModelSource) -> Result<Engine> {
         let (choice, threads) = (self.decoder, thread_count(self.threads)?);
-        let (name, spec) = (self.name(), *source.spec());
+        let (name, spec, round) = (self.name(), *source.spec(), source.round());
         let tokens = self.memory as usize * (1 << 20) / token_bytes(&spec);
         let engine = EngineOptions {
             places: self.places.into(),
@@ -201,7 +215,7 @@ impl ServeOptions {
         let notary = self.notary.clone();
         let load = move || -> Result<Engine> {
             let model = source.open(choice, threads, None)?;
-            let card = card(name, &model, &spec);
+            let card = card(name, round, &model, &spec);
             let LoadedModel { decoder, text, begin, generator } = model;
             let engine = match decoder {
                 AnyDecoder::Native(model) => Engine::start(*model, text, begin, card, engine)?,
@@ -283,10 +297,11 @@ fn token_bytes(spec: &ModelSpec) -> usize {
     (2 * size_of::<f32>() * values.iter().product::<usize>()).max(1)
 }
 
-fn card(name: String, model: &LoadedModel, spec: &ModelSpec) -> ModelCard {
+fn card(name: String, round: Option<u32>, model: &LoadedModel, spec: &ModelSpec) -> ModelCard {
     ModelCard {
         name,
         root: format!("0x{}", hex::encode(model.generator.model)),
+        round,
         decoder: model.generator.decoder.clone(),
         since: SystemTime::now().into(),
         parameters: spec.size(),

@@ -102,6 +102,38 @@ fn a_model_that_is_replaced_is_served() {
 }
 
 #[test]
+fn a_model_that_was_replaced_is_kept() {
+    let (first, folder) = (MODELS.path("long"), MODELS.path("kept"));
+    let adapt = |layers: &str| {
+        stdout(&model(&["adapt", &first, "--out", &folder, "--force", "--layers", layers]));
+    };
+    adapt("3");
+    let served = Served::start(&["--model", &folder, "--older", "1"]);
+    let request = json!({"prompt": "the an", "seed": 7, "max_tokens": 5});
+    let before = served.generate(&request);
+    adapt("4");
+    let start = Instant::now();
+    let newest = loop {
+        let answer = served.generate(&request);
+        if answer["model"] != before["model"] {
+            break answer;
+        }
+        assert!(start.elapsed() < SOON, "the new model is not served");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let older = |model: &Value| {
+        let mut request = request.clone();
+        request["model"] = model.clone();
+        served.generate(&request)
+    };
+    assert_eq!(older(&before["model"]), before);
+    assert_eq!(older(&newest["model"]), newest);
+    let (_, models) = served.ask("GET", "/pretrained-models", "", &Value::Null);
+    assert_eq!(models["older"][0]["id"], before["model"]);
+    assert_eq!(models["served"]["round"], Value::Null);
+}
+
+#[test]
 fn tokens_are_made_listed_and_revoked() {
     let file = MODELS.path("tokens.json");
     let _ = fs::remove_file(&file);
@@ -130,6 +162,7 @@ fn refusals_to_serve_are_explained() {
         (&["serve", "--model", &none, "--listen", "127.0.0.1:0"], 1, "is not an imported model"),
         (&["serve", "--model", &long, "--listen", "nowhere"], 2, "invalid"),
         (&["serve", "--model", &long, "--places", "0"], 2, "invalid value '0'"),
+        (&["serve", "--no-model", "--older", "1"], 2, "cannot be used with"),
         (&["tokens", "add", "a", "--scope", "write", "--file", &file], 2, "no scope is called"),
         (&["tokens", "revoke", "a", "--file", &file], 1, "no token is called 'a'"),
     ] {

@@ -21,6 +21,9 @@ use std::{
 use tokio::sync::{Semaphore, mpsc};
 use utoipa::ToSchema;
 
+/// Digits of the root in the name of one model.
+const ID_DIGITS: usize = 8;
+
 /// Facts about a served model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ModelCard {
@@ -28,6 +31,8 @@ pub struct ModelCard {
     pub name: String,
     /// Root of the model: BLAKE3 of its parameters, in hexadecimal digits behind `0x`.
     pub root: String,
+    /// Round of the chain that ended with it; null for a model of a folder.
+    pub round: Option<u32>,
     /// Decoder, by which the bits of the predictions are known.
     #[schema(example = "pol-generate/native/1")]
     pub decoder: String,
@@ -47,6 +52,13 @@ impl ModelCard {
     /// Returns the root and the numerics, which together with seed and prompt fix a text.
     pub fn fingerprint(&self) -> String {
         format!("{}/{}", self.root, self.decoder)
+    }
+
+    /// Returns the name under which requests get this model and no newer one: its name, `@`, and
+    /// the first eight digits of its root.
+    pub fn id(&self) -> String {
+        let root = self.root.strip_prefix("0x").unwrap_or(&self.root);
+        format!("{}@{}", self.name, root.chars().take(ID_DIGITS).collect::<String>())
     }
 }
 
@@ -195,11 +207,14 @@ impl Engine {
     }
 }
 
-/// The model that is served now, if there is one. Requests finish with the model that they began
-/// with.
+/// Models that are served: the newest one, if there is one, and older ones beside it. Requests
+/// finish with the model that they began with.
 #[derive(Clone, Default)]
 pub struct Models {
-    current: Arc<RwLock<Option<Arc<Engine>>>>,
+    /// The newest one first.
+    engines: Arc<RwLock<Vec<Arc<Engine>>>>,
+    /// Largest number of older ones.
+    older: usize,
 }
 
 impl Models {
@@ -210,25 +225,56 @@ impl Models {
         models
     }
 
+    /// Keeps up to `older` models that were replaced, for requests that name them: the first one,
+    /// and the newest others.
+    #[must_use]
+    pub fn keeping(self, older: usize) -> Self {
+        Self { older, ..self }
+    }
+
     /// Returns the model that new requests get, or `None` if none was loaded yet.
     pub fn current(&self) -> Option<Arc<Engine>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.all().into_iter().next()
     }
 
-    /// Serves `engine` from now on. The model before is freed when its last request has ended.
+    /// Returns all models, the newest one first.
+    pub(crate) fn all(&self) -> Vec<Arc<Engine>> {
+        self.engines.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves `engine` from now on. A model that is not kept is freed when its last request has
+    /// ended.
     pub fn replace(&self, engine: Engine) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(engine));
-    }
-
-    /// Returns the current model if it has the name `asked`, or if none is asked for.
-    pub(crate) fn named(&self, asked: Option<&str>) -> Result<Arc<Engine>, ApiError> {
-        let engine = self.current().ok_or(ApiError::NoModel)?;
-        match asked {
-            Some(asked) if asked != engine.card.name => Err(ApiError::Model {
-                asked: asked.chars().take(80).collect(),
-                served: engine.card.name.clone(),
-            }),
-            _ => Ok(engine),
+        let mut engines = self.engines.write().unwrap_or_else(PoisonError::into_inner);
+        // A chain that takes blocks back has an older model at its head again.
+        engines.retain(|other| other.card.root != engine.card.root);
+        engines.insert(0, Arc::new(engine));
+        if engines.len() > self.older + 1 {
+            // The first model stays the last one, to compare what was learned since.
+            engines.remove(self.older.max(1));
         }
     }
+
+    /// Returns the model with the name `asked`, and the newest one if none is asked for.
+    pub(crate) fn named(&self, asked: Option<&str>) -> Result<Arc<Engine>, ApiError> {
+        let engines = self.all();
+        let newest = engines.first().ok_or(ApiError::NoModel)?;
+        let Some(asked) = asked.filter(|asked| *asked != newest.card.name) else {
+            return Ok(Arc::clone(newest));
+        };
+        let found = engines.iter().find(|engine| engine.card.id() == asked).cloned();
+        found.ok_or_else(|| ApiError::Model {
+            asked: asked.chars().take(80).collect(),
+            served: listed(&engines).map(|(name, _)| name).collect::<Vec<_>>().join("', '"),
+        })
+    }
+}
+
+/// Returns the names of models as lists have them, with the models: the newest one, which the first
+/// of `engines` is, has its plain name.
+pub(crate) fn listed(engines: &[Arc<Engine>]) -> impl Iterator<Item = (String, &ModelCard)> {
+    engines.iter().enumerate().map(|(age, engine)| {
+        let card = engine.card();
+        (if age == 0 { card.name.clone() } else { card.id() }, card)
+    })
 }

@@ -52,7 +52,7 @@ pub enum ApiError {
     Model {
         /// Name in the request.
         asked: String,
-        /// Name of the served model.
+        /// Names of the served models.
         served: String,
     },
     /// There is no token, or it is unknown or revoked.

@@ -57,7 +57,7 @@ const SAMPLING: Sampling = Sampling {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"prompt": "The capital of France is", "max_tokens": 20, "seed": 7}))]
 pub struct GenerateRequest {
-    /// Name of the model; the one that is served if it is missing.
+    /// Name of the model; the newest one if it is missing.
     model: Option<String>,
     /// Text to continue, or with `chat` a message to answer.
     prompt: Option<String>,
@@ -230,7 +230,8 @@ impl GenerateRequest {
 /// Text with its insights.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Generated {
-    /// Name of the model.
+    /// Name of the model, with the first digits of its root.
+    #[schema(example = "smollm2@7d3a0c51")]
     model: String,
     /// Root of the model and its decoder. With prompt, parameters, and seed they fix the text.
     system_fingerprint: String,
@@ -301,7 +302,7 @@ impl Answering {
     fn generated(&self) -> Generated {
         let card = self.engine.card();
         Generated {
-            model: card.name.clone(),
+            model: card.id(),
             system_fingerprint: card.fingerprint(),
             prompt_tokens: self.prompt_tokens,
             seed: Seed::answered(self.seed),

@@ -12,7 +12,8 @@
 //! A [`Frame`] puts endpoints behind [`Access`]: tokens with scopes, hosts, and rates. [`serve`]
 //! serves them within [`Limits`]. An [`Engine`] is a thread that owns a model. Requests join its
 //! batch and leave it between steps, so that the parameters are read once for all of them, and the
-//! text of a request is the same in any company. [`Models`] replaces a model under way.
+//! text of a request is the same in any company. [`Models`] replaces a model under way, and keeps
+//! older ones for those who name them.
 //!
 //! # Example
 //!

@@ -28,12 +28,24 @@ pub(crate) struct PretrainedModels {
     /// Formats of checkpoints that `pol-trainer model import` reads.
     formats: [Format; 2],
     /// The model that is served, if one is loaded.
-    served: Option<ModelCard>,
+    served: Option<ServedModel>,
+    /// Models that it replaced, and that requests still get by their names; the newest one first.
+    older: Vec<ServedModel>,
     /// Imported models in the library of this server.
     imported: Vec<Imported>,
     /// Start of the training of the network; null without one, while its node does not answer, and
     /// before it has a recipe.
     network: Option<NetworkStart>,
+}
+
+/// Model that makes texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ServedModel {
+    /// Name under which requests get this model and no newer one.
+    #[schema(example = "head@7d3a0c51")]
+    id: String,
+    #[serde(flatten)]
+    card: ModelCard,
 }
 
 /// Format of checkpoints, with the families that can be imported from it.
@@ -123,13 +135,18 @@ async fn list(State(library): State<Library>) -> Result<Json<PretrainedModels>, 
             .map_err(|error| ApiError::Internal(format!("cannot read the library: {error}")))?,
         None => Vec::new(),
     };
-    let served = library.models.current().map(|engine| engine.card().clone());
+    let engines = library.models.all();
+    let mut models = engines.iter().map(|engine| {
+        let card = engine.card().clone();
+        ServedModel { id: card.id(), card }
+    });
+    let (served, older) = (models.next(), models.collect());
     let network = match library.start {
         Some(source) => source.start().await,
         None => None,
     };
     let formats = checkpoint_formats().map(Format::from);
-    Ok(Json(PretrainedModels { formats, served, imported, network }))
+    Ok(Json(PretrainedModels { formats, served, older, imported, network }))
 }
 
 /// Returns the imported models among the folders in `library`, by name.

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Talk: a conversation with the served model, with its surprise at each token, the tools it called,
-// its steps of reasoning, and a receipt.
+// Talk: a conversation with the newest model, with an older one, or with both beside each other.
 
+import { Answer, legend } from "./answer.js";
 import { Failure, events, get, send } from "./api.js";
 import { announce, el } from "./dom.js";
-import { compact, count, decimal, hash, noun, percent, time } from "./format.js";
+import { compact, count, hash, time } from "./format.js";
 import { facts } from "./page.js";
-import { ReasoningTree } from "./reasoning.js";
 
 const NO_MODEL = {
   text: "This server has no model. Serve the one at the head of the chain, or an imported one:",
   command: "pol-trainer serve --node ws://127.0.0.1:9944\npol-trainer serve --model smollm2",
 };
-/** Steps of the shading, and the surprise in nats at which the last one begins. */
-const SHADES = { steps: 5, most: 5 };
+/** Names of the newest model, whichever that is, and of none in place of a second one. */
+const NEWEST = "";
+const NONE = "none";
+/** Number of seeds that browsers can write. */
+const SEEDS = 2 ** 32;
 /** Time in which the first token has to come, in milliseconds: prompts may wait for a place. */
 const PATIENCE = 120_000;
 
@@ -24,31 +26,51 @@ export function talkPage(page) {
     size: "wide",
     needs: "generation",
     missing: NO_MODEL,
-    events: ["round"],
+    events: ["round", "block"],
+    // A newer head is served some seconds after its round.
+    pause: 10_000,
     load: async (signal) => {
-      const { served } = await get("/pretrained-models", {}, signal);
+      const { served, older } = await get("/pretrained-models", {}, signal);
       if (!served) throw new Failure("missing", "No model is loaded.");
-      return served;
+      return { served, older };
     },
-    show: (model) => {
+    show: ({ served, older }) => {
       if (talk === null) {
-        talk = new Talk(model);
+        talk = new Talk(served);
         page.add(talk.element);
         page.signal.addEventListener("abort", () => talk.stop());
       }
-      return card(model);
+      talk.offer(served, older);
+      return card(served, older);
     },
   });
 }
 
-const card = (model) =>
-  facts([
+/** Returns the name of a model among those of a server. */
+const nameOf = ({ round, id }) =>
+  round === null ? `model ${id.split("@").at(-1)}` : `round ${count(round)}`;
+
+function card(model, older) {
+  const known = [
     ["Name", `${model.name}, ${compact(model.parameters)} parameters`],
     ["Root", hash(model.root)],
     ["Decoder", model.decoder],
     ["Context", `${count(model.context)} tokens`],
     ["Served", time(model.since)],
-  ]);
+  ];
+  if (model.round !== null) known.push(["Head of", nameOf(model)]);
+  if (older.length > 0) {
+    return facts([...known, ["Older models", older.map(nameOf).join(", ")]]);
+  }
+  const hint = el(
+    "p",
+    { class: "muted small" },
+    "A server with ",
+    el("code", {}, "--older 2"),
+    " keeps models that newer ones replaced, to talk with them too.",
+  );
+  return [facts(known), hint];
+}
 
 const numberInput = (value, min, max, step) =>
   el("input", { type: "number", value, min, max, step, inputmode: "decimal" });
@@ -60,10 +82,13 @@ const select = (pairs, value) =>
     pairs.map(([key, text]) => el("option", { value: key, selected: key === value }, text)),
   );
 
-/** A conversation with a model. */
+/** A conversation with one model or two. */
 class Talk {
   #controls = new Map();
-  #messages = [];
+  /** Models by their keys, with their names. */
+  #models = new Map();
+  /** Questions, each with the answers by the keys of models. */
+  #turns = [];
   #running = null;
   #log = el("ol", { class: "log", "aria-label": "Conversation" });
   #send = el("button", { class: "primary" }, "Send");
@@ -82,9 +107,40 @@ class Talk {
     );
   }
 
-  /** Ends the answer under way, which frees the place of the request. */
+  /** Ends the answers under way, which frees the places of the requests. */
   stop() {
     this.#running?.abort();
+  }
+
+  /** Offers the models that the server has now. */
+  offer(newest, older) {
+    const models = [[NEWEST, `newest, ${nameOf(newest)}`]];
+    for (const model of older) models.push([model.id, nameOf(model)]);
+    this.#models = new Map(models);
+    this.#choose("model", models, "The model that you chose is no longer kept.");
+    this.#choose("beside", [[NONE, "no other"], ...models], "The other model is no longer kept.");
+    for (const name of ["model", "beside"]) {
+      this.#controls.get(name).parentElement.hidden = older.length === 0;
+    }
+  }
+
+  /** Offers `pairs` of keys and texts. A choice that is still there stays. */
+  #choose(name, pairs, lost) {
+    const control = this.#controls.get(name);
+    const shown = [...control.options].map(({ value, text }) => [value, text]);
+    // A list that is open would close.
+    if (JSON.stringify(shown) === JSON.stringify(pairs)) return;
+    const { value } = control;
+    const isThere = pairs.some(([key]) => key === value);
+    if (shown.length > 0 && !isThere) announce(lost);
+    control.replaceChildren(...pairs.map(([key, text]) => el("option", { value: key }, text)));
+    control.value = isThere ? value : pairs[0][0];
+  }
+
+  /** Returns the keys of the models that are asked. */
+  #asked() {
+    const [model, beside] = ["model", "beside"].map((name) => this.#controls.get(name).value);
+    return beside === NONE || beside === model ? [model] : [model, beside];
   }
 
   #field(name, label, control) {
@@ -130,6 +186,8 @@ class Talk {
       el(
         "div",
         { class: "row" },
+        this.#field("model", "Model", el("select", {})),
+        this.#field("beside", "Beside", el("select", {})),
         this.#field("mode", "As", select(modes, model.chat ? "chat" : "text")),
         this.#field("reason", "Reasoning", select(orders, "")),
         this.#field("tools", "Tools", box()),
@@ -157,12 +215,21 @@ class Talk {
 
   #clear() {
     this.stop();
-    this.#messages = [];
+    this.#turns = [];
     this.#log.replaceChildren();
     this.#controls.get("text").focus();
   }
 
-  #request(text) {
+  /** Returns the conversation so far, as the model with this key had it. */
+  #messages(key) {
+    return this.#turns.flatMap(({ question, answers }) => [
+      { role: "user", content: question },
+      // A model that was not asked takes the answer of another one for its own.
+      { role: "assistant", content: answers.get(key) ?? answers.values().next().value },
+    ]);
+  }
+
+  #request(key, text, seed) {
     const value = (name) => this.#controls.get(name)?.value ?? "";
     const isOn = (name) => this.#controls.get(name)?.checked === true;
     const number = (name) => (value(name) === "" ? undefined : Number(value(name)));
@@ -170,8 +237,9 @@ class Talk {
     // Steps of reasoning have a budget in the place of a length.
     const length = value("reason") === "" ? "max_tokens" : "budget";
     return {
+      model: key === NEWEST ? undefined : key,
       prompt: isChat ? undefined : text,
-      messages: isChat ? [...this.#messages, { role: "user", content: text }] : undefined,
+      messages: isChat ? [...this.#messages(key), { role: "user", content: text }] : undefined,
       reason: value("reason") || undefined,
       tools: isOn("tools"),
       receipt: isOn("receipt") && value("reason") === "" ? true : undefined,
@@ -179,37 +247,39 @@ class Talk {
       top_p: number("top_p"),
       [length]: number("max_tokens"),
       sensitivity: number("sensitivity"),
-      seed: number("seed"),
+      seed: number("seed") ?? seed,
       stream: true,
     };
   }
 
   async #ask() {
     const field = this.#controls.get("text");
-    const text = field.value;
-    if (this.#running || text.trim() === "") return;
-    const body = this.#request(text);
-    const answer = new Answer(text);
-    this.#log.append(answer.question, answer.element);
+    const question = field.value;
+    if (this.#running || question.trim() === "") return;
+    const keys = this.#asked();
+    // Two models draw alike, so that they differ by what they learned.
+    const seed = keys.length > 1 ? Math.floor(Math.random() * SEEDS) : undefined;
+    const asked = keys.map((key) => {
+      const answer = new Answer(this.#models.size > 1 ? this.#models.get(key) : null);
+      return { key, answer, body: this.#request(key, question, seed) };
+    });
+    const elements = asked.map(({ answer }) => answer.element);
+    this.#log.append(
+      el("li", { class: "question" }, el("p", { class: "text" }, question)),
+      el("li", { class: "answers" }, elements),
+    );
     field.value = "";
     const running = new AbortController();
     this.#begin(running);
-    answer.element.scrollIntoView({ block: "nearest" });
-    try {
-      const options = { body, accept: "text/event-stream", patience: PATIENCE };
-      const response = await send("/generate", { ...options, signal: running.signal });
-      for await (const { type, data } of events(response)) {
-        if (data !== "") answer.take(type, JSON.parse(data));
-      }
-      answer.end();
-      if (body.messages && answer.text !== null && !running.signal.aborted) {
-        this.#messages = [...body.messages, { role: "assistant", content: answer.text }];
-      }
-    } catch (failure) {
-      answer.fail(running.signal.aborted ? "Stopped." : failure.message);
-    } finally {
-      this.#begin(null);
+    elements[0].scrollIntoView({ block: "nearest" });
+    await Promise.all(asked.map(({ answer, body }) => hear(answer, body, running.signal)));
+    const heard = asked.filter(({ body, answer }) => body.messages && answer.text !== null);
+    if (heard.length > 0 && !running.signal.aborted) {
+      const answers = new Map(heard.map(({ key, answer }) => [key, answer.text]));
+      this.#turns.push({ question, answers });
     }
+    announce(asked.map(({ answer }) => answer.tell()).join(" "));
+    this.#begin(null);
   }
 
   #begin(running) {
@@ -219,153 +289,16 @@ class Talk {
   }
 }
 
-function legend() {
-  const shades = Array.from({ length: SHADES.steps + 1 }, (_, number) =>
-    el("i", { class: `shade u${number}`, "aria-hidden": "true" }),
-  );
-  return el("p", { class: "shades" }, "Surprise: none ", shades, ` ${SHADES.most} nats or more`);
-}
-
-/** Returns the shade of a surprise, from 0 to the last one. */
-function shade(surprise) {
-  const share = Math.max(0, surprise) / SHADES.most;
-  return Math.min(SHADES.steps, Math.round(share * SHADES.steps));
-}
-
-/** Answer that grows while its events arrive. */
-class Answer {
-  #text = el("p", { class: "text" });
-  #calls = el("ul", { class: "calls" });
-  #tree = new ReasoningTree();
-  #foot = el("footer", {}, el("span", { class: "muted" }, "writing…"));
-  #tokens = 0;
-  #hasEnded = false;
-  /** The whole text, once it is here. */
-  text = null;
-
-  constructor(prompt) {
-    this.question = el("li", { class: "question" }, el("p", { class: "text" }, prompt));
-    this.element = el(
-      "li",
-      { class: "answer" },
-      this.#tree.element,
-      this.#text,
-      this.#calls,
-      this.#foot,
-    );
-  }
-
-  take(type, data) {
-    if (type === "text") this.#write(data);
-    if (type === "step") this.#tree.add(data);
-    if (type === "done") this.#finish(data);
-    if (type === "error") this.fail(data.detail ?? "The model failed.");
-  }
-
-  #write({ text, insights = [], calls = [] }) {
-    // Tokens of a stream spell its text, except where a character has several of them.
-    const spelled = insights.map((insight) => insight.text).join("");
-    if (spelled === text) for (const insight of insights) this.#token(insight.text, insight);
-    else this.#token(text, insights.at(-1));
-    for (const { asked, result, error } of calls) {
-      this.#calls.append(
-        el(
-          "li",
-          {},
-          el("b", {}, "tool"),
-          " ",
-          el("code", {}, asked),
-          " = ",
-          error === undefined ? el("code", {}, result) : el("span", { class: "bad" }, error),
-        ),
-      );
+/** Fills an answer with the events of a request. */
+async function hear(answer, body, signal) {
+  try {
+    const options = { body, accept: "text/event-stream", patience: PATIENCE, signal };
+    const response = await send("/generate", options);
+    for await (const { type, data } of events(response)) {
+      if (data !== "") answer.take(type, JSON.parse(data));
     }
+    answer.end();
+  } catch (failure) {
+    answer.fail(signal.aborted ? "Stopped." : failure.message);
   }
-
-  #token(text, insight) {
-    if (text === "") return;
-    this.#tokens += 1;
-    if (!insight) {
-      this.#text.append(text);
-      return;
-    }
-    const { surprise, confidence, log_probability: log } = insight;
-    const title =
-      `surprise ${decimal(surprise, 2)} nats, probability ${percent(Math.exp(log))}, ` +
-      `confidence ${percent(confidence)}`;
-    this.#text.append(el("span", { class: `token u${shade(surprise)}`, title }, text));
-  }
-
-  #finish(done) {
-    this.#hasEnded = true;
-    const affect = done.affect
-      ? `valence ${decimal(done.affect.valence, 2)}, arousal ${decimal(done.affect.arousal, 2)}`
-      : null;
-    if (done.reasoned) {
-      this.#tree.choose(done.reasoned.path);
-      this.#text.append(done.reasoned.answer || "No answer within the budget.");
-    }
-    this.text = done.text ?? done.reasoned?.answer ?? null;
-    const tokens = done.tokens ?? done.reasoned?.tokens ?? this.#tokens;
-    const ends =
-      typeof done.finish === "string" ? done.finish : done.finish ? "stop string" : "answer";
-    this.#foot.replaceChildren(
-      el(
-        "span",
-        { class: "muted" },
-        [`${compact(tokens)} ${noun(tokens, "token")}`, `end: ${ends}`, `seed ${done.seed}`, affect]
-          .filter(Boolean)
-          .join(" · "),
-      ),
-      ...receipt(done.receipt),
-    );
-    announce(`Answer: ${this.#text.textContent}`);
-  }
-
-  end() {
-    if (!this.#hasEnded) this.fail("The answer was cut off.");
-  }
-
-  fail(message) {
-    this.#hasEnded = true;
-    this.#foot.replaceChildren(el("span", { class: "bad" }, message));
-    announce(message);
-  }
-}
-
-/** Returns the receipt of an answer, as a file and in words. */
-function receipt(value) {
-  if (!value) return [];
-  const { generator, terms, tokens } = value.receipt;
-  if (!Number.isSafeInteger(terms.seed)) {
-    return [el("p", { class: "bad" }, "The seed of this receipt is too large for a browser.")];
-  }
-  const save = () => {
-    const file = new Blob([JSON.stringify(value, null, 1)], { type: "application/json" });
-    const link = el("a", { href: URL.createObjectURL(file), download: "receipt.json" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  };
-  return [
-    el(
-      "details",
-      { class: "receipt" },
-      el("summary", {}, "Receipt"),
-      facts([
-        ["Signed by", hash(value.account)],
-        ["Model", hash(generator.model)],
-        ["Chain", hash(generator.chain)],
-        ["Prompt", hash(value.receipt.prompt)],
-        ["Output", hash(value.receipt.output)],
-        ["Tokens and seed", `${count(tokens)}, ${terms.seed}`],
-      ]),
-      el(
-        "p",
-        { class: "small" },
-        "Anybody can generate the text again and compare it: ",
-        el("code", {}, "pol-trainer verify-receipt receipt.json"),
-      ),
-      el("button", { type: "button", onclick: save }, "Save receipt.json"),
-    ),
-  ];
 }

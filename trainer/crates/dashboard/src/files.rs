@@ -55,7 +55,8 @@ macro_rules! scripts {
 pub(crate) static INDEX: File = file!("index.html", "text/html; charset=utf-8");
 
 /// Files that the page loads.
-static ASSETS: [File; 20] = scripts![
+static ASSETS: [File; 21] = scripts![
+    "answer.js",
     "api.js",
     "app.js",
     "audits.js",

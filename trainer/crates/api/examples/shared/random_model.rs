@@ -34,6 +34,7 @@ pub(crate) fn start(
     let card = ModelCard {
         name: "measured".into(),
         root: String::new(),
+        round: None,
         decoder: String::new(),
         since: Time::new(0),
         parameters: spec.size(),

@@ -30,7 +30,7 @@ const MAX_MESSAGES: usize = 1_024;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChatRequest {
-    /// Name of the model; the one that is served if it is missing.
+    /// Name of the model; the newest one if it is missing.
     model: Option<String>,
     /// Messages so far, oldest first.
     messages: Vec<Message>,

@@ -28,7 +28,7 @@ const DEFAULT_TOKENS: usize = 16;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompletionRequest {
-    /// Name of the model; the one that is served if it is missing.
+    /// Name of the model; the newest one if it is missing.
     model: Option<String>,
     /// Text to continue, or several.
     prompt: Strings,

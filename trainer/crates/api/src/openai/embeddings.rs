@@ -23,7 +23,7 @@ const MAX_TEXTS: usize = 16;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingRequest {
-    /// Name of the model; the one that is served if it is missing.
+    /// Name of the model; the newest one if it is missing.
     model: Option<String>,
     /// Text, or several.
     input: Strings,
@@ -143,7 +143,7 @@ pub(crate) async fn create(
     Ok(Json(Embeddings {
         object: "list",
         data,
-        model: engine.card().name.clone(),
+        model: engine.card().id(),
         system_fingerprint: engine.card().fingerprint(),
         usage: Usage { prompt_tokens: tokens, completion_tokens: None, total_tokens: tokens },
     }))

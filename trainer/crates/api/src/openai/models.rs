@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::{
-    engine::{ModelCard, Models},
+    engine::{ModelCard, Models, listed},
     error::{ApiError, Problem},
 };
 use axum::{
@@ -22,6 +22,7 @@ pub(crate) struct ModelList {
 /// Served model.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ModelEntry {
+    /// Name, as requests have it. That of an older model ends with the first digits of its root.
     id: String,
     #[schema(example = "model")]
     object: &'static str,
@@ -30,6 +31,8 @@ pub(crate) struct ModelEntry {
     owned_by: &'static str,
     /// Root of the model.
     root: String,
+    /// Round of the chain that ended with it; null for a model of a folder.
+    round: Option<u32>,
     /// Decoder, by which the bits of predictions are known.
     decoder: String,
     /// Longest sequence, in tokens.
@@ -38,14 +41,15 @@ pub(crate) struct ModelEntry {
     receipts: Option<String>,
 }
 
-impl From<&ModelCard> for ModelEntry {
-    fn from(card: &ModelCard) -> Self {
+impl ModelEntry {
+    fn new(id: String, card: &ModelCard) -> Self {
         Self {
-            id: card.name.clone(),
+            id,
             object: "model",
             created: card.since.milliseconds() / 1_000,
             owned_by: "pol",
             root: card.root.clone(),
+            round: card.round,
             decoder: card.decoder.clone(),
             max_model_len: card.context,
             receipts: card.receipts.clone(),
@@ -53,7 +57,7 @@ impl From<&ModelCard> for ModelEntry {
     }
 }
 
-/// Lists the model that is served, if one is loaded.
+/// Lists the model that is served, if one is loaded, and the older ones beside it.
 #[utoipa::path(
     get,
     path = "/models",
@@ -64,11 +68,12 @@ impl From<&ModelCard> for ModelEntry {
     )
 )]
 pub(crate) async fn list(State(models): State<Models>) -> Json<ModelList> {
-    let entry = models.current().map(|engine| engine.card().into());
-    Json(ModelList { object: "list", data: entry.into_iter().collect() })
+    let engines = models.all();
+    let data = listed(&engines).map(|(id, card)| ModelEntry::new(id, card)).collect();
+    Json(ModelList { object: "list", data })
 }
 
-/// Describes the model that is served.
+/// Describes a model that is served.
 #[utoipa::path(
     get,
     path = "/models/{id}",
@@ -83,5 +88,6 @@ pub(crate) async fn show(
     State(models): State<Models>,
     Path(id): Path<String>,
 ) -> Result<Json<ModelEntry>, ApiError> {
-    Ok(Json(models.named(Some(&id))?.card().into()))
+    let engine = models.named(Some(&id))?;
+    Ok(Json(ModelEntry::new(id, engine.card())))
 }

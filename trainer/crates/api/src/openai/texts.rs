@@ -219,7 +219,7 @@ impl Head {
         Self {
             id: format!("{}-{}", F::ID, hex::encode(bytes)),
             created: now.as_secs(),
-            model: engine.card().name.clone(),
+            model: engine.card().id(),
             fingerprint: engine.card().fingerprint(),
         }
     }

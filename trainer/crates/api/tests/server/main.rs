@@ -16,5 +16,6 @@ mod generating;
 mod load;
 mod memory;
 mod models;
+mod older;
 mod openai;
 mod receipts;

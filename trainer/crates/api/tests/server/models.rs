@@ -124,6 +124,7 @@ pub(crate) fn engine<M: LanguageModel + Send + 'static>(
     let card = ModelCard {
         name: "tiny".into(),
         root: root.into(),
+        round: None,
         decoder: "test/1".into(),
         since: Time::new(7_000),
         parameters: 1,

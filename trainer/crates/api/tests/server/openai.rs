@@ -41,7 +41,7 @@ async fn a_completion_is_what_the_model_writes_alone() {
     assert_eq!(json["object"], "text_completion");
     assert_eq!(
         (&json["model"], &json["system_fingerprint"]),
-        (&json!("tiny"), &json!("r1/test/1"))
+        (&json!("tiny@r1"), &json!("r1/test/1"))
     );
     assert_eq!(json["choices"][0]["text"], text);
     assert_eq!(json["usage"]["prompt_tokens"], 4);
@@ -143,6 +143,7 @@ async fn a_model_without_turns_knows_no_chat() {
     let card = ModelCard {
         name: "plain".into(),
         root: "r".into(),
+        round: None,
         decoder: "test/1".into(),
         since: Time::new(0),
         parameters: 1,

@@ -4,11 +4,14 @@
 
 use super::{
     driver::Browser,
+    model::{learned, models},
     sample::{HOSTILE, Sample},
 };
 use axum::{Router, routing::get};
-use pol_api::{Access, Frame, Limits, Rate, Scope, TokenFile, serve};
+use pol_api::{Access, Frame, Limits, Models, Rate, Scope, TokenFile, serve};
+use pol_receipt::ReceiptFile;
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::Path,
@@ -21,7 +24,7 @@ const SAMPLE: Sample = Sample { rounds: 10_000, behind: 0, is_silent: false };
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/browser.mjs");
 
-/// Server of the pages, and of the endpoints that a test gives it.
+/// Server of the pages, and of a made network or of the endpoints that a test gives it.
 struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -29,19 +32,20 @@ struct Server {
 }
 
 impl Server {
-    async fn start(port: u16, endpoints: Router, tokens: Option<&Path>) -> Self {
-        let many = NonZeroU32::new(10_000).unwrap();
-        let rate = Rate { per_second: many, burst: many };
-        let access = Access::new(tokens.map(TokenFile::new), rate);
-        let frame = Frame::new(access)
-            .with(Scope::Read, OpenApiRouter::from(endpoints))
-            .with_pages(crate::routes());
+    /// Serves a made network and its models.
+    async fn start(port: u16, sample: Sample, tokens: Option<&Path>) -> Self {
+        let frame = with_models(frame(sample.routes(), tokens), &models(sample.rounds));
+        Self::serve(port, frame).await
+    }
+
+    async fn serve(port: u16, frame: Frame) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let limits = Limits { drain: Duration::ZERO, ..Limits::default() };
         let stopped = async { drop(stopped.await) };
-        let task = tokio::spawn(serve(listener, frame.build(), limits, stopped));
+        let router = frame.with_pages(crate::routes()).build();
+        let task = tokio::spawn(serve(listener, router, limits, stopped));
         Self { address, stop, task }
     }
 
@@ -57,6 +61,18 @@ impl Server {
     }
 }
 
+/// Returns a frame of the endpoints, for those who have one of the `tokens`.
+fn frame(endpoints: Router, tokens: Option<&Path>) -> Frame {
+    let many = NonZeroU32::new(10_000).unwrap();
+    let access = Access::new(tokens.map(TokenFile::new), Rate { per_second: many, burst: many });
+    Frame::new(access).with(Scope::Read, OpenApiRouter::from(endpoints))
+}
+
+/// Adds the endpoints of models.
+fn with_models(frame: Frame, models: &Models) -> Frame {
+    frame.with_library(models.clone(), None, None).with_models(models.clone())
+}
+
 /// Runs the script to its end.
 async fn run(server: &Server, arguments: &[&str]) {
     let browser = server.open(arguments);
@@ -65,37 +81,54 @@ async fn run(server: &Server, arguments: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_show_ten_thousand_rounds() {
-    let server = Server::start(0, SAMPLE.routes(), None).await;
+    let server = Server::start(0, SAMPLE, None).await;
     run(&server, &["pages", "--hostile", HOSTILE]).await;
-    run(&server, &["talk"]).await;
     server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn people_talk_to_the_newest_model_and_to_an_older_one() {
+    let models = models(SAMPLE.rounds);
+    let server = Server::serve(0, with_models(frame(SAMPLE.routes(), None), &models)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut browser = server.open(&["talk", "--out", folder.path().to_str().unwrap()]);
+    browser.wait_for("replace the model");
+    models.replace(learned(SAMPLE.rounds + 1));
+    browser.go_on();
+    browser.end();
+    server.end().await;
+    // What people save is what anybody can verify.
+    let receipt = fs::read(folder.path().join("receipt.json")).unwrap();
+    let receipt = ReceiptFile::parse(&receipt).unwrap();
+    receipt.check_signature().unwrap();
+    assert_eq!(receipt.receipt.terms.seed, 812);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_explain_what_is_not_there() {
-    let server = Server::start(0, Sample { rounds: 0, ..SAMPLE }.routes(), None).await;
+    let server = Server::start(0, Sample { rounds: 0, ..SAMPLE }, None).await;
     run(&server, &["empty"]).await;
     server.end().await;
     let nothing = Router::new().route("/nothing", get(|| async {}));
-    let server = Server::start(0, nothing, None).await;
+    let server = Server::serve(0, frame(nothing, None)).await;
     run(&server, &["bare"]).await;
     server.end().await;
     let behind = Sample { behind: 1_482, ..SAMPLE };
-    let server = Server::start(0, behind.routes(), None).await;
+    let server = Server::start(0, behind, None).await;
     run(&server, &["behind"]).await;
     server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_show_one_of_each_in_the_singular() {
-    let server = Server::start(0, Sample { rounds: 2, ..SAMPLE }.routes(), None).await;
+    let server = Server::start(0, Sample { rounds: 2, ..SAMPLE }, None).await;
     run(&server, &["young"]).await;
     server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_say_at_once_that_the_node_is_silent() {
-    let server = Server::start(0, Sample { is_silent: true, ..SAMPLE }.routes(), None).await;
+    let server = Server::start(0, Sample { is_silent: true, ..SAMPLE }, None).await;
     run(&server, &["silent"]).await;
     server.end().await;
 }
@@ -105,14 +138,14 @@ async fn pages_survive_a_restart_and_ask_for_a_token() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.json");
     let token = TokenFile::new(&path).add("page", &[Scope::Read]).unwrap();
-    let server = Server::start(0, SAMPLE.routes(), Some(&path)).await;
+    let server = Server::start(0, SAMPLE, Some(&path)).await;
     let mut browser = server.open(&["restart", "--token", &token]);
     browser.wait_for("stop the server");
     let port = server.end().await;
     browser.go_on();
     browser.wait_for("start the server");
     let newer = Sample { rounds: 10_001, ..SAMPLE };
-    let server = Server::start(port, newer.routes(), Some(&path)).await;
+    let server = Server::start(port, newer, Some(&path)).await;
     browser.go_on();
     browser.end();
     server.end().await;
@@ -122,7 +155,7 @@ async fn pages_survive_a_restart_and_ask_for_a_token() {
 #[ignore = "writes pictures for the documentation; scripts/screenshots.sh runs it"]
 async fn screenshots() {
     let folder = std::env::var("POL_SCREENSHOTS").expect("POL_SCREENSHOTS names a folder");
-    let server = Server::start(0, SAMPLE.routes(), None).await;
+    let server = Server::start(0, SAMPLE, None).await;
     run(&server, &["screenshots", "--out", &folder]).await;
     server.end().await;
 }

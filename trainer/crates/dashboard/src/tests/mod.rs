@@ -3,6 +3,7 @@
 mod browser;
 #[path = "../../tests/browser/driver.rs"]
 mod driver;
+mod model;
 mod process;
 mod sample;
 

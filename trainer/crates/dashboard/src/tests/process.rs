@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Endpoints of a made process that trains, and that has a model.
+//! Endpoints of a made process that trains.
 
 use super::sample::{Sample, account, draw, hash, time};
-use axum::{
-    Json, Router,
-    extract::State,
-    response::Response,
-    routing::{get, post},
-};
+use axum::{Json, Router, extract::State, response::Response, routing::get};
 use futures::{StreamExt, stream};
 use pol_api::events;
 use serde_json::{Value, json};
 
-/// Returns the endpoints of the process and of its model.
+/// Returns the endpoints of the process.
 pub(super) fn routes() -> Router<Sample> {
     Router::new()
         .route("/machine", get(machine))
@@ -21,8 +16,6 @@ pub(super) fn routes() -> Router<Sample> {
         .route("/train/events", get(train_events))
         .route("/train/history", get(train_history))
         .route("/metrics", get(metrics))
-        .route("/pretrained-models", get(models))
-        .route("/generate", post(generate))
 }
 
 async fn machine(State(sample): State<Sample>) -> Json<Value> {
@@ -108,67 +101,4 @@ async fn metrics() -> Json<Value> {
     let mut metrics = vec![gauge("pol_trainer_tokens_total", 1_310_720.0)];
     metrics.extend((0..60).map(|number| gauge(&format!("pol_sample_{number}"), f64::from(number))));
     Json(json!({"metrics": metrics}))
-}
-
-async fn models(State(sample): State<Sample>) -> Json<Value> {
-    Json(json!({"families": [], "formats": [], "imported": [], "served": {
-        "name": "head", "root": hash(sample.rounds), "decoder": "pol-generate/native/1",
-        "since": time(600), "parameters": 12_582_912, "context": 512, "chat": true,
-        "receipts": hash(9),
-    }}))
-}
-
-async fn generate(State(sample): State<Sample>, Json(asked): Json<Value>) -> Response {
-    let done = |more: Value| {
-        let mut whole =
-            json!({"model": "head", "system_fingerprint": "x", "prompt_tokens": 9, "seed": 812});
-        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        events::json(&whole).event("done")
-    };
-    if asked["reason"].is_string() {
-        let steps = [
-            reasoning_step(0, None, "17 * 23 = 17 * 20 + 17 * 3", -0.42),
-            reasoning_step(1, None, "about 400", -1.3),
-            reasoning_step(2, Some(0), "340 + 51", -0.38),
-            reasoning_step(3, Some(2), "Answer: 391", -0.31),
-        ];
-        let path = [&steps[0], &steps[2], &steps[3]];
-        let end = done(json!({
-            "reasoned": {"path": path, "answer": "391", "tokens": 120, "considered": 4},
-        }));
-        let told = steps.iter().map(|step| events::json(step).event("step")).chain([end]);
-        return events::respond(stream::iter(told.collect::<Vec<_>>()));
-    }
-    let text = "The river kept its word, and <b>the clock</b> in the square began to tick again.";
-    let words = text.split_inclusive(' ').zip(0_u64..).map(|(word, number)| {
-        let loss = draw(number + 3) * 6.0;
-        let insight = json!({
-            "text": word, "token": number, "log_probability": -loss, "expected_loss": 1.5,
-            "surprise": loss - 1.5, "confidence": 0.22,
-        });
-        let is_call = number == 6 && asked["tools"] == true;
-        let calls = if is_call {
-            vec![json!({"asked": "calc: 1/3 + 1/6", "result": "1/2"})]
-        } else {
-            vec![]
-        };
-        events::json(&json!({"text": word, "insights": [insight], "calls": calls})).event("text")
-    });
-    let receipt = json!({
-        "version": 1, "account": hash(9), "signature": hash(8),
-        "receipt": {
-            "generator": {"chain": hash(0), "model": hash(sample.rounds)}, "prompt": hash(5),
-            "terms": {"seed": 812}, "output": hash(6), "tokens": 15,
-        },
-    });
-    let end = done(json!({
-        "text": text, "tokens": 15, "calls": [], "finish": "end",
-        "affect": {"valence": -0.12, "arousal": 0.2},
-        "receipt": (asked["receipt"] == true).then_some(receipt),
-    }));
-    events::respond(stream::iter(words.chain([end]).collect::<Vec<_>>()))
-}
-
-fn reasoning_step(id: u64, parent: Option<u64>, text: &str, value: f64) -> Value {
-    json!({"id": id, "parent": parent, "depth": 1, "text": text, "value": value})
 }

@@ -231,7 +231,13 @@ async fn peers(State(sample): State<Sample>) -> Json<Value> {
         "peer_id": "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp", "peers": 14,
         "syncing": false, "latency_ms": 1.4, "listed": null,
     });
-    let members: Vec<Value> = (1..17).map(member).collect();
+    let peer = |number: u64| {
+        let mut peer = member(number);
+        let is_known = !sample.is_young() && number > 2 && !number.is_multiple_of(3);
+        peer["latency_ms"] = json!(is_known.then(|| 4.0 + 120.0 * draw(number)));
+        peer
+    };
+    let members: Vec<Value> = (1..24).map(peer).collect();
     Json(json!({"node": node, "members": members, "next": null, "as_of": sample.as_of()}))
 }
 
@@ -484,6 +490,7 @@ fn data_routes() -> Router<Sample> {
         .route("/data/sources", get(sources))
         .route("/data-lineage", get(lineage))
         .route("/documents", get(documents))
+        .route("/documents/summary", get(document_summary))
 }
 
 fn manifest(number: u64) -> Value {
@@ -583,6 +590,29 @@ async fn documents(
     let items: Vec<Value> = found.map(document).collect();
     let documents = if sample.rounds > 0 { 40_213 } else { 0 };
     Json(json!({"items": items, "documents": documents, "complete": items.len() < 40}))
+}
+
+async fn document_summary(State(sample): State<Sample>) -> Json<Value> {
+    let amount = |documents: u64| json!({"documents": documents, "bytes": documents * 20_480});
+    let rules =
+        [("duplicate.near", 903), ("duplicate.exact", 301), ("gopher.symbols", 77), ("length", 12)];
+    let rule =
+        |(rule, documents): (&str, u64)| json!({"rule": rule, "documents": sample.many(documents)});
+    let language = |(language, documents): (&str, u64)| {
+        let mut item = amount(documents);
+        item["language"] = json!(language);
+        item
+    };
+    let languages = [("eng", 30_100), ("deu", 6_200), ("fra", 3_913)].map(language);
+    let is_there = sample.rounds > 0;
+    Json(json!({
+        "folders": u64::from(is_there), "train": amount(sample.many(36_192)),
+        "held_out": amount(4_021),
+        "duplicates": {"exact": sample.many(301), "near": sample.many(903)},
+        "dropped": if is_there { rules.map(rule).to_vec() } else { vec![] },
+        "languages": languages,
+        "mean_quality": 0.83, "refused": 2,
+    }))
 }
 
 fn document(number: u64) -> Value {

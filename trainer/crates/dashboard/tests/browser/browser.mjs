@@ -228,6 +228,19 @@ const modes = {
     await readLongLists(page);
     await visit(page, "data");
     await page.waitForSelector(".tile:has(dt:text-is('Leased')):has-text('48')");
+    await page.waitForSelector(".tile:has(dt:text-is('Duplicates')):has-text('1,204')");
+    await page.waitForSelector(".tile:has(dt:text-is('Duplicates')):has-text('2.9 % of 41,506')");
+    const rules = "figure:has(figcaption:text-is('Dropped documents by rule'))";
+    assert.equal(await page.textContent(`${rules} li >> nth=0`), "duplicate.near903 documents");
+    await page.click(`${rules} summary`);
+    await page.waitForSelector(`${rules} tbody th:text-is('gopher.symbols')`);
+    await visit(page, "network");
+    const peers = "section:has(h2:text-is('Peers'))";
+    await page.waitForSelector(`${peers} figcaption:text('The ten slowest of 14 members')`);
+    const latencies = await page.$$eval(`${peers} .bars .value`, textsOf);
+    assert.ok(latencies.every((text) => /^\d+\.\d ms$/.test(text)), `${latencies}`);
+    const numbers = latencies.map((text) => parseFloat(text));
+    assert.deepEqual(numbers, [...numbers].sort((a, b) => b - a));
     await walkFromDocument(page, "plays");
     await readNorms(page);
     if (options.hostile) await meetHostileText(page);
@@ -236,33 +249,33 @@ const modes = {
   async talk() {
     const page = await openTab("light");
     await visit(page, "talk");
+    await page.waitForSelector(".facts:has-text('round 10,000')");
+    await setSampling(page);
     await page.check("label:has-text('Tools') input");
     await page.check("label:has-text('Receipt') input");
     await page.fill("textarea", "Tell me of the river.");
     await page.keyboard.press("Enter");
     await page.waitForSelector(".answer:has-text('seed 812')");
-    assert.match(await page.textContent(".answer .text"), /<b>the clock<\/b>/);
+    assert.match(await page.textContent(".answer .text"), /1\/6>> = 0\.5 .+<b>the clock<\/b>/);
     assert.ok(
       await page.$$eval(
         ".answer .token",
         (tokens) => new Set(tokens.map((one) => one.className)).size > 2,
       ),
     );
-    assert.match(await page.textContent(".calls"), /calc: 1\/3 \+ 1\/6 = 1\/2/);
+    assert.match(await page.textContent(".calls"), /calc: 1\/3 \+ 1\/6 = 0\.5/);
     await page.click(".receipt summary");
     const [file] = await Promise.all([
       page.waitForEvent("download"),
       page.click("text=Save receipt.json"),
     ]);
-    assert.equal(file.suggestedFilename(), "receipt.json");
-    await page.selectOption("label:has-text('Reasoning') select", "tree");
-    await page.fill("textarea", "What is 17 * 23?");
-    await page.click("text=Send");
-    await page.waitForSelector(".tree .chosen:has-text('391')");
-    assert.equal(await page.$$eval(".tree li", (steps) => steps.length), 4);
-    await page.waitForSelector(".answer:has(.chosen) footer:has-text('seed')");
+    await file.saveAs(path.join(options.out, file.suggestedFilename()));
+    await reason(page);
+    assert.equal(await page.$$eval(".tree .chosen", (steps) => steps.length), 3);
+    assert.ok((await page.$$(".tree li")).length > 3);
     assert.equal(await page.$(".answer .bad"), null);
     await check(page, "talk with answers");
+    await compare(page);
   },
 
   async empty() {
@@ -275,6 +288,8 @@ const modes = {
     await page.waitForSelector("text=No head has been measured yet.");
     await visit(page, "economy");
     await page.waitForSelector("text=Nobody has lost a bond.");
+    await visit(page, "data");
+    await page.waitForSelector("text=No ingestion has ended here yet.");
   },
 
   async young() {
@@ -292,6 +307,8 @@ const modes = {
       assert.deepEqual(upright, ["0", "1", "2"], "counts are whole");
       await visit(page, "machine");
       await page.waitForSelector("text=Nothing has happened since this page was opened.");
+      await visit(page, "network");
+      await page.waitForSelector("text=Only members connect to each other.");
       await page.context().close();
     }
   },
@@ -317,6 +334,8 @@ const modes = {
     await page.waitForSelector("pre:has-text('pol-trainer serve')");
     await visit(page, "talk");
     await page.waitForSelector("pre:has-text('--model')");
+    await visit(page, "data");
+    await page.waitForSelector("section:has(h2:text-is('Text on this machine')) pre:has-text('--data')");
   },
 
   async behind() {
@@ -501,15 +520,97 @@ async function loseNode(page) {
   await state(page, "live");
 }
 
-async function converse(page) {
-  await page.check("label:has-text('Tools') input");
-  await page.fill("textarea", "Tell me of the river.");
-  await page.click("text=Send");
-  await page.waitForSelector(".answer:has-text('seed 812')");
+/** Sets the draws of models, so that they say what they expect to. */
+async function setSampling(page) {
+  await page.click("summary:text-is('Sampling')");
+  await page.fill("label:has-text('Temperature') input", "0");
+  await page.fill("label:has-text('Seed') input", "812");
+}
+
+/** Asks for a tree of steps. */
+async function reason(page) {
+  await page.fill("label:has-text('Temperature') input", "1");
   await page.selectOption("label:has-text('Reasoning') select", "tree");
   await page.fill("textarea", "What is 17 * 23?");
   await page.click("text=Send");
   await page.waitForSelector(".tree .chosen:has-text('391')");
+  await page.waitForSelector(".answer:has(.chosen) footer:has-text('seed 812')");
+  await page.selectOption("label:has-text('Reasoning') select", "");
+  await page.fill("label:has-text('Temperature') input", "0");
+}
+
+/** Asks the newest model and an older one. */
+async function askBoth(page, question) {
+  const answers = await page.$$eval(".answers", (all) => all.length);
+  await page.fill("textarea", question);
+  await page.click("text=Send");
+  const last = `.answers >> nth=${answers}`;
+  for (const place of [0, 1]) {
+    await page.waitForSelector(`${last} >> .answer:has-text('seed 812') >> nth=${place}`);
+  }
+  return page.$$eval(".answers:last-child .answer .text", textsOf);
+}
+
+/** Compares the newest model with an older one, also after a newer one has come. */
+async function compare(page) {
+  const asked = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith("/generate")) asked.push(request.postDataJSON());
+  });
+  const first = await page.textContent(".answer .text");
+  await page.focus("label:has-text('Beside') select");
+  for (const key of ["ArrowDown", "ArrowDown"]) await page.keyboard.press(key);
+  const beside = () => page.$eval("label:has-text('Beside') select", ({ selectedOptions }) =>
+    selectedOptions[0].textContent);
+  assert.equal(await beside(), "round 5,000");
+  const texts = await askBoth(page, "And then?");
+  assert.match(texts[0], /the clock/);
+  assert.match(texts[1], /^The the river/);
+  for (const name of ["newest, round 10,000", "round 5,000"]) {
+    await page.getByRole("article", { name: `Answer of ${name}`, exact: true }).last().waitFor();
+  }
+  await page.waitForSelector("#announcer:has-text('Answer of round 5,000: The the river')");
+  const boxes = () =>
+    page.$$eval(".answers:last-child .answer", (all) =>
+      all.map((one) => one.getBoundingClientRect().toJSON()),
+    );
+  let [left, right] = await boxes();
+  assert.ok(left.y === right.y && left.right <= right.x, "they stand beside each other");
+  await check(page, "two models");
+  await page.setViewportSize(VIEWS.phone.viewport);
+  [left, right] = await boxes();
+  assert.ok(left.x === right.x && left.bottom <= right.y, "one stands above the other");
+  await check(page, "two models in a narrow window");
+  await page.setViewportSize(VIEWS.light.viewport);
+  // Each goes on with what it said itself. The older one was not asked before.
+  await askBoth(page, "And later?");
+  const said = asked.slice(-2).map(({ model, messages }) => [
+    model?.split("@")[0],
+    messages.filter(({ role }) => role === "assistant").map(({ content }) => content),
+  ]);
+  assert.deepEqual(said, [
+    [undefined, [first, "391", texts[0]]],
+    ["head", [first, "391", texts[1]]],
+  ]);
+  await exchange("replace the model");
+  await page.waitForSelector("label:has-text('Model') option:text-is('newest, round 10,001')", {
+    state: "attached",
+  });
+  assert.equal(await beside(), "round 5,000");
+  await askBoth(page, "And now?");
+  assert.ok(await page.isVisible(".answers:last-child :text-is('newest, round 10,001')"));
+}
+
+async function converse(page) {
+  await setSampling(page);
+  await page.check("label:has-text('Tools') input");
+  await page.fill("textarea", "Tell me of the river.");
+  await page.click("text=Send");
+  await page.waitForSelector(".answer:has-text('seed 812')");
+  await page.uncheck("label:has-text('Tools') input");
+  await reason(page);
+  await page.selectOption("label:has-text('Beside') select", { label: "round 5,000" });
+  await askBoth(page, "Tell me of the river once more.");
 }
 
 /** Shows 10,000 rounds in charts, and goes through the pages of their tables. */
