@@ -59,9 +59,7 @@ impl NodeOptions {
 
     /// Returns the addresses that are tried, for people, without secrets in them.
     pub(crate) fn addresses(&self) -> String {
-        let addresses: Vec<_> =
-            self.all().iter().map(|url| pol_chain::redacted_address(url)).collect();
-        addresses.join(", ")
+        pol_chain::redacted_addresses(&self.all())
     }
 
     /// Returns `true` if all addresses may be those of nodes.

@@ -66,7 +66,7 @@ pub use client::Chain;
 pub use council::{Decision, Motion, MotionCall};
 pub use error::ChainError;
 pub use events::ChainEvent;
-pub use node_facts::{Hold, ListedPeer, NodeStatus, redacted_address};
+pub use node_facts::{Hold, ListedPeer, NodeStatus, redacted_addresses};
 pub use past::{AccountBalance, BlockContent, BlockEvent, BlockExtrinsic};
 pub use providing::{DataEarnings, DepositRates, PooledManifest};
 pub use proxies::Proxy;

@@ -153,15 +153,15 @@ impl Chain {
 
 /// Returns the address of a node for logs and errors: without user, password, path and query, which
 /// may hold keys.
-pub fn redacted_address(url: &str) -> String {
+pub(crate) fn redacted_address(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, _)) => format!("{scheme}://{}", host(url)),
         None => host(url).to_owned(),
     }
 }
 
-/// Returns the addresses of nodes for logs and errors.
-pub(crate) fn redacted_addresses(urls: &[String]) -> String {
+/// Returns the addresses of nodes for logs and errors, without what may hold keys.
+pub fn redacted_addresses(urls: &[String]) -> String {
     let urls: Vec<_> = urls.iter().map(|url| redacted_address(url)).collect();
     urls.join(", ")
 }
