@@ -149,8 +149,9 @@ impl<'a> Iterator for Words<'a> {
 }
 
 /// Returns the printable characters by which byte-level models write bytes: those of Latin-1 that
-/// can be seen stand for themselves, and the others for characters from U+0100 on.
-pub(crate) fn byte_characters() -> [char; 256] {
+/// can be seen stand for themselves, and the others for characters from U+0100 on, in order
+/// (Radford et al. 2019, `encoder.py` of GPT-2).
+pub fn byte_characters() -> [char; 256] {
     let mut next = 0x100;
     std::array::from_fn(|byte| match byte as u8 {
         byte @ (b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff) => char::from(byte),

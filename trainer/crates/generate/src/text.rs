@@ -260,22 +260,9 @@ fn fallback_byte(token: &str) -> Option<u8> {
     is_code.then(|| u8::from_str_radix(code, 16).ok()).flatten()
 }
 
-/// Returns the inverse of GPT-2's mapping of bytes to printable characters. Printable bytes of
-/// Latin-1 stand for themselves, the others for the characters from U+0100 on, in order.
+/// Returns the bytes that the characters of byte-level vocabularies stand for.
 fn characters_to_bytes() -> HashMap<char, u8> {
-    let mut next = 0x100;
-    (0..=u8::MAX)
-        .map(|byte| {
-            let letter = match byte {
-                b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
-                _ => {
-                    next += 1;
-                    next - 1
-                }
-            };
-            (char::from_u32(letter).unwrap_or_default(), byte)
-        })
-        .collect()
+    pol_data::byte_characters().into_iter().zip(0..=u8::MAX).collect()
 }
 
 #[cfg(test)]

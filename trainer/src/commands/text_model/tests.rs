@@ -9,15 +9,11 @@ use serde_json::{Value, json};
 /// Token that ends texts. Those below it are the bytes.
 const END: u32 = 256;
 
-/// Returns a byte-level tokenizer: token `b` is byte `b`. Bytes that are not printable stand for
-/// the characters from U+0100 on (Radford et al. 2019, `encoder.py` of GPT-2).
+/// Returns a byte-level tokenizer: token `b` is byte `b`.
 fn tokenizer() -> Vec<u8> {
-    let is_printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let others = (0..256).filter(|&byte| !is_printable(byte));
-    let letters = others.zip(0x100..).chain((0..256).filter(|&b| is_printable(b)).map(|b| (b, b)));
-    let letter = |code| char::from_u32(code).unwrap().to_string();
-    let vocabulary: serde_json::Map<String, Value> =
-        letters.map(|(byte, code)| (letter(code), byte.into())).collect();
+    let characters = pol_data::byte_characters().map(String::from);
+    let vocabulary: serde_json::Map<_, Value> =
+        characters.into_iter().zip((0..=u8::MAX).map(Value::from)).collect();
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
     });

@@ -22,18 +22,9 @@ pub(crate) const VOCABULARY: usize = 259;
 /// Returns a tokenizer whose token `b` is the byte `b`, then the end of text and, with `chat`, the
 /// delimiters of turns.
 pub(crate) fn tokenizer(chat: bool) -> TextTokenizer {
-    let mut next = 0x100;
-    let mut vocabulary = Map::new();
-    for byte in 0..=u8::MAX {
-        let letter = match byte {
-            b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
-            _ => {
-                next += 1;
-                next - 1
-            }
-        };
-        vocabulary.insert(char::from_u32(letter).unwrap().to_string(), byte.into());
-    }
+    let characters = pol_data::byte_characters().map(String::from);
+    let vocabulary: Map<_, Value> =
+        characters.into_iter().zip((0..=u8::MAX).map(Value::from)).collect();
     let special = |id: u32, content: &str| {
         json!({
             "id": id, "content": content, "special": true, "single_word": false, "lstrip": false,

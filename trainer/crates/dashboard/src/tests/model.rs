@@ -150,18 +150,9 @@ impl Scripted {
 
 /// Returns a tokenizer with all bytes and the words of `scripts`, each with the space before it.
 fn tokenizer(scripts: &[Script]) -> TextTokenizer {
-    let mut next = 0x100;
-    let mut vocabulary = Map::new();
-    for byte in 0..=u8::MAX {
-        let letter = match byte {
-            b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
-            _ => {
-                next += 1;
-                next - 1
-            }
-        };
-        vocabulary.insert(char::from_u32(letter).unwrap().to_string(), byte.into());
-    }
+    let characters = pol_data::byte_characters().map(String::from);
+    let vocabulary: Map<_, Value> =
+        characters.into_iter().zip((0..=u8::MAX).map(Value::from)).collect();
     let texts = scripts.iter().flat_map(|script| {
         [script.tale, script.computed].into_iter().chain(script.ways).flat_map(str::lines)
     });
