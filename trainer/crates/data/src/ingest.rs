@@ -481,4 +481,24 @@ fn move_into_place(new: &Path, out: &Path, old: &Path) -> Result<(), DataError> 
 }
 
 #[cfg(test)]
+impl IngestConfig {
+    /// Returns a configuration for little text.
+    pub(crate) fn small(input: PathBuf, out: PathBuf) -> Self {
+        Self {
+            inputs: vec![Supply::Path(input)],
+            out,
+            corpus: PipelineConfig::default(),
+            text_fields: Vec::new(),
+            vocabulary: 400,
+            sequence: 16,
+            shard_tokens: 64,
+            tokenizer: None,
+            end_of_text: EndOfText::Known,
+            force: false,
+            lineage: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -42,10 +42,8 @@ pub fn restore_signatures(folder: &Path, config: &DedupConfig) -> Result<bool, D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        EndOfText, IngestConfig, IngestRecord, TRAIN, ingest, tokenizer_trainer::tests::many_words,
-    };
-    use pol_corpus::pipeline::{PipelineConfig, References, Supply};
+    use crate::{IngestConfig, IngestRecord, TRAIN, ingest, tokenizer_trainer::tests::many_words};
+    use pol_corpus::pipeline::References;
     use std::{fs, path::PathBuf};
 
     /// Ingests texts into the folder `out`, compared with signatures.
@@ -55,19 +53,7 @@ mod tests {
         for (number, text) in texts.iter().enumerate() {
             fs::write(input.join(format!("{number}.txt")), text).unwrap();
         }
-        let config = IngestConfig {
-            inputs: vec![Supply::Path(input)],
-            out: scratch.join(out),
-            corpus: PipelineConfig::default(),
-            text_fields: Vec::new(),
-            vocabulary: 400,
-            sequence: 16,
-            shard_tokens: 64,
-            tokenizer: None,
-            end_of_text: EndOfText::Known,
-            force: false,
-            lineage: None,
-        };
+        let config = IngestConfig::small(input, scratch.join(out));
         let references = References { against, ..References::default() };
         ingest(&config, references, &|_| ()).unwrap()
     }

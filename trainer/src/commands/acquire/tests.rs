@@ -510,6 +510,20 @@ fn make_tokenizer(folder: &Folder, config: &Config) {
     fs::copy(path("first/tokenizer.json"), path("tokenizer.json")).unwrap();
 }
 
+/// Writes six texts, and returns a configuration of source `a` with them, source `b` with an empty
+/// folder, and the `other` sources.
+fn texts_and_mirror(folder: &Folder, other: &str) -> Config {
+    let path = |name: &str| folder.0.path().join(name);
+    ["texts", "mirror"].iter().for_each(|name| fs::create_dir(path(name)).unwrap());
+    (0..6).for_each(|at| fs::write(path(&format!("texts/{at}.txt")), sentences(at)).unwrap());
+    let sizes = "sequence = 16\nshard_tokens = 64\nheld_out = 0\n";
+    let mirror = "[[source]]\nname = \"b\"\nkind = \"dataset\"\nfiles = [\"mirror\"]\n";
+    let texts = source("dataset", "files = [\"texts\"]");
+    let config = folder.toml(&format!("{sizes}{texts}{mirror}{other}")).unwrap();
+    make_tokenizer(folder, &config);
+    config
+}
+
 /// Seals the data that a source has.
 fn seal(config: &Config, outcome: Outcome) {
     let folder = config.out.join(&outcome.source);
@@ -534,13 +548,7 @@ async fn sites_whose_owners_opted_out_are_not_asked() {
 async fn what_was_offered_is_never_made_anew() {
     let folder = Folder::new();
     let path = |name: &str| folder.0.path().join(name);
-    ["texts", "mirror"].iter().for_each(|name| fs::create_dir(path(name)).unwrap());
-    (0..6).for_each(|at| fs::write(path(&format!("texts/{at}.txt")), sentences(at)).unwrap());
-    let sizes = "sequence = 16\nshard_tokens = 64\nheld_out = 0\n";
-    let mirror = "[[source]]\nname = \"b\"\nkind = \"dataset\"\nfiles = [\"mirror\"]\n";
-    let more = format!("{sizes}{}{mirror}{TASKS}", source("dataset", "files = [\"texts\"]"));
-    let config = folder.toml(&more).unwrap();
-    make_tokenizer(&folder, &config);
+    let config = texts_and_mirror(&folder, TASKS);
     let collector = collector(&config);
     let collect = async |number: usize| {
         let outcome = collector.collect(&config.sources[number]).await;
@@ -584,13 +592,7 @@ async fn what_was_offered_is_never_made_anew() {
 async fn broken_data_of_a_source_stop_no_other() {
     let folder = Folder::new();
     let path = |name: &str| folder.0.path().join(name);
-    ["texts", "mirror"].iter().for_each(|name| fs::create_dir(path(name)).unwrap());
-    (0..6).for_each(|at| fs::write(path(&format!("texts/{at}.txt")), sentences(at)).unwrap());
-    let sizes = "sequence = 16\nshard_tokens = 64\nheld_out = 0\n";
-    let mirror = "[[source]]\nname = \"b\"\nkind = \"dataset\"\nfiles = [\"mirror\"]\n";
-    let more = format!("{sizes}{}{mirror}", source("dataset", "files = [\"texts\"]"));
-    let config = folder.toml(&more).unwrap();
-    make_tokenizer(&folder, &config);
+    let config = texts_and_mirror(&folder, "");
     let collector = collector(&config);
     seal(&config, collector.collect(&config.sources[0]).await);
     // Each time, the other source has editions of two texts that were offered, and one more text.

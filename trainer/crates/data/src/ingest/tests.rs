@@ -23,19 +23,9 @@ fn corpus() -> (tempfile::TempDir, IngestConfig) {
     for (i, name) in ["a.txt", "b.txt", "c.txt"].iter().enumerate() {
         fs::write(input.join(name), &text[i * third..(i + 1) * third]).unwrap();
     }
-    let config = IngestConfig {
-        inputs: vec![Supply::Path(input)],
-        out: folder.path().join("deep/out"),
-        corpus: PipelineConfig { held_out: 100_000, ..PipelineConfig::default() },
-        text_fields: Vec::new(),
-        vocabulary: 400,
-        sequence: 16,
-        shard_tokens: 64,
-        tokenizer: None,
-        end_of_text: EndOfText::Known,
-        force: false,
-        lineage: None,
-    };
+    let corpus = PipelineConfig { held_out: 100_000, ..PipelineConfig::default() };
+    let config =
+        IngestConfig { corpus, ..IngestConfig::small(input, folder.path().join("deep/out")) };
     (folder, config)
 }
 
