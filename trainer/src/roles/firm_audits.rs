@@ -26,8 +26,8 @@ impl FirmAudits {
     ///
     /// # Errors
     ///
-    /// Fails if the chain cannot be reached, or if the node is behind a block that was firm before.
-    /// What it shows of audits means nothing then.
+    /// Fails if the chain cannot be reached, or if the node is behind a block that was firm before,
+    /// since audits of such a node mean nothing.
     pub(super) async fn update(&mut self, open: bool) -> Result<()> {
         if !open && !self.were_open && self.keys.is_empty() && self.block.is_some() {
             return Ok(());

@@ -65,13 +65,10 @@ pub(super) struct LostStates(String);
 #[error("the state after {0} segments has to be trained again")]
 struct Untrained(u16);
 
-/// Bytes of the disk beside those of blobs that have to be free to store them: more than the store
-/// of blobs leaves free.
-const STORE_MARGIN: u64 = 10 << 20;
 /// Pause before blobs are stored again that found no space.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
-/// What it takes to train states of a lease again.
+/// Data and turn to train states of a lease again.
 pub(super) struct Retraining {
     /// Data that the lease was trained on.
     pub(super) data: LeaseData,
@@ -97,7 +94,7 @@ pub(super) struct LeaseStates<S> {
     pub(super) trace: Trace,
     /// Lock of the one who trains: one at a time is enough for a machine.
     pub(super) training_lock: Arc<Mutex<()>>,
-    /// What training takes, once a state has to be trained again.
+    /// Data and turn to train, once a state has to be trained again.
     pub(super) retraining: OnceLock<Retraining>,
 }
 
@@ -182,7 +179,7 @@ impl<S: Strategy> LeaseStates<S> {
             }
             let mut leases = self.state.leases()?;
             leases.sort_by_key(|lease| (*lease == key, Reverse(*lease)));
-            self.state.make_room(bytes as u64 + STORE_MARGIN, &leases)?;
+            self.state.make_room(bytes as u64, &leases)?;
             tokio::time::sleep(FULL_PAUSE).await;
         }
     }

@@ -31,9 +31,6 @@ use std::{
 
 /// Pause before a write is tried again that found no space.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
-/// Bytes of the disk that a write has to leave free beside a state or a payload: more than the
-/// store of blobs leaves free.
-const WRITE_MARGIN: u64 = 10 << 20;
 /// Time between two looks at whether a pause should end early.
 const STOP_PAUSE: Duration = Duration::from_millis(100);
 
@@ -145,7 +142,7 @@ async fn store_update(
             return Err(error);
         }
         error.log_transient()?;
-        context.state.make_room(bytes as u64 + WRITE_MARGIN, &[journal.lease])?;
+        context.state.make_room(bytes as u64, &[journal.lease])?;
         tokio::time::sleep(FULL_PAUSE).await;
     }
     Ok(PackedUpdate { journal, bytes })
@@ -319,7 +316,7 @@ impl<S: Strategy> LeaseTraining<S> {
         match write() {
             Err(error) if error.is_disk_full() => {
                 let bytes: usize = state.blobs().iter().map(|blob| blob.len()).sum();
-                self.folder.make_room(bytes as u64 + WRITE_MARGIN, &[self.key()])?;
+                self.folder.make_room(bytes as u64, &[self.key()])?;
                 write()
             }
             done => done,

@@ -16,6 +16,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Bytes of the disk that a write has to leave free: more than the store of blobs does.
+const WRITE_MARGIN: u64 = 10 << 20;
+
 /// A state folder, locked by this process.
 pub struct StateFolder {
     path: PathBuf,
@@ -272,15 +275,17 @@ impl StateFolder {
         Ok(thinning.removed.len() == within_gap)
     }
 
-    /// Removes states until `bytes` of the disk are free, or as many as may be. One of `leases`
-    /// after the other gives all states but its first and its last; other leases give none.
+    /// Removes states until `bytes` of the disk are free beside a margin, or as many as may be. One
+    /// of `leases` after the other gives all states but its first and its last; other leases give
+    /// none.
     ///
     /// # Errors
     ///
     /// Fails if the folder cannot be read or a state cannot be removed, and if the operating system
     /// does not tell the free space.
     pub fn make_room(&self, bytes: u64, leases: &[LeaseKey]) -> Result<(), StateError> {
-        let missing = bytes.saturating_sub(pol_hardware::disk_space(&self.path)?.free_bytes);
+        let wanted = bytes.saturating_add(WRITE_MARGIN);
+        let missing = wanted.saturating_sub(pol_hardware::disk_space(&self.path)?.free_bytes);
         let sizes = self.state_sizes()?;
         let stored: u64 = sizes.values().sum();
         let mut thinning = Thinning::new(sizes, stored.saturating_sub(missing));
