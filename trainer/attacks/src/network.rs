@@ -532,7 +532,7 @@ pub(crate) async fn finish(mut command: Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Makes shards of up to `count` texts of the corpus in `folder`; returns a tiny recipe for them.
+/// Makes shards of the `text` in `folder`; returns a tiny recipe for them.
 pub(crate) async fn ingest(folder: &Path, logs: &Path, text: Text) -> Result<Recipe> {
     let corpus = std::env::var_os("POL_CORPUS")
         .context("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`")?;

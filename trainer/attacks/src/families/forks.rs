@@ -101,7 +101,7 @@ fn parted_authorities(network: &SitesNetwork, rounds: u32) -> LocalBoxFuture<'_,
         is_joined(network).await?;
         let (damage, rounds) = run.end(network).await?;
         let note = format!("{cuts} over {rounds} rounds; {} updates valid", damage.valid);
-        let moved_on = cuts.forks.get() > 0 && damage.valid > 0;
+        let moved_on = cuts.forks() > 0 && damage.valid > 0;
         Ok(damage.tally(moved_on, note))
     })
 }
@@ -124,12 +124,16 @@ fn poor_links(network: &SitesNetwork, rounds: u32) -> LocalBoxFuture<'_, Result<
 #[derive(Default)]
 struct Cuts {
     partitions: Cell<u32>,
-    forks: Cell<u32>,
     /// Forks by the phase in which the partition began.
     phases: RefCell<BTreeMap<String, u32>>,
 }
 
 impl Cuts {
+    /// Returns the number of partitions in which both halves had blocks of their own.
+    fn forks(&self) -> u32 {
+        self.phases.borrow().values().sum()
+    }
+
     /// Parts the network again and again for these lengths in blocks, with these pauses.
     async fn make<const N: usize, const M: usize>(
         &self,
@@ -152,7 +156,6 @@ impl Cuts {
             network.links.join();
             self.partitions.set(self.partitions.get() + 1);
             if is_fork {
-                self.forks.set(self.forks.get() + 1);
                 *self.phases.borrow_mut().entry(format!("{phase:?}")).or_default() += 1;
             }
             is_joined(network).await?;
@@ -165,7 +168,7 @@ impl Display for Cuts {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let phases: Vec<_> =
             self.phases.borrow().iter().map(|(phase, forks)| format!("{phase} {forks}")).collect();
-        write!(f, "{} forks in {} partitions", self.forks.get(), self.partitions.get())?;
+        write!(f, "{} forks in {} partitions", self.forks(), self.partitions.get())?;
         if phases.is_empty() { Ok(()) } else { write!(f, " (begun in {})", phases.join(", ")) }
     }
 }
@@ -226,7 +229,7 @@ impl Run {
             &json!({
                 "round": number,
                 "partitions": cuts.partitions.get(),
-                "forks": cuts.forks.get(),
+                "forks": cuts.forks(),
                 "phases": *cuts.phases.borrow(),
                 "settled": self.outcomes.len(),
                 "condemned": condemned,

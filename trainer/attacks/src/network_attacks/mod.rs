@@ -47,7 +47,7 @@ pub(crate) async fn run(
     progress: ProgressFn,
 ) -> Result<()> {
     progress("starting the node and preparing data");
-    let is_long = selection.iter().any(|entry| entry.scenario.setup.is_long());
+    let is_long = selection.iter().any(|one| matches!(one.scenario.setup, Setup::LongRun(_)));
     let text = if is_long { LONG_TEXT } else { SHORT_TEXT };
     let network = Network::start_with(logs, Numerics::Exact, AUDITS, text).await?;
     let observer = ChainObserver::default();
