@@ -186,6 +186,7 @@ mod tests {
             compression: Compression { top_k: 256, feedback: 950_000 },
             segments: 1,
             numerics: Numerics::Exact,
+            arithmetic: None,
         }
     }
 

@@ -4,6 +4,7 @@
 
 use clap::ValueEnum;
 use pol_data::IngestRecord;
+use pol_engine::ARITHMETIC;
 use pol_primitives::{
     Hash, MILLION,
     model::ModelSpec,
@@ -117,6 +118,7 @@ impl RecipeSizes {
             compression: Compression { top_k: 512, feedback: 950_000 },
             segments,
             numerics: Numerics::Exact,
+            arithmetic: Some(ARITHMETIC),
         }
     }
 }

@@ -294,6 +294,11 @@ pub struct Recipe {
     pub segments: u16,
     /// Numerics profile.
     pub numerics: Numerics,
+    /// Name of the arithmetic of the exact profile: a hash that changes with every bit that it
+    /// computes. Members whose software computes otherwise wait. `None` under the native profile,
+    /// and if members are trusted to agree on a version of the software.
+    #[serde(default, with = "crate::hex_hash::option", skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<Hash>,
 }
 
 versioned!(
@@ -309,6 +314,7 @@ versioned!(
         segments: u16, numerics: Numerics,
     },
     2: { held_out: Option<Hash> },
+    3: { arithmetic: Option<Hash> },
 );
 
 /// Error of a recipe that is invalid.
@@ -327,6 +333,8 @@ pub enum InvalidRecipe {
     Segments,
     /// The tolerance is out of range.
     Tolerance,
+    /// The native profile names an arithmetic.
+    Arithmetic,
 }
 
 impl core::fmt::Display for InvalidRecipe {
@@ -347,6 +355,9 @@ impl core::fmt::Display for InvalidRecipe {
             Self::Tolerance => f.write_str(
                 "the tolerance of the native profile must be 1,000 to 100,000 millionths",
             ),
+            Self::Arithmetic => {
+                f.write_str("only the exact profile has an arithmetic; leave the field out")
+            }
         }
     }
 }
@@ -407,6 +418,12 @@ impl Recipe {
             Ok(_) => Err(InvalidSuccessor::OtherModel),
             Err(invalid) => Err(InvalidSuccessor::Rewrite(invalid)),
         }
+    }
+
+    /// Returns this recipe with the native profile.
+    #[must_use]
+    pub fn into_native(self, tolerance: Ppm) -> Self {
+        Self { numerics: Numerics::Native { tolerance }, arithmetic: None, ..self }
     }
 
     /// Returns the hash that names this recipe: that of its versioned encoding.
@@ -502,6 +519,7 @@ impl Recipe {
             {
                 Err(InvalidRecipe::Tolerance)
             }
+            Numerics::Native { .. } if self.arithmetic.is_some() => Err(InvalidRecipe::Arithmetic),
             _ => Ok(()),
         }
     }
@@ -536,6 +554,7 @@ pub(crate) mod tests {
             compression: Compression { top_k: 256, feedback: 950_000 },
             segments: 10,
             numerics: Numerics::Exact,
+            arithmetic: None,
         }
     }
 
@@ -572,6 +591,12 @@ pub(crate) mod tests {
         check(
             |r| r.numerics = Numerics::Native { tolerance: MAX_TOLERANCE + 1 },
             InvalidRecipe::Tolerance,
+        );
+        check(
+            |r| {
+                *r = Recipe { arithmetic: Some([1; 32]), ..r.clone().into_native(MIN_TOLERANCE) };
+            },
+            InvalidRecipe::Arithmetic,
         );
     }
 
@@ -638,14 +663,18 @@ pub(crate) mod tests {
     #[test]
     fn recipes_of_version_1_keep_encoding_and_name() {
         let (encoding, name) = (bytes(V1.0), crate::hex_hash::parse(V1.1));
-        // It has the default of the field that version 2 added.
+        // It has the defaults of the fields that versions 2 and 3 added.
         let decoded = Recipe::decode(&mut &encoding[..]).unwrap();
-        assert_eq!((decoded.held_out, &decoded), (None, &recipe()));
+        assert_eq!((decoded.held_out, decoded.arithmetic), (None, None));
+        assert_eq!(decoded, recipe());
         assert_eq!((Some(decoded.hash()), decoded.encode()), (name, encoding));
         let with_text = Recipe { held_out: Some([3; 32]), ..recipe() };
         let name = "acd63bc3e83b642f4a2fe6db70c26851cd6d3aede9e3d69119624e9b8007dbbf";
         assert_eq!(Some(with_text.hash()), crate::hex_hash::parse(name));
         assert_eq!(with_text.encode()[0], 2);
+        let named = Recipe { arithmetic: Some([4; 32]), ..recipe() };
+        assert_eq!(named.encode()[0], 3);
+        assert_eq!(Recipe::decode(&mut &named.encode()[..]), Ok(named));
     }
 
     fn bytes(text: &str) -> Vec<u8> {

@@ -172,6 +172,8 @@ mod errors {
         ReservedRoom,
         /// 128 validators with at least this stake have reported on the head.
         TooManyReports,
+        /// A recipe of the native numerics profile names an arithmetic. Leave it out.
+        RecipeArithmeticInvalid,
     }
 }
 
@@ -184,6 +186,7 @@ impl<T> From<InvalidRecipe> for Error<T> {
             InvalidRecipe::Constant => Self::RecipeConstantInvalid,
             InvalidRecipe::Segments => Self::RecipeSegmentsInvalid,
             InvalidRecipe::Tolerance => Self::RecipeToleranceInvalid,
+            InvalidRecipe::Arithmetic => Self::RecipeArithmeticInvalid,
         }
     }
 }

@@ -442,6 +442,7 @@ pub(crate) fn recipe() -> pol_primitives::recipe::Recipe {
         compression: Compression { top_k: 256, feedback: 950_000 },
         segments: 4,
         numerics: Numerics::Exact,
+        arithmetic: None,
     }
 }
 

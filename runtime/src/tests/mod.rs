@@ -208,6 +208,7 @@ fn recipe() -> Recipe {
         compression: Compression { top_k: 256, feedback: 950_000 },
         segments: SEGMENTS,
         numerics: Numerics::Exact,
+        arithmetic: None,
     }
 }
 

@@ -17,7 +17,7 @@ use pol_primitives::{
     data::ShardId,
     lease::Lease,
     prf::Prf,
-    recipe::{MIN_TOLERANCE, Numerics, Recipe, Tier},
+    recipe::{MIN_TOLERANCE, Recipe, Tier},
 };
 
 /// Tier of the steps. All tiers of the recipe are the same.
@@ -185,7 +185,7 @@ fn recipe(model: &ImportedModel, length: usize, sequences: usize) -> Result<Reci
     recipe.schedule.peak /= FINE_TUNING_DIVISOR;
     recipe.schedule.warmup_steps = MAX_WARMUP.min(u32::try_from(sequences)? / batch.max(1) / 10);
     if !is_applied(NumericsMode::Exact) {
-        recipe.numerics = Numerics::Native { tolerance: MIN_TOLERANCE };
+        recipe = recipe.into_native(MIN_TOLERANCE);
     }
     recipe.validate()?;
     Ok(recipe)

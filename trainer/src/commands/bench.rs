@@ -19,7 +19,7 @@ use pol_import::{describe, load};
 use pol_primitives::{
     audit::AuditConfig,
     payload::encoded_size,
-    recipe::{MIN_TOLERANCE, Numerics, Recipe, Tier},
+    recipe::{MIN_TOLERANCE, Recipe, Tier},
 };
 use serde_json::json;
 use std::{
@@ -409,7 +409,7 @@ fn bench_recipe(options: &BenchOptions) -> Result<Recipe> {
     let mut recipe = recipe_sizes(options, tier, 1).recipe([0; 32]);
     if options.measure == Some(NumericsOption::Stock) {
         // The native profile allows all kernels.
-        recipe.numerics = Numerics::Native { tolerance: MIN_TOLERANCE };
+        recipe = recipe.into_native(MIN_TOLERANCE);
     }
     Ok(match &options.model {
         Some(folder) => Recipe { model: describe(folder)?.0, ..recipe },

@@ -15,13 +15,10 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use pol_chain::{Call, Chain, Decision};
 use pol_data::IngestRecord;
+use pol_engine::ARITHMETIC;
 use pol_import::describe;
 use pol_primitives::{
-    audit::AuditConfig,
-    model::ModelSpec,
-    recipe::{Numerics, Recipe},
-    rewrite::Rewrite,
-    round::RoundConfig,
+    audit::AuditConfig, model::ModelSpec, recipe::Recipe, rewrite::Rewrite, round::RoundConfig,
 };
 use serde_json::{Value, json};
 use std::{
@@ -40,7 +37,9 @@ Examples:
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
-  pol-trainer recipe show > recipe.json    change it, and propose it with `recipe set`";
+  pol-trainer recipe show > recipe.json    change it, and propose it with `recipe set`
+  pol-trainer recipe show --own-arithmetic > recipe.json
+      the same once all members have a version of this program that computes other bits";
 
 const SET_EXAMPLES: &str = "\
 Examples:
@@ -99,6 +98,9 @@ pub(crate) enum RecipeCommand {
     Show {
         #[command(flatten)]
         node: NodeOptions,
+        /// Name the arithmetic of this program in place of the one in force.
+        #[arg(long)]
+        own_arithmetic: bool,
     },
     /// Set the recipe as governance: on a dev chain alice, elsewhere two thirds of the authorities.
     #[command(after_help = SET_EXAMPLES)]
@@ -192,7 +194,7 @@ pub(crate) fn parse_rewrite(text: &str) -> Result<Rewrite, String> {
 pub(crate) async fn run(command: RecipeCommand) -> Result<()> {
     match command {
         RecipeCommand::New(options) => new(&options),
-        RecipeCommand::Show { node } => show(&node).await,
+        RecipeCommand::Show { node, own_arithmetic } => show(&node, own_arithmetic).await,
         RecipeCommand::Set { node, key, file } => set(&node, &key, &file).await,
         RecipeCommand::Rewrite(options) => rewrite(options).await,
         RecipeCommand::Lengths { node, key, json } => set_lengths(&node, &key, &json).await,
@@ -209,7 +211,7 @@ fn new(options: &NewOptions) -> Result<()> {
         start_from(&mut recipe, &data, folder)?;
     }
     if let Some(tolerance) = options.tolerance {
-        recipe.numerics = Numerics::Native { tolerance };
+        recipe = recipe.into_native(tolerance);
     }
     recipe.validate()?;
     let json = serde_json::to_string_pretty(&recipe)?;
@@ -246,10 +248,14 @@ fn start_from(recipe: &mut Recipe, data: &IngestRecord, folder: &Path) -> Result
     Ok(())
 }
 
-/// Prints the recipe in force.
-async fn show(node: &NodeOptions) -> Result<()> {
+/// Prints the recipe in force, with the arithmetic of this program if `own_arithmetic` is set.
+async fn show(node: &NodeOptions, own_arithmetic: bool) -> Result<()> {
     let chain = node.connect().await?;
-    let recipe = chain.recipe().await?.context("the chain has no recipe yet")?;
+    let mut recipe = chain.recipe().await?.context("the chain has no recipe yet")?;
+    if own_arithmetic {
+        recipe.arithmetic = Some(ARITHMETIC);
+        recipe.validate()?;
+    }
     println!("{}", serde_json::to_string_pretty(&recipe)?);
     Ok(())
 }

@@ -7,7 +7,10 @@ use crate::{
     model::{GlobalModel, ModelKeeper},
 };
 use anyhow::anyhow;
-use pol_engine::determinism::{self, NumericsMode};
+use pol_engine::{
+    check_arithmetic,
+    determinism::{self, NumericsMode},
+};
 use pol_primitives::{
     head::Head,
     queries::Overview,
@@ -38,7 +41,8 @@ impl HeadFollower {
     ///
     /// # Errors
     ///
-    /// Fails for good if the network computes exactly and this process does not.
+    /// Fails for good if the network computes exactly and this process does not, and until both
+    /// have the same version if the recipe names another arithmetic than this program's.
     pub(super) async fn recipe(&mut self, overview: &Overview) -> Result<Option<Recipe>> {
         let known = self.recipe.as_ref().map(Recipe::hash);
         if overview.recipe_hash != known {
@@ -51,6 +55,7 @@ impl HeadFollower {
                      native profile: start it again"
                 )));
             }
+            recipe.as_ref().map_or(Ok(()), check_arithmetic).map_err(RoleError::transient)?;
             self.recipe = recipe;
         }
         Ok(self.recipe.clone())

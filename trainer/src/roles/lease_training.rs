@@ -520,6 +520,7 @@ mod tests {
             compression: Compression { top_k: 512, feedback: 950_000 },
             segments: 4,
             numerics: Numerics::Exact,
+            arithmetic: None,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{mock::*, pallet::*};
 use pol_primitives::{
     audit::AuditConfig,
     model::ModelSpec,
-    recipe::{Numerics, Recipe as Spec, Tier},
+    recipe::{MIN_TOLERANCE, Numerics, Recipe as Spec, Tier},
     round::{MAX_LENGTH, Phase, RoundConfig},
     submission::{Outcome, SubmissionStatus, TrainingClaims},
     traits::{DataFormat, Rounds},
@@ -65,6 +65,12 @@ fn each_kind_of_invalid_recipe_has_its_error() {
         refused(|r| r.compression.top_k = 0, Error::RecipeConstantInvalid);
         refused(|r| r.segments = 0, Error::RecipeSegmentsInvalid);
         refused(|r| r.numerics = Numerics::Native { tolerance: 0 }, Error::RecipeToleranceInvalid);
+        refused(
+            |r| {
+                *r = Spec { arithmetic: Some([1; 32]), ..r.clone().into_native(MIN_TOLERANCE) };
+            },
+            Error::RecipeArithmeticInvalid,
+        );
     });
 }
 

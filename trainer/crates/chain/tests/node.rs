@@ -232,6 +232,7 @@ fn governance_calls() -> Vec<Call> {
         compression: Compression { top_k: 256, feedback: 950_000 },
         segments: 2,
         numerics: Numerics::Exact,
+        arithmetic: None,
     };
     vec![
         Call::SetRecipe(recipe.into()).sudo(),

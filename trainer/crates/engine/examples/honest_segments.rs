@@ -167,5 +167,6 @@ fn recipe() -> Recipe {
         compression: Compression { top_k: 512, feedback: 950_000 },
         segments: 6,
         numerics: Numerics::Exact,
+        arithmetic: None,
     }
 }

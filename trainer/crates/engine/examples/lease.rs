@@ -85,6 +85,7 @@ fn recipe() -> Recipe {
         compression: Compression { top_k: 512, feedback: 950_000 },
         segments: 4,
         numerics: Numerics::Exact,
+        arithmetic: None,
     }
 }
 

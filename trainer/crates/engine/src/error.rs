@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::determinism::NumericsError;
+use crate::{ARITHMETIC, ARITHMETIC_VERSION, determinism::NumericsError};
 use pol_primitives::{Hash, model::InvalidSpec, recipe::InvalidRecipe};
 use std::{
     io,
@@ -28,6 +28,17 @@ pub enum EngineError {
          would differ from the network's; a preloaded library may have set that: run without it"
     )]
     Flushed,
+    /// The network computes other bits than this software.
+    #[error(
+        "the recipe names the arithmetic {}, and this program computes {} ({ARITHMETIC_VERSION}), \
+         which differs in bits: install the version of the other members, or have governance name \
+         the new arithmetic once all have it (`pol-trainer recipe show --own-arithmetic`)",
+        hex(.named), hex(&ARITHMETIC)
+    )]
+    Arithmetic {
+        /// Name of the arithmetic in the recipe.
+        named: Hash,
+    },
     /// The recipe contradicts itself.
     #[error("the recipe is invalid: {0}")]
     Recipe(InvalidRecipe),

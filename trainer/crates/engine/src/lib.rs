@@ -13,7 +13,8 @@
 //! profile computes the same bits, with any number of threads: on the kernels of [`pol_step`], and
 //! micro-batches that are too large for them, on libtorch under pinned settings. Everything else is
 //! plain IEEE-754 arithmetic in a fixed order. Under the native profile any kernels may compute,
-//! and replays are compared by distance.
+//! and replays are compared by distance. [`ARITHMETIC`] names these bits, and a recipe that names
+//! others is refused.
 //!
 //! A process sets its profile up with [`determinism::ensure`] before it does anything else.
 //!
@@ -67,6 +68,7 @@ pub mod deviation;
 pub mod device;
 
 mod aggregate;
+mod arithmetic;
 mod audit;
 mod blobs;
 mod data;
@@ -91,6 +93,7 @@ mod test_recipe;
 extern crate self as pol_engine;
 
 pub use aggregate::{ExcisedRound, RoundUpdate, aggregate, movement};
+pub use arithmetic::{ARITHMETIC, ARITHMETIC_VERSION, check_arithmetic};
 pub use audit::{ReplayOutcome, audit, check_binding};
 pub use blobs::{audit_blobs, binding_blobs, state_blobs};
 pub use data::LeaseData;

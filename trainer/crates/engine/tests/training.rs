@@ -8,13 +8,14 @@
 mod test_recipe;
 
 use pol_engine::{
-    EngineError, LeaseData, LeaseJob, RoundUpdate, Trace, TrainingState, aggregate, bench,
+    ARITHMETIC, ARITHMETIC_VERSION, EngineError, LeaseData, LeaseJob, RoundUpdate, Trace,
+    TrainingState, aggregate, bench,
     determinism::{self, NumericsMode},
     evaluate, losses, pack, replay, train_segment,
 };
 use pol_model::initial_parameters;
 use pol_primitives::{
-    BoundedVec,
+    BoundedVec, Hash,
     audit::AuditConfig,
     data::ShardId,
     lease::Lease,
@@ -230,17 +231,15 @@ fn round_update(payload: Payload, staleness: u8) -> RoundUpdate {
     RoundUpdate { payload, staleness, tokens: 1 }
 }
 
-/// Pins the bits of a lease. A failure means that this machine or this change computes other bits
-/// than the network, so every audit would excise its updates.
-#[test]
-fn the_bits_are_those_of_the_network() {
+/// Returns hashes of the bits of a lease: of its last state, its update, its carry, and the model
+/// that it leads to.
+fn bits_of_a_lease() -> [Hash; 4] {
     let setup = PinnedSetup::new();
     let (mut states, _) = setup.train(setup.initial(), 2);
     let mut end = states.pop().unwrap();
-    let leaf = blake3::Hash::from_bytes(end.leaf()).to_hex();
+    let leaf = end.leaf();
     let payload = pack(&setup.recipe, &setup.initial().parameters, &mut end).unwrap();
-    let update = blake3::hash(&payload.encode()).to_hex();
-    let carry = blake3::Hash::from_bytes(end.carry().hash()).to_hex();
+    let update = *blake3::hash(&payload.encode()).as_bytes();
     let next = aggregate(
         &setup.recipe,
         &setup.initial().parameters,
@@ -248,9 +247,20 @@ fn the_bits_are_those_of_the_network() {
         &[],
     )
     .unwrap();
-    let root = blake3::Hash::from_bytes(TrainingState::fresh(next).root()).to_hex();
+    [leaf, update, end.carry().hash(), TrainingState::fresh(next).root()]
+}
+
+/// Returns the start of a hash in hexadecimal digits.
+fn short(hash: Hash) -> String {
+    blake3::Hash::from_bytes(hash).to_hex()[..16].to_owned()
+}
+
+/// Pins the bits of a lease. A failure means that this machine or this change computes other bits
+/// than the network, so every audit would excise its updates.
+#[test]
+fn the_bits_are_those_of_the_network() {
     assert_eq!(
-        [&leaf[..16], &update[..16], &carry[..16], &root[..16]],
+        bits_of_a_lease().map(short),
         ["e7fb5f8e76c36c71", "2b8139b3eff8cd1e", "968f8e1c799ef242", "eda6eb318ff4da5a"]
     );
 }
@@ -323,18 +333,21 @@ fn families() -> [ModelSpec; 9] {
     ]
 }
 
-/// Pins the bits of a lease of each family, as the test above does for one.
-#[test]
-fn every_family_has_the_bits_of_the_network() {
-    let leaves = families().map(|model| {
+/// Returns the last leaf of a lease of each family.
+fn leaves_of_families() -> [Hash; 9] {
+    families().map(|model| {
         let mut setup = PinnedSetup::new();
         setup.recipe.model = model;
         setup.lease.recipe = setup.recipe.hash();
-        let leaf = setup.train(setup.initial(), 2).0.pop().unwrap().leaf();
-        blake3::Hash::from_bytes(leaf).to_hex()[..16].to_owned()
-    });
+        setup.train(setup.initial(), 2).0.pop().unwrap().leaf()
+    })
+}
+
+/// Pins the bits of a lease of each family, as the test above does for one.
+#[test]
+fn every_family_has_the_bits_of_the_network() {
     assert_eq!(
-        leaves,
+        leaves_of_families().map(short),
         [
             "ead737c714e98290",
             "bdb83471a5762ae2",
@@ -347,6 +360,17 @@ fn every_family_has_the_bits_of_the_network() {
             "6e88f6cebdc4fc22"
         ]
     );
+}
+
+#[test]
+fn the_name_of_the_arithmetic_is_that_of_its_bits() {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(ARITHMETIC_VERSION.as_bytes()).update(&pol_numerics::FINGERPRINT);
+    bits_of_a_lease().iter().chain(&leaves_of_families()).for_each(|hash| {
+        hasher.update(hash);
+    });
+    let found = *hasher.finalize().as_bytes();
+    assert!(found == ARITHMETIC, "a bit changed: change ARITHMETIC_VERSION too; now {found:#04x?}");
 }
 
 #[test]

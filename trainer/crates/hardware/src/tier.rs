@@ -224,6 +224,7 @@ mod tests {
             compression: Compression { top_k: 256, feedback: 950_000 },
             segments: 10,
             numerics: Numerics::Native { tolerance: 50_000 },
+            arithmetic: None,
         }
     }
 

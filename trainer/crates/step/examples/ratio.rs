@@ -98,6 +98,7 @@ fn recipe(model: ModelSpec) -> Recipe {
         compression: Compression { top_k: 64, feedback: 950_000 },
         segments: 4,
         numerics: Numerics::Native { tolerance: 50_000 },
+        arithmetic: None,
     }
 }
 

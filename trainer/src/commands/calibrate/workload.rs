@@ -20,7 +20,7 @@ use pol_model::initial_parameters;
 use pol_primitives::{
     data::ShardId,
     lease::Lease,
-    recipe::{MIN_TOLERANCE, Numerics, Recipe},
+    recipe::{MIN_TOLERANCE, Recipe},
 };
 use std::{
     path::{Path, PathBuf},
@@ -233,8 +233,7 @@ fn recipe(options: &CalibrateOptions) -> Result<Recipe> {
         tiers: [(options.micro_batch, options.accumulation, inner_steps, 1); 4],
         segments: options.segments,
     };
-    let recipe =
-        Recipe { numerics: Numerics::Native { tolerance: MIN_TOLERANCE }, ..sizes.recipe([0; 32]) };
+    let recipe = sizes.recipe([0; 32]).into_native(MIN_TOLERANCE);
     recipe.validate()?;
     Ok(recipe)
 }

@@ -9,7 +9,7 @@ mod kernels;
 mod libtorch;
 
 use crate::{
-    EngineError,
+    EngineError, check_arithmetic,
     device::{check_profile, prepare_device},
     threads::Threads,
 };
@@ -63,8 +63,10 @@ impl Gradients {
     ///
     /// # Errors
     ///
-    /// Fails if libtorch has to compute, and the process is outside the recipe's numerics profile.
+    /// Fails if the recipe names another arithmetic than this software's, and if libtorch has to
+    /// compute and the process is outside the recipe's numerics profile.
     pub(crate) fn new(recipe: &Recipe, settings: Settings) -> Result<Self, EngineError> {
+        check_arithmetic(recipe)?;
         if pol_step::covers(recipe) {
             return Ok(Self::Kernels(Box::new(OnKernels::new(&recipe.model, settings)?)));
         }
