@@ -7,7 +7,8 @@
 //! A fleet of trainers of all tiers trains one head after the other, from fresh and carried states,
 //! whole leases and leases stopped early, some late for their round, with one to four workers.
 //! Every segment of every lease is audited, alone or in a draw of up to four, by a seat with
-//! another number of workers. One fleet per core runs at the same time.
+//! another number of workers. Trainers and seats take turns with the instruction sets of this
+//! machine, so that nearly all audits cross from one to another.
 //!
 //! `cargo run --release -p pol-engine --example honest_segments -- [SEGMENTS]`
 
@@ -19,6 +20,7 @@ use pol_engine::{
     RoundUpdate, TrainingState, aggregate,
     determinism::{self, NumericsMode},
 };
+use pol_kernels::Kernels;
 use pol_model::initial_parameters;
 use pol_primitives::{
     MILLION,
@@ -28,14 +30,7 @@ use pol_primitives::{
     prf::Prf,
     recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, Tier, TierParameters},
 };
-use std::{
-    env,
-    error::Error,
-    process::ExitCode,
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::Instant,
-};
+use std::{collections::BTreeMap, env, error::Error, process::ExitCode, time::Instant};
 
 /// Number of trainers in a fleet: two of each tier.
 const TRAINERS: u8 = 8;
@@ -43,36 +38,44 @@ const TRAINERS: u8 = 8;
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     determinism::ensure(NumericsMode::Exact)?;
     let target: u32 = env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
-    let fleets = thread::available_parallelism()?.get();
-    let (count, start) = (Counts::default(), Instant::now());
-    thread::scope(|scope| {
-        for fleet in 0..fleets {
-            let count = &count;
-            scope.spawn(move || run_fleet(fleet as u8, target, count));
-        }
-    });
-    let [segments, leases, wrong] =
-        [&count.segments, &count.leases, &count.wrong].map(|count| count.load(Ordering::Relaxed));
+    let start = Instant::now();
+    let count = run_fleet(target);
+    let Counts { segments, leases, wrong, pairs } = &count;
     // Rule of three: (1 - 3/n)^n is about 1/20, so none in n bounds the rate by 3/n with 95 %.
     println!(
-        "{segments} honest segments of {leases} leases audited in {:.0} s on {fleets} cores: \
-         {wrong} false positives (95 % bound {:.1e})",
+        "{segments} honest segments of {leases} leases audited in {:.0} s: {wrong} false positives \
+         (95 % bound {:.1e})",
         start.elapsed().as_secs_f64(),
-        (f64::from(wrong) + 3.0) / f64::from(segments.max(1)),
+        (f64::from(*wrong) + 3.0) / f64::from((*segments).max(1)),
     );
-    Ok(if wrong == 0 && segments >= target { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    for ([trainer, seat], segments) in pairs {
+        println!("  trained on {trainer}, replayed on {seat}: {segments}");
+    }
+    Ok(if *wrong == 0 && *segments >= target { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[derive(Default)]
 struct Counts {
-    segments: AtomicU32,
-    leases: AtomicU32,
-    wrong: AtomicU32,
+    segments: u32,
+    leases: u32,
+    wrong: u32,
+    /// Segments by the instruction sets of trainer and seat.
+    pairs: BTreeMap<[&'static str; 2], u32>,
 }
 
-fn run_fleet(fleet: u8, target: u32, count: &Counts) {
+/// Has this process compute on a drawn instruction set, and returns its name.
+fn choose(prf: &mut Prf) -> &'static str {
+    let sets = Kernels::all();
+    let kernels = sets[prf.below(sets.len() as u32) as usize];
+    kernels.choose();
+    kernels.name()
+}
+
+/// Audits leases of a fleet until `target` segments were replayed.
+fn run_fleet(target: u32) -> Counts {
     let recipe = recipe();
-    let mut prf = Prf::new("honest segments", &[fleet; 32], &[]);
+    let mut count = Counts::default();
+    let mut prf = Prf::new("honest segments", &[0; 32], &[]);
     let mut carried: Vec<TrainingState> = (0..TRAINERS)
         .map(|_| TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed)))
         .collect();
@@ -80,8 +83,8 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
     for round in 0.. {
         let mut updates = Vec::new();
         for (place, carried) in carried.iter_mut().enumerate() {
-            if count.segments.load(Ordering::Relaxed) >= target {
-                return;
+            if count.segments >= target {
+                return count;
             }
             let staleness = u8::from(prf.below(8) == 0);
             let start = TrainingState {
@@ -95,6 +98,7 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
             } else {
                 recipe.segments
             };
+            let trainer = choose(&mut prf);
             let submitted = setup.honest(start, stop, 1 + prf.below(4) as usize);
             let mut order: Vec<u16> =
                 prf.permutation(stop.into()).into_iter().map(|segment| segment as u16).collect();
@@ -102,22 +106,21 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
                 let mut drawn =
                     order.split_off(order.len().saturating_sub(1 + prf.below(4) as usize));
                 drawn.sort_unstable();
-                let workers = 1 + prf.below(4) as usize;
+                let (seat, workers) = (choose(&mut prf), 1 + prf.below(4) as usize);
                 let verdict = submitted.verdict(&setup, &drawn, workers);
+                let drawn_count = drawn.len() as u32;
                 if verdict != Verdict::Valid {
-                    count.wrong.fetch_add(drawn.len() as u32, Ordering::Relaxed);
+                    count.wrong += drawn_count;
                     eprintln!(
-                        "fleet {fleet}, round {round}, {tier:?}, segments {drawn:?} of {stop}, \
-                         {workers} workers: {verdict:?}"
+                        "round {round}, {tier:?}, segments {drawn:?} of {stop}, trained on \
+                         {trainer}, replayed on {seat} with {workers} workers: {verdict:?}"
                     );
                 }
-                report(
-                    count.segments.fetch_add(drawn.len() as u32, Ordering::Relaxed),
-                    drawn.len() as u32,
-                    target,
-                );
+                *count.pairs.entry([trainer, seat]).or_default() += drawn_count;
+                report(count.segments, drawn_count, target);
+                count.segments += drawn_count;
             }
-            count.leases.fetch_add(1, Ordering::Relaxed);
+            count.leases += 1;
             let payload =
                 Payload::decode(&submitted.payload, recipe.compression.top_k, recipe.model.size());
             let payload = payload.expect("the payload was encoded here");
@@ -127,6 +130,7 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
         let next = aggregate(&recipe, &heads[1], &updates, &[]).expect("honest updates");
         heads = [std::mem::take(&mut heads[1]), next];
     }
+    count
 }
 
 /// Reports progress at every twentieth of `target`.

@@ -3,6 +3,10 @@
 //! Instruction sets, and the choice among them.
 
 use crate::simd::{Portable, Simd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Place in [`Kernels::all`] of the set that was chosen, plus one; zero for none.
+static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The kernels of one instruction set.
 ///
@@ -47,9 +51,23 @@ impl Kernels {
         sets.into_iter().map(Self).collect()
     }
 
-    /// Returns the kernels of the fastest set that this processor has.
+    /// Returns the kernels of the fastest set that this processor has, or those that were
+    /// [chosen](Self::choose).
     pub fn best() -> Self {
-        Self::all().first().copied().unwrap_or(Self(Set::Portable(Portable)))
+        let chosen = CHOSEN.load(Ordering::Relaxed).saturating_sub(1);
+        Self::all().get(chosen).copied().unwrap_or(Self(Set::Portable(Portable)))
+    }
+
+    /// Has [`best`](Self::best) return these kernels everywhere in this process, to measure them
+    /// and to compare sets. What runs goes on with those that it has.
+    pub fn choose(self) {
+        let place = Self::all().iter().position(|&kernels| kernels == self);
+        CHOSEN.store(place.map_or(0, |place| place + 1), Ordering::Relaxed);
+    }
+
+    /// Returns the kernels of the set with this name, if this processor has it.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::all().into_iter().find(|kernels| kernels.name().eq_ignore_ascii_case(name))
     }
 
     /// Returns the name of the set.
