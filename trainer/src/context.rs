@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 /// Longest try to fetch a blob without a deadline of its own. What arrived is kept.
 const FETCH_TIME: Duration = Duration::from_secs(1800);
@@ -32,6 +32,8 @@ const FETCH_TIME: Duration = Duration::from_secs(1800);
 const MEMBERS_TIME: Duration = Duration::from_secs(12);
 /// Balance that an account needs besides its bond, to pay fees.
 const FEE_RESERVE: Balance = POL;
+/// Longest wait for a block that includes a call without a deadline: some blocks.
+const HOUSEKEEPING_WAIT: Duration = Duration::from_secs(10);
 
 /// Result of the try to raise a bond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -483,17 +485,24 @@ pub fn payload_tag(round: RoundNumber) -> String {
 /// Submits a call that another member may have made unnecessary, and returns `true` if the chain
 /// accepted it. A refusal is logged at debug level.
 ///
+/// A call that no block includes for a while, since blocks are full, is left to the pool: the
+/// caller may have a deadline to meet. The same call later goes on with that transaction.
+///
 /// # Errors
 ///
 /// Fails if the call could not be submitted.
 pub async fn submit_housekeeping(chain: &Chain, signer: &Signer, call: Call) -> Result<bool> {
-    match chain.submit(signer, call).await {
-        Ok(_) => Ok(true),
-        Err(error @ ChainError::Refused { .. }) => {
+    match timeout(HOUSEKEEPING_WAIT, chain.submit(signer, call)).await {
+        Ok(Ok(_)) => Ok(true),
+        Ok(Err(error @ ChainError::Refused { .. })) => {
             tracing::debug!("{error}");
             Ok(false)
         }
-        Err(error) => Err(error.into()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => {
+            tracing::debug!("no block has included the call yet");
+            Ok(false)
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, time::timeout};
 
 pub(super) static FAMILY: Family = Family {
     name: "floods",
@@ -36,8 +36,9 @@ pub(super) static FAMILY: Family = Family {
         Scenario {
             name: "full-blocks",
             setup: Setup::NodeAttack(|network| congest(network).boxed_local()),
-            act: "Fills twenty blocks by calls with tips once a round has begun, and sends 13 \
-                  joins a block that must fail.",
+            act: "Fills twenty blocks by calls with tips once a round has begun, with a call that \
+                  no full block has room for ahead of the duties of each honest member, and sends \
+                  13 joins a block that must fail.",
             expect: "Every join is refused before inclusion, deadlines stand still, the round has \
                      a head of both honest trainers while blocks are full, no honest member loses \
                      anything, and both honest trainers are in two heads.",
@@ -171,6 +172,10 @@ const FULL_BLOCKS: u32 = 20;
 const FILLING_BLOCKS: u32 = 60;
 /// Joins for each of these blocks.
 const JOINS: u32 = 13;
+/// Bytes of a call that has no room beside those that fill a block.
+const STUCK_BYTES: usize = 400_000;
+/// Time after which blocks are full, and in which a call reaches the pool.
+const FILLING_TIME: Duration = Duration::from_secs(6);
 
 async fn congest(network: &Network) -> Result<Tally> {
     let honest = accounts(VALIDATORS.iter().map(|(name, _)| *name).chain(TRAINERS))?;
@@ -181,11 +186,12 @@ async fn congest(network: &Network) -> Result<Tally> {
         tokio::try_join!(
             refused_joins(network),
             wait_for_standstill(network),
+            precede_duties(network),
             // Commitments, openings, reports and attestations have room beside what fills blocks.
             wait_for_honest_heads(network, round, 1)
         )
     };
-    let (refused, stood, ()) = tokio::select! {
+    let (refused, stood, (), ()) = tokio::select! {
         done = attack => done?,
         error = fill_blocks(network) => return Err(error),
     };
@@ -249,6 +255,24 @@ async fn wait_for_standstill(network: &Network) -> Result<u32> {
         Ok(blocks.checked_sub(time).filter(|stood| *stood >= FULL_BLOCKS))
     };
     network.until("deadlines stand still in full blocks", FILLING_BLOCKS, stood).await
+}
+
+/// Sends a large call without a tip by the key of each honest member, so that its next duties have
+/// later nonces unless they displace it. A block that is not full yet may include some.
+async fn precede_duties(network: &Network) -> Result<()> {
+    tokio::time::sleep(FILLING_TIME).await;
+    let precede = |name| async move {
+        let signer = network::signer(name)?;
+        let call = Call::Remark(vec![0; STUCK_BYTES]);
+        // It stays in the pool.
+        match timeout(FILLING_TIME, network.chain.submit(&signer, call)).await {
+            // A duty was faster, or has displaced it.
+            Err(_) | Ok(Ok(_) | Err(ChainError::Displaced { .. })) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+        }
+    };
+    let names = VALIDATORS.iter().map(|(name, _)| *name).chain(TRAINERS);
+    try_join_all(names.map(precede)).await.map(drop)
 }
 
 /// Fills blocks for as long as it is polled. Returns an error only.

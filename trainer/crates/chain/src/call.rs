@@ -474,6 +474,24 @@ impl Call {
         }
     }
 
+    /// Returns `true` if blocks reserve room for the call, since its deadline is a member's duty.
+    pub(crate) fn has_room(&self) -> bool {
+        match self {
+            Self::AsProxy { call, .. } => call.has_room(),
+            Self::Commit { .. }
+            | Self::Reveal { .. }
+            | Self::ReportHeld { .. }
+            | Self::AttestHead { .. }
+            | Self::ServeStates { .. }
+            | Self::CommitAudit { .. }
+            | Self::OpenSegments { .. }
+            | Self::RevealAudit { .. }
+            | Self::OpenSketches { .. }
+            | Self::RevealSketches { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Encodes the call for the runtime of `metadata`: pallet index, call index, arguments.
     fn encode(&self, metadata: &Metadata) -> Result<Vec<u8>, ChainError> {
         let (pallet, call) = self.name();

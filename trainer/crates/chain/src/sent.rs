@@ -22,6 +22,8 @@ pub(crate) struct SignedTransaction {
     pub(crate) birth: BlockNumber,
     /// Last block of its era.
     pub(crate) until: BlockNumber,
+    /// Set if blocks reserve room for the call.
+    pub(crate) has_room: bool,
 }
 
 impl SignedTransaction {
@@ -85,6 +87,7 @@ mod tests {
             bytes: vec![account, nonce as u8],
             birth: 1,
             until,
+            has_room: false,
         }
     }
 

@@ -215,8 +215,9 @@ impl Chain {
         call: &Call,
         tip: Balance,
     ) -> Result<SignedTransaction, ChainError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let signed = match self.sign(signer, call, tip).await {
+        for attempt in 0..MAX_ATTEMPTS {
+            let nonce = self.free_nonce(signer.key_account(), call.has_room(), attempt).await?;
+            let signed = match self.sign(signer, call, tip, nonce).await {
                 Err(ChainError::Displaced { .. }) => continue,
                 signed => signed?,
             };
@@ -255,20 +256,41 @@ impl Chain {
         Ok(ChainError::inadmissible(account, code, client.metadata_ref()))
     }
 
+    /// Returns the nonce for a call of `account`: the first one that nothing in the pool has.
+    ///
+    /// A call that blocks have no room for may wait as long as they are full, and what has a later
+    /// nonce waits with it. So a call with room takes the first nonce that no other such call of
+    /// this process has, and displaces what the pool may have there. Nonces that others of these
+    /// calls kept in `refused` attempts are left out.
+    async fn free_nonce(
+        &self,
+        account: AccountId,
+        has_room: bool,
+        refused: u32,
+    ) -> Result<u64, ChainError> {
+        let mut nonce = if has_room {
+            let best = self.best_block().await?;
+            u64::from(self.at(best.hash).nonce(&account).await?) + u64::from(refused)
+        } else {
+            let address = AccountId32(account);
+            self.request(|| self.node.rpc.system_account_next_index(&address)).await?
+        };
+        while self.is_pending(&account, nonce, has_room).await {
+            nonce += 1;
+        }
+        Ok(nonce)
+    }
+
     async fn sign(
         &self,
         signer: &Signer,
         call: &Call,
         tip: Balance,
+        nonce: u64,
     ) -> Result<SignedTransaction, ChainError> {
         let client = self.client_at_best().await?;
         call.encode_at(&client)?;
         let account = signer.key_account();
-        let address = AccountId32(account);
-        let mut nonce = self.request(|| self.node.rpc.system_account_next_index(&address)).await?;
-        while self.is_pending(&account, nonce).await {
-            nonce += 1;
-        }
         let birth = self.era_birth(client.block_number()).await?;
         let parameters = DefaultExtrinsicParamsBuilder::<Config>::new()
             .nonce(nonce)
@@ -286,16 +308,18 @@ impl Chain {
         }
         let bytes = transaction.into_encoded();
         let until = birth.number.saturating_add(ERA_BLOCKS - 1);
-        Ok(SignedTransaction { account, nonce, bytes, birth: birth.number, until })
+        let has_room = call.has_room();
+        Ok(SignedTransaction { account, nonce, bytes, birth: birth.number, until, has_room })
     }
 
     /// Returns `true` if this process sent a transaction with the nonce, and the node's pool has it
-    /// or takes it again.
+    /// or takes it again; of those that blocks have room for if `with_room` is set.
     ///
     /// For a moment after a new block the node may take the nonce for a free one. Another
     /// transaction would then displace the first in this pool, and be displaced by it elsewhere.
-    async fn is_pending(&self, account: &AccountId, nonce: u64) -> bool {
-        let Some(sent) = self.sent().with_nonce(account, nonce) else { return false };
+    async fn is_pending(&self, account: &AccountId, nonce: u64, with_room: bool) -> bool {
+        let sent = self.sent().with_nonce(account, nonce);
+        let Some(sent) = sent.filter(|sent| sent.has_room || !with_room) else { return false };
         match self.node.rpc.author_submit_extrinsic(&sent.bytes).await {
             Ok(_) => true,
             Err(rpcs::Error::User(refusal)) => refusal.code == ALREADY_IMPORTED,
@@ -374,6 +398,10 @@ impl Chain {
 
     /// Hands the node the same transaction again. If the nonce before it was missing each of
     /// `gaps` times, fills that.
+    ///
+    /// # Errors
+    ///
+    /// A call that blocks reserve room for is displaced then: the filler would have none.
     async fn insist(
         &self,
         signer: &Signer,
@@ -381,7 +409,11 @@ impl Chain {
         gaps: &mut u32,
     ) -> Result<(), ChainError> {
         *gaps = if self.resend(signed).await? { *gaps + 1 } else { 0 };
-        if *gaps >= GAPS_BEFORE_FILLING { self.fill_gap(signer, signed).await } else { Ok(()) }
+        match *gaps >= GAPS_BEFORE_FILLING {
+            true if signed.has_room => Err(ChainError::Displaced { account: signed.account }),
+            true => self.fill_gap(signer, signed).await,
+            false => Ok(()),
+        }
     }
 
     /// Hands the node the same transaction again; a node that restarted has lost it. Returns `true`
@@ -413,8 +445,8 @@ impl Chain {
         let _lock = self.node.nonce_lock.lock().await;
         let address = AccountId32(signed.account);
         let next = self.request(|| self.node.rpc.system_account_next_index(&address)).await?;
-        if next < signed.nonce && !self.is_pending(&signed.account, next).await {
-            let filler = self.sign(signer, &Call::Remark(Vec::new()), 0).await?;
+        if next < signed.nonce && !self.is_pending(&signed.account, next, false).await {
+            let filler = self.sign(signer, &Call::Remark(Vec::new()), 0, next).await?;
             if let Err(error) = self.node.rpc.author_submit_extrinsic(&filler.bytes).await {
                 tracing::debug!(%error, "the node did not take the missing nonce");
             }
