@@ -106,7 +106,10 @@ impl<T: Config> Pallet<T> {
             // A released shard lies at another position, so slots are a trace of a lease.
             let is_untouched = record.free == record.info.shards
                 && Slots::<T>::iter_key_prefix(manifest).next().is_none();
-            ensure!(is_untouched && Self::remove_from_pool(manifest, &record), Error::<T>::InUse);
+            // A paused manifest has left the pool.
+            let is_out = Self::remove_from_pool(manifest, &record)
+                || record.status == ManifestStatus::Paused;
+            ensure!(is_untouched && is_out, Error::<T>::InUse);
             ManifestOfContent::<T>::remove(record.info.content_hash);
             if let Some(documents) = &record.info.documents {
                 ManifestOfDocuments::<T>::remove(documents.root, record.info.held_out);

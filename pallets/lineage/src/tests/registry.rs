@@ -155,6 +155,10 @@ fn only_an_untouched_manifest_can_be_withdrawn() {
         // A withdrawn manifest can be registered and admitted again, with a new id.
         assert_ok!(Lineage::register_manifest(Origin::signed(1), Box::new(info)));
         admit(2, SourceKind::Synthetic);
+        // One that was paused before anything was leased is as untouched.
+        assert_ok!(Lineage::pause_manifest(Origin::root(), 2));
+        assert_ok!(Lineage::withdraw_manifest(Origin::signed(1), 2));
+        assert_eq!((Lineage::free_shards(), held(1)), (8, 2 * DEPOSIT + deposit(8)));
     });
 }
 
