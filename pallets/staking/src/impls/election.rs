@@ -4,7 +4,7 @@
 
 use crate::{
     Authored, AuthorityTarget, Candidates, Config, Endpoints, Event, Ledgers, Pallet, Probations,
-    Sessions, types::Bar,
+    Sessions, StakingLedger, types::Bar,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -71,7 +71,11 @@ impl<T: Config> Pallet<T> {
         });
         if barred.is_ok() {
             Self::deposit_event(Event::Barred { who: who.clone(), until });
-            <Self as Bonds<_>>::slash(who, due.mul_ceil(Self::slashable(who)));
+            // What backs a lease of a later role stays, since another penalty may be due from it.
+            let free = |ledger: StakingLedger| {
+                due.mul_ceil(ledger.bond).min(ledger.bond.saturating_sub(ledger.locked))
+            };
+            <Self as Bonds<_>>::slash(who, Ledgers::<T>::get(who).map_or(0, free));
         }
     }
 }
