@@ -56,6 +56,8 @@ pub struct Trainer<S> {
     config: TrainerConfig,
     strategy: S,
     follower: HeadFollower,
+    /// Set once this process had the newest head, so that it can soon have the next.
+    had_head: bool,
     training: Option<TrainingTask>,
     /// The lease that this folder cannot finish.
     given_up: Option<LeaseKey>,
@@ -115,6 +117,7 @@ impl<S: Strategy> Trainer<S> {
             signer,
             config,
             strategy,
+            had_head: false,
             training: None,
             given_up: None,
             refused: None,
@@ -632,14 +635,15 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
         let Some(recipe) = self.follower.recipe(overview).await? else {
             return self.note_idle().await;
         };
-        let has_head = self.follow_head(overview).await?;
+        self.had_head |= self.follow_head(overview).await?;
         let round = &overview.round;
         // A node that lags shows an earlier lease or none, and work on the present one would stop.
         self.context.firm_block().await?;
         let Some(lease) = self.context.chain.lease(&self.account()).await? else {
             self.note_lost_place(round);
             self.note_idle().await?;
-            return if has_head
+            // The window may be over before a large model has been computed.
+            return if self.had_head
                 && self.sole.is_registered()
                 && self.context.control.may_lease()
                 && self.may_ask(overview)
