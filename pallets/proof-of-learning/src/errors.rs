@@ -174,6 +174,9 @@ mod errors {
         TooManyReports,
         /// A recipe of the native numerics profile names an arithmetic. Leave it out.
         RecipeArithmeticInvalid,
+        /// Stages of audits can be made shorter only while no audit is under way. Make them
+        /// longer, or try again once the open audits have ended.
+        AuditsUnderWay,
     }
 }
 

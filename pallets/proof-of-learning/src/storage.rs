@@ -85,11 +85,11 @@ mod storage {
     pub type Revealed<T: Config> =
         StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_SUBMISSIONS>>, ValueQuery>;
 
-    /// Hashes of the payloads revealed in kept rounds, so that none is accepted twice. Trainers
-    /// choose the keys, hence the keyed hasher. At most 64 a round, each until its record in
-    /// [`History`] is removed.
+    /// Hashes of the payloads revealed in kept rounds, with the last round of each, so that none is
+    /// accepted for a later lease. Trainers choose the keys, hence the keyed hasher. At most 64 a
+    /// round, each until its record in [`History`] is removed.
     #[pallet::storage]
-    pub type SeenPayloads<T> = StorageMap<_, Blake2_128Concat, Hash, ()>;
+    pub type SeenPayloads<T> = StorageMap<_, Blake2_128Concat, Hash, RoundNumber>;
 
     /// Stakes of the count under way, with the reports of held updates; none outside the phases
     /// hold and attest. One value of at most 59 bytes for each active validator.

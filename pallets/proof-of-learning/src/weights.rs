@@ -193,7 +193,7 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn set_audits() -> Weight {
-        Self::cost(15, 1, 2)
+        Self::cost(15, 3, 2)
     }
 
     fn serve_states() -> Weight {

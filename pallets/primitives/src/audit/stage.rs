@@ -81,7 +81,15 @@ impl AuditConfig {
             && [self.serve, self.replay, self.open, self.reveal]
                 .iter()
                 .all(|length| (1..=MAX_LENGTH).contains(length))
+            && self.mix <= MAX_LENGTH
             && (1..=MAX_ESCROW_ROUNDS).contains(&self.escrow)
+    }
+
+    /// Returns `true` if a stage is shorter than under `other`.
+    pub fn shortens(&self, other: &Self) -> bool {
+        [Stage::Serve, Stage::Replay, Stage::Open, Stage::Reveal]
+            .iter()
+            .any(|stage| self.blocks(*stage) < other.blocks(*stage))
     }
 
     /// Returns the configuration with one seat more in both draws, within the limits of the

@@ -74,7 +74,10 @@ impl<T: Config> Pallet<T> {
         let lease = Leases::<T>::get(who).ok_or(DispatchError::Corruption)?;
         let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
         Self::ensure_trace(reveal, &lease, &recipe)?;
-        ensure!(!SeenPayloads::<T>::contains_key(reveal.payload_hash), Error::<T>::PayloadSeen);
+        // Nobody can have made the payload before the lease was given. Later somebody else can, out
+        // of the same public lease, and must not keep the trainer from revealing.
+        let seen = SeenPayloads::<T>::get(reveal.payload_hash);
+        ensure!(seen.is_none_or(|seen| seen >= lease.round), Error::<T>::PayloadSeen);
         Ok((submission, lease.tokens(&recipe, reveal.steps)))
     }
 
@@ -90,7 +93,7 @@ impl<T: Config> Pallet<T> {
         let index = u8::try_from(revealed.len()).map_err(|_| DispatchError::Corruption)?;
         revealed.try_push(who.clone()).map_err(|_| DispatchError::Corruption)?;
         Revealed::<T>::put(revealed);
-        SeenPayloads::<T>::insert(reveal.payload_hash, ());
+        SeenPayloads::<T>::insert(reveal.payload_hash, round);
         let Reveal { payload_hash, trace_root, carry_hash, steps, .. } = reveal;
         submission.opened =
             Some(RevealRecord { index, payload_hash, trace_root, carry_hash, steps, tokens });

@@ -54,6 +54,9 @@ impl<T: Config> Pallet<T> {
     /// Body of [`Pallet::set_audits`].
     pub(crate) fn do_set_audits(config: AuditConfig) -> DispatchResult {
         ensure!(config.is_valid(), Error::<T>::InvalidAudits);
+        // Otherwise stages would end in the past, and convict everybody who had yet to act.
+        let shortens = config.shortens(&AuditSettings::<T>::get());
+        ensure!(!shortens || Audits::<T>::iter_keys().next().is_none(), Error::<T>::AuditsUnderWay);
         AuditSettings::<T>::put(config);
         Self::deposit_event(Event::AuditsSet { config });
         Ok(())

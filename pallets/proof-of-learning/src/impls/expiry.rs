@@ -35,7 +35,9 @@ impl<T: Config> Pallet<T> {
         let batch: Vec<_> = History::<T>::iter_prefix(round).take(MAX_EXPIRED as usize).collect();
         for (account, settled) in &batch {
             History::<T>::remove(round, account);
-            if settled.outcome != Outcome::NoShow {
+            if settled.outcome != Outcome::NoShow
+                && SeenPayloads::<T>::get(settled.payload_hash) == Some(round)
+            {
                 SeenPayloads::<T>::remove(settled.payload_hash);
             }
         }

@@ -217,7 +217,7 @@ fn the_trace_starts_from_the_head_and_the_carry() {
 }
 
 #[test]
-fn a_payload_is_accepted_once() {
+fn a_payload_is_not_accepted_for_a_later_lease() {
     in_round_one(|| {
         train(&[1]);
         let payload_hash = work(1, 4).payload_hash;
@@ -233,5 +233,25 @@ fn a_payload_is_accepted_once() {
         ));
         run_until(Phase::Reveal);
         reveals(2, 2, reveal, Error::PayloadSeen);
+    });
+}
+
+#[test]
+fn nobody_keeps_a_trainer_from_revealing_by_revealing_its_payload_before() {
+    in_round_one(|| {
+        [1, 2].into_iter().for_each(join);
+        let honest = commit(2);
+        // Another member trained the public lease of account 2 faster.
+        let stolen = Reveal { payload_hash: honest.payload_hash, ..work(1, 4) };
+        assert_ok!(Learning::commit(
+            signed(1),
+            1,
+            commitment(1, &stolen),
+            TrainingClaims::default()
+        ));
+        run_until(Phase::Reveal);
+        assert_ok!(Learning::reveal(signed(1), 1, stolen));
+        assert_ok!(Learning::reveal(signed(2), 1, honest));
+        assert_eq!(round().revealed, 2);
     });
 }

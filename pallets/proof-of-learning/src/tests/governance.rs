@@ -213,6 +213,7 @@ fn audits_are_set_within_limits() {
             AuditConfig { seats: 3, ..AUDITS },
             AuditConfig { segments: 5, ..AUDITS },
             AuditConfig { open: 0, ..AUDITS },
+            AuditConfig { mix: MAX_LENGTH + 1, ..AUDITS },
         ] {
             assert_noop!(
                 Learning::set_audits(RuntimeOrigin::root(), invalid),
@@ -223,6 +224,24 @@ fn audits_are_set_within_limits() {
         assert_ok!(Learning::set_audits(RuntimeOrigin::root(), config));
         assert_event(Event::AuditsSet { config });
         assert_eq!((Learning::audit_config(), Learning::escrow_rounds()), (config, 9));
+    });
+}
+
+#[test]
+fn stages_get_no_shorter_while_an_audit_is_under_way() {
+    in_round_one(|| {
+        let set = |config| Learning::set_audits(RuntimeOrigin::root(), config);
+        assert_ok!(set(AuditConfig { replay: AUDITS.replay + 9, ..AUDITS }));
+        assert_ok!(set(AUDITS));
+        audited(&[1]);
+        let longer = AuditConfig { serve: AUDITS.serve + 1, ..AUDITS };
+        for config in [
+            AuditConfig { serve: AUDITS.serve - 1, ..AUDITS },
+            AuditConfig { reveal: AUDITS.reveal - 1, ..longer },
+        ] {
+            assert_noop!(set(config), Error::<Test>::AuditsUnderWay);
+        }
+        assert_ok!(set(longer));
     });
 }
 

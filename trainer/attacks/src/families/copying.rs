@@ -12,11 +12,7 @@ use anyhow::{Context, Result, ensure};
 use futures::FutureExt;
 use pol_chain::{Call, ChainError};
 use pol_primitives::{
-    RoundNumber,
-    payload::Payload,
-    recipe::Recipe,
-    round::Phase,
-    submission::{Outcome, Reveal},
+    RoundNumber, payload::Payload, recipe::Recipe, round::Phase, submission::Outcome,
 };
 
 pub(super) static FAMILY: Family = Family {
@@ -31,8 +27,8 @@ pub(super) static FAMILY: Family = Family {
         Scenario {
             name: "copied-payload",
             setup: Setup::Scripted(&COPIES),
-            act: "Trains its lease, but reveals the payload of another trainer.",
-            expect: "The reveal is refused with PayloadSeen; the victim's update is valid.",
+            act: "Trains its lease, but reveals the payload of another trainer before that does.",
+            expect: "The update is found invalid; the victim reveals too, and its update is valid.",
         },
         Scenario {
             name: "altered-copy",
@@ -58,25 +54,26 @@ struct Players<'a> {
     changer: ScriptedTrainer<'a>,
     round: RoundNumber,
     original: TrainedLease,
-    resent: Reveal,
+    resent: TrainedLease,
     changed: TrainedLease,
 }
 
 async fn play(network: &Network, gate: Gate) -> Result<Vec<Tally>> {
     let players = Players::train(network, gate).await?;
     players.commit().await?;
-    let (copied, resent) = players.reveal().await?;
-    let (copied, resent) = (refusal(copied)?, refusal(resent)?);
-    let (kept, ended) = tokio::try_join!(
+    let copied = refusal(players.reveal().await?)?;
+    let (kept, resent, changed) = tokio::try_join!(
         players.victim.answer_audits(&players.original, |_| Ok(None)),
+        players.resender.answer_audits(&players.resent, |_| Ok(None)),
         players.changer.answer_audits(&players.changed, |_| Ok(None))
     )?;
-    let is_caught = ended.outcome == Outcome::Invalid;
-    let altered = Tally::tried(1, is_caught.into())
-        .slashed(is_caught.into())
-        .passed(is_caught, format!("the copy ended as {:?}", ended.outcome));
-    let tallies =
-        [Tally::refused("WrongOpening", &copied), Tally::refused("PayloadSeen", &resent), altered];
+    let [resent, altered] = [resent, changed].map(|ended| {
+        let is_caught = ended.outcome == Outcome::Invalid;
+        Tally::tried(1, is_caught.into())
+            .slashed(is_caught.into())
+            .passed(is_caught, format!("the copy ended as {:?}", ended.outcome))
+    });
+    let tallies = [Tally::refused("WrongOpening", &copied), resent, altered];
     let require_unharmed = |tally: Tally| {
         if kept.outcome == Outcome::Valid {
             tally
@@ -112,12 +109,12 @@ impl<'a> Players<'a> {
         );
         let segments = network.recipe.segments;
         let original = victim.train(lease, segments).await?;
-        let (resent, mut changed) = tokio::try_join!(
+        let (mut resent, mut changed) = tokio::try_join!(
             resender.train(resent_lease, segments),
             changer.train(changed_lease, segments)
         )?;
-        // The resender knows the victim's payload.
-        let resent = Reveal { payload_hash: original.reveal.payload_hash, ..resent.reveal };
+        // The resender has trained the victim's public lease too, and faster.
+        resent.reveal.payload_hash = resender.add_blob(original.payload.clone()).await?;
         let payload = flip_first_sign(&original.payload, &network.recipe)?;
         changed.reveal.payload_hash = changer.add_blob(payload).await?;
         Ok(Self { victim, copier, resender, changer, round, original, resent, changed })
@@ -130,26 +127,27 @@ impl<'a> Players<'a> {
         tokio::try_join!(
             victim.commit(*round, commitment),
             copier.commit(*round, commitment),
-            resender.commit(*round, resender.commitment(*round, &self.resent)),
+            resender.commit(*round, resender.commitment(*round, &self.resent.reveal)),
             changer.commit(*round, changer.commitment(*round, &self.changed.reveal)),
         )?;
         Ok(())
     }
 
-    /// Reveals for the victim, then for the others, who have seen its reveal. Returns the chain's
-    /// answers to the copier and the resender.
-    async fn reveal(&self) -> Result<(Result<(), ChainError>, Result<(), ChainError>)> {
+    /// Reveals for the resender, then for the victim, then for the others, who have seen its reveal.
+    /// Returns the chain's answer to the copier.
+    async fn reveal(&self) -> Result<Result<(), ChainError>> {
         let round = self.round;
         let original = || self.original.reveal.clone();
         self.victim.wait_for_phase(round, Phase::Reveal).await?;
+        let resent = Call::Reveal { round, reveal: self.resent.reveal.clone() };
+        self.resender.submit(resent).await?;
         self.victim.submit(Call::Reveal { round, reveal: original() }).await?;
-        let (copied, resent, opened) = tokio::join!(
+        let (copied, opened) = tokio::join!(
             self.copier.submit(Call::Reveal { round, reveal: original() }),
-            self.resender.submit(Call::Reveal { round, reveal: self.resent.clone() }),
             self.changer.submit(Call::Reveal { round, reveal: self.changed.reveal.clone() }),
         );
         opened?;
-        Ok((copied, resent))
+        Ok(copied)
     }
 }
 
