@@ -394,8 +394,8 @@ pub mod pallet {
         /// - Effect: the lengths hold at once, for open audits too. Seats and segments that are
         ///   drawn stay.
         /// - Events: [`Event::AuditsSet`].
-        /// - Errors: [`Error::InvalidAudits`]; [`Error::AuditsUnderWay`] if a stage gets shorter and
-        ///   an audit is open.
+        /// - Errors: [`Error::InvalidAudits`]; [`Error::AuditsUnderWay`] if a stage gets shorter
+        ///   and an audit is open.
         #[pallet::call_index(8)]
         #[pallet::weight(T::WeightInfo::set_audits())]
         pub fn set_audits(origin: OriginFor<T>, config: AuditConfig) -> DispatchResult {

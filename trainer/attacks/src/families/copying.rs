@@ -133,8 +133,8 @@ impl<'a> Players<'a> {
         Ok(())
     }
 
-    /// Reveals for the resender, then for the victim, then for the others, who have seen its reveal.
-    /// Returns the chain's answer to the copier.
+    /// Reveals for the resender, then for the victim, then for the others, who have seen its
+    /// reveal. Returns the chain's answer to the copier.
     async fn reveal(&self) -> Result<Result<(), ChainError>> {
         let round = self.round;
         let original = || self.original.reveal.clone();

@@ -22,7 +22,7 @@ use pol_primitives::{
 };
 
 /// Starts of the roots of the traces of [`recipes`].
-const ROOTS: [&str; 2] = ["", ""];
+const ROOTS: [&str; 2] = ["0c2648837e79504d", "6fdca82e607ca1c3"];
 
 /// Returns recipes of leases of 300 steps with sizes that no vector divides: a GPT-2; and rotary
 /// positions, grouped heads, gates, a window, and experts.
