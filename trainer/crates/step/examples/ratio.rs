@@ -4,12 +4,14 @@
 //! process and in turns.
 //!
 //! ```sh
-//! cargo run --release -p pol-step --example ratio -- [ROUNDS] [NAME] [cpu|wall]
+//! cargo run --release -p pol-step --example ratio -- [ROUNDS] [NAME] [cpu|wall|losses|pinned]
 //! ```
 //!
 //! The first table has the time that one core spends on a micro-batch forward and backward. Other
 //! processes change it little, so it is of use on a busy machine. The second table has whole steps
-//! by the clock.
+//! by the clock. With `losses` the only table has the losses of 1,024 tokens without gradients, by
+//! the core's time, and with `pinned` the same beside libtorch under the settings that give it the
+//! same bits on every processor.
 //!
 //! A step is two micro-batches of 1,024 tokens forward and backward, the clipped sum of their
 //! gradients, and AdamW. libtorch computes with its fastest kernels, fused attention, and both
@@ -28,7 +30,7 @@ use pol_primitives::{
     prf::Prf,
     recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, Tier, TierParameters},
 };
-use pol_step::Step;
+use pol_step::{Evaluation, Step};
 use std::{
     env,
     error::Error,
@@ -213,30 +215,72 @@ fn fastest(
     Ok(best)
 }
 
-/// Prints the time of a micro-batch forward and backward on one core.
-fn compare_cores(name: &str, spec: &ModelSpec, rounds: usize) -> Result<(), Box<dyn Error>> {
+/// Draws the tokens of a micro-batch, also as a tensor.
+fn micro_batch(spec: &ModelSpec) -> Result<(Vec<u32>, Tensor), Box<dyn Error>> {
     let sequences = TOKENS / spec.context;
     let mut draw = Prf::new("pol/ratio/1", &[0; 32], &[]);
     let count = sequences * (spec.context + 1);
     let tokens: Vec<u32> = (0..count).map(|_| draw.below(spec.vocabulary)).collect();
+    let wide: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
+    Ok((tokens, Tensor::f_from_slice(&wide)?.f_view([sequences.into(), -1])?))
+}
+
+/// Prints the time of a micro-batch forward and backward on one core.
+fn compare_cores(name: &str, spec: &ModelSpec, rounds: usize) -> Result<(), Box<dyn Error>> {
+    let (tokens, wide) = micro_batch(spec)?;
     let parameters = initial_parameters(spec, &[2; 32]);
-    let mut gradient = vec![0.0; parameters.len()];
-    let mut step = Step::new(spec, sequences, spec.context)?;
+    let (mut gradient, mut other) = (vec![0.0; parameters.len()], vec![0.0; parameters.len()]);
+    let mut step = Step::new(spec, TOKENS / spec.context, spec.context)?;
     let weights = Weights::new(&Layout::new(spec)?, &parameters)?;
     let decoder = Decoder::new(spec)?.with_fused_attention(true);
-    let wide: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
-    let wide = Tensor::f_from_slice(&wide)?.f_view([sequences.into(), -1])?;
+    let own = || {
+        step.gradient(&parameters, &tokens, &mut gradient)?;
+        Ok(())
+    };
+    let libtorch = || {
+        let weights = weights.share(true)?;
+        let output = decoder.forward_loss(&weights, &wide)?;
+        Ok(weights.gradient(&output.objective, &mut other)?)
+    };
+    compare(name, spec, rounds, own, libtorch)
+}
+
+/// Prints the time of the losses of as many tokens on one core. libtorch uses its fastest attention
+/// unless its settings are pinned.
+fn compare_losses(
+    name: &str,
+    spec: &ModelSpec,
+    rounds: usize,
+    is_pinned: bool,
+) -> Result<(), Box<dyn Error>> {
+    let (tokens, wide) = micro_batch(spec)?;
+    let parameters = initial_parameters(spec, &[2; 32]);
+    let mut evaluation = Evaluation::new(spec, TOKENS / spec.context, spec.context)?;
+    let weights = Weights::new(&Layout::new(spec)?, &parameters)?.share(false)?;
+    let decoder = Decoder::new(spec)?.with_fused_attention(!is_pinned);
+    let own = || {
+        evaluation.losses(&parameters, &tokens)?;
+        Ok(())
+    };
+    let libtorch = || {
+        let _ = decoder.loss(&weights, &wide)?;
+        Ok(())
+    };
+    compare(name, spec, rounds, own, libtorch)
+}
+
+/// Prints tokens in a second of a core of two ways to compute a micro-batch, in turns.
+fn compare(
+    name: &str,
+    spec: &ModelSpec,
+    rounds: usize,
+    mut on_kernels: impl FnMut() -> Result<(), Box<dyn Error>>,
+    mut on_libtorch: impl FnMut() -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
     let (mut own, mut other) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..rounds {
-        own = own.min(fastest(3, || {
-            step.gradient(&parameters, &tokens, &mut gradient)?;
-            Ok(())
-        })?);
-        other = other.min(fastest(3, || {
-            let weights = weights.share(true)?;
-            let output = decoder.forward_loss(&weights, &wide)?;
-            Ok(weights.gradient(&output.objective, &mut gradient)?)
-        })?);
+        own = own.min(fastest(3, &mut on_kernels)?);
+        other = other.min(fastest(3, &mut on_libtorch)?);
     }
     let speed = |seconds: f64| f64::from(TOKENS) / seconds;
     let (context, ratio) = (spec.context, other / own);
@@ -279,9 +323,10 @@ fn compare_steps(
 type Comparison<'a> = &'a dyn Fn(&str, &ModelSpec) -> Result<(), Box<dyn Error>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    determinism::ensure(NumericsMode::Stock)?;
     let rounds = env::args().nth(1).map_or(Ok(5), |count| count.parse())?;
     let [wanted, table] = [2, 3].map(|place| env::args().nth(place).unwrap_or_default());
+    let is_pinned = table == "pinned";
+    determinism::ensure(if is_pinned { NumericsMode::Exact } else { NumericsMode::Stock })?;
     let cores = std::thread::available_parallelism()?.get();
     let each = |run: Comparison<'_>| {
         let models = [128, 512].into_iter().flat_map(models);
@@ -289,17 +334,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         wanted.try_for_each(|(name, spec)| run(name, &spec))
     };
     println!("{}", Kernels::best().name());
+    let has_losses = is_pinned || table == "losses";
     if table != "wall" {
         println!("model, context: tokens in a second of a core, kernels and libtorch, ratio");
         tch::set_num_threads(1);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
         each(&|name, spec| {
+            let compare = || match has_losses {
+                true => compare_losses(name, spec, rounds, is_pinned),
+                false => compare_cores(name, spec, rounds),
+            };
             // In the pool's only thread, whose time is taken.
-            let run = || compare_cores(name, spec, rounds).map_err(|error| error.to_string());
-            Ok(pool.install(run)?)
+            Ok(pool.install(|| compare().map_err(|error| error.to_string()))?)
         })?;
     }
-    if table != "cpu" {
+    if table != "cpu" && !has_losses {
         println!("model, context, threads: tokens/s, ratio (median, lowest, highest of {rounds})");
         each(&|name, spec| {
             [1, cores]

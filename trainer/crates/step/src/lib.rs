@@ -10,6 +10,7 @@
 //! - [`Plan`] has the place of each parameter, and names a part that is not covered. [`covers`]
 //!   says if a recipe trains on kernels.
 //! - [`Step`] plans all memory once, and runs micro-batches in it.
+//! - [`Evaluation`] is its forward pass alone, in the memory of a block.
 //!
 //! # Example
 //!
@@ -31,6 +32,7 @@
 
 mod block;
 mod error;
+mod evaluation;
 mod experts;
 mod feed_forward;
 mod introspection;
@@ -44,5 +46,6 @@ mod superposition;
 mod test_operators;
 
 pub use error::Error;
+pub use evaluation::{Evaluation, NextToken, Observations, most_sequences};
 pub use plan::{Plan, Slot, covers};
 pub use step::Step;

@@ -66,14 +66,7 @@ pub(crate) struct SecondPassMemory {
     /// Change of the residual stream, and the stream after it.
     pub(crate) change: Vec<f32>,
     pub(crate) out: Vec<f32>,
-    /// Number of tokens up to each of a sequence.
-    pub(crate) counts: Vec<f32>,
-    /// Sums of predicted losses up to each token, or sums for the gate; and means.
-    pub(crate) sums: Vec<f32>,
-    pub(crate) means: Vec<f32>,
-    /// 1 for tokens that take the pass, else 0; and that times the gate.
-    pub(crate) chosen: Vec<f32>,
-    pub(crate) factors: Vec<f32>,
+    pub(crate) choice: Choice,
     /// Part of a block's projection that gives queries, and its gradient.
     pub(crate) query: [Vec<f32>; 2],
     /// Gradients of keys and values that each block reads, zero for queries.
@@ -82,6 +75,19 @@ pub(crate) struct SecondPassMemory {
     pub(crate) direct: Vec<f32>,
     /// Gradients of the blocks' tensors.
     pub(crate) tensors: Vec<f32>,
+}
+
+/// Tokens that take a second pass.
+#[derive(Default)]
+pub(crate) struct Choice {
+    /// Number of tokens up to each of a sequence.
+    pub(crate) counts: Vec<f32>,
+    /// Sums of predicted losses up to each token, or sums for the gate; and means.
+    pub(crate) sums: Vec<f32>,
+    pub(crate) means: Vec<f32>,
+    /// 1 for tokens that take the pass, else 0; and that times the gate.
+    pub(crate) chosen: Vec<f32>,
+    pub(crate) factors: Vec<f32>,
 }
 
 /// Values of a feed-forward layer. With experts there is a row for each choice of a token.
@@ -161,7 +167,7 @@ pub(crate) struct FeedForwardWork {
 }
 
 impl Normed {
-    fn new(is_present: bool, rows: usize, width: usize) -> Self {
+    pub(crate) fn new(is_present: bool, rows: usize, width: usize) -> Self {
         let len = |len| if is_present { vec![0.0; len] } else { Vec::new() };
         Self { statistics: len(rows * 2), values: len(rows * width) }
     }
@@ -173,24 +179,10 @@ impl Memory {
         let (spec, tokens) = (&plan.spec, sequences * length);
         let [width, vocabulary] = [spec.width, spec.vocabulary].map(|size| size as usize);
         let stream = || vec![0.0; tokens * width];
-        let part = (LOGITS / vocabulary / CHAIN).max(1) * CHAIN;
-        let part = part.min(tokens);
+        let part = logits_at_once(spec, tokens);
         let blocks: Vec<_> =
             plan.blocks.iter().map(|block| BlockMemory::new(plan, block, tokens)).collect();
-        let like = |of: fn(&BlockMemory) -> &Vec<f32>| {
-            vec![0.0; blocks.first().map_or(0, |block| of(block).len())]
-        };
-        let work = Work {
-            stream: stream(),
-            other: stream(),
-            third: stream(),
-            projected: like(|block| &block.projected),
-            mixed: like(|block| &block.mixed),
-            products: like(|block| &block.logarithms),
-            heads: [0; 2].map(|_| like(|block| &block.heads[0].values)),
-            feed_forward: FeedForwardWork::new(spec, tokens),
-            superposition: SuperpositionWork::new(plan, sequences, length),
-        };
+        let work = Work::new(plan, blocks.first(), sequences, length);
         let second_pass = plan.second_pass.as_ref();
         let second_pass = second_pass.map(|pass| SecondPassMemory::new(plan, pass, tokens, length));
         let introspects = plan.introspection.is_some();
@@ -231,15 +223,62 @@ impl Memory {
             integers += block.feed_forward.routing.integers();
         }
         all.extend(self.second_pass.tensors());
-        let Work { stream, other, third, projected, mixed, products, heads, .. } = work;
-        all.extend([stream, other, third, projected, mixed, products].map(|values| &values[..]));
-        all.extend([&heads[0], &heads[1]].map(|values| &values[..]));
-        all.extend(work.feed_forward.tensors());
-        all.extend(work.superposition.tensors());
+        all.extend(work.tensors());
         all.extend(self.introspection.tensors());
         all.extend([&norm.statistics, &norm.values, logits, &self.logarithms].map(|v| &v[..]));
         all.extend([losses, &self.upstream, &self.bias].map(|values| &values[..]));
         (all.iter().map(|values| values.len()).sum::<usize>() + integers) * 4
+    }
+}
+
+/// Returns the number of tokens whose logits are computed together.
+pub(crate) fn logits_at_once(spec: &ModelSpec, tokens: usize) -> usize {
+    let part = (LOGITS / spec.vocabulary as usize / CHAIN).max(1) * CHAIN;
+    part.min(tokens)
+}
+
+impl Work {
+    /// Plans memory for blocks that have the sizes of `block`.
+    pub(crate) fn new(
+        plan: &Plan,
+        block: Option<&BlockMemory>,
+        sequences: usize,
+        length: usize,
+    ) -> Self {
+        let tokens = sequences * length;
+        let stream = || vec![0.0; tokens * plan.spec.width as usize];
+        let like =
+            |of: fn(&BlockMemory) -> &Vec<f32>| vec![0.0; block.map_or(0, |block| of(block).len())];
+        Self {
+            stream: stream(),
+            other: stream(),
+            third: stream(),
+            projected: like(|block| &block.projected),
+            mixed: like(|block| &block.mixed),
+            products: like(|block| &block.logarithms),
+            heads: [0; 2].map(|_| like(|block| &block.heads[0].values)),
+            feed_forward: FeedForwardWork::new(&plan.spec, tokens),
+            superposition: SuperpositionWork::new(plan, sequences, length),
+        }
+    }
+
+    /// Keeps what the forward pass uses.
+    pub(crate) fn without_gradients(self) -> Self {
+        let Self { mixed, heads: [heads, _], feed_forward, superposition, .. } = self;
+        Self {
+            mixed,
+            heads: [heads, Vec::new()],
+            feed_forward: feed_forward.without_gradients(),
+            superposition: superposition.without_gradients(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &[f32]> {
+        let Self { stream, other, third, projected, mixed, products, heads, .. } = self;
+        let all = [stream, other, third, projected, mixed, products].into_iter().chain(heads);
+        let all = all.map(Vec::as_slice).chain(self.feed_forward.tensors());
+        all.chain(self.superposition.tensors())
     }
 }
 
@@ -248,7 +287,6 @@ impl SecondPassMemory {
         let spec = &plan.spec;
         let width = spec.width as usize;
         let (blocks, stream) = (&plan.blocks[pass.first..], || vec![0.0; tokens * width]);
-        let values = || vec![0.0; tokens];
         let again = |block| BlockMemory {
             superposition: Superposed::default(),
             ..BlockMemory::new(plan, block, tokens)
@@ -259,11 +297,7 @@ impl SecondPassMemory {
             streams: blocks.iter().map(|_| stream()).collect(),
             change: stream(),
             out: stream(),
-            counts: (1..=length).map(|count| count as f32).collect(),
-            sums: values(),
-            means: values(),
-            chosen: values(),
-            factors: values(),
+            choice: Choice::new(tokens, length),
             query: [0; 2].map(|_| vec![0.0; width * spec.attention_width() as usize]),
             projected: blocks.iter().map(|_| projected()).collect(),
             direct: stream(),
@@ -272,11 +306,28 @@ impl SecondPassMemory {
     }
 
     fn tensors(&self) -> impl Iterator<Item = &[f32]> {
-        let Self { streams, change, out, counts, sums, means, chosen, .. } = self;
-        let Self { factors, query, projected, direct, tensors, .. } = self;
+        let Self { streams, change, out, choice, query, projected, direct, tensors, .. } = self;
         let all = streams.iter().chain(query).chain(projected);
-        let all = all.chain([change, out, counts, sums, means, chosen, factors, direct, tensors]);
-        all.map(Vec::as_slice)
+        let all = all.chain([change, out, direct, tensors]).map(Vec::as_slice);
+        all.chain(choice.tensors())
+    }
+}
+
+impl Choice {
+    pub(crate) fn new(tokens: usize, length: usize) -> Self {
+        let values = || vec![0.0; tokens];
+        Self {
+            counts: (1..=length).map(|count| count as f32).collect(),
+            sums: values(),
+            means: values(),
+            chosen: values(),
+            factors: values(),
+        }
+    }
+
+    pub(crate) fn tensors(&self) -> [&[f32]; 5] {
+        let Self { counts, sums, means, chosen, factors } = self;
+        [counts, sums, means, chosen, factors].map(|values| &values[..])
     }
 }
 
@@ -320,7 +371,7 @@ impl Routing {
     }
 
     /// Returns the number of integers.
-    fn integers(&self) -> usize {
+    pub(crate) fn integers(&self) -> usize {
         self.chosen.len() + self.rows.len() + self.tokens.len() + self.loads.len()
     }
 }
@@ -349,6 +400,11 @@ impl FeedForwardWork {
         }
     }
 
+    fn without_gradients(self) -> Self {
+        let Self { rows: [rows, _], choices, picked, scores, means, .. } = self;
+        Self { rows: [rows, Vec::new()], choices, picked, scores, means, ..Self::default() }
+    }
+
     fn tensors(&self) -> [&[f32]; 13] {
         let Self { inner: InnerGradient { hidden, up }, rows: [first, second], .. } = self;
         let Self { choices, picked, gates, products, scores, spread, logarithms, means, .. } = self;
@@ -362,7 +418,7 @@ impl FeedForwardWork {
 }
 
 impl BlockMemory {
-    fn tensors(&self) -> impl Iterator<Item = &[f32]> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &[f32]> {
         let Self { norm1, heads: [queries, keys], behind1, norm2, behind2, .. } = self;
         let norms = [norm1, queries, keys, behind1, norm2, behind2];
         let norms = norms.into_iter().flat_map(|norm| [&norm.statistics[..], &norm.values]);
@@ -371,7 +427,7 @@ impl BlockMemory {
         norms.chain(values).chain(self.feed_forward.tensors()).chain(self.superposition.tensors())
     }
 
-    fn new(plan: &Plan, block: &Block, tokens: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, block: &Block, tokens: usize) -> Self {
         let spec = &plan.spec;
         let [width, attention, keys] = [spec.width, spec.attention_width(), spec.key_value_width()]
             .map(|size| tokens * size as usize);

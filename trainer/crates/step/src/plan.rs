@@ -41,12 +41,16 @@ pub fn covers(recipe: &Recipe) -> bool {
 /// Returns `true` if kernels have the extents of a micro-batch.
 pub(crate) fn fits(spec: &ModelSpec, sequences: u32, length: u32) -> bool {
     let tokens = sequences.saturating_mul(length);
+    tokens > 0 && rows(spec, tokens) <= MAX_EXTENT && length <= spec.context
+}
+
+/// Returns the largest number of rows that operators have for some tokens.
+pub(crate) fn rows(spec: &ModelSpec, tokens: u32) -> u32 {
     // Heads have rows of their own in norms and in the gradient of attention, and branches in the
     // gradient of a superposition.
     let active = spec.experts.map_or(1, |experts| experts.active.into());
     let branches = spec.mind.superposition.map_or(1, |sizes| sizes.branches.into());
-    let rows = tokens.saturating_mul(active.max(spec.heads.into()).max(branches));
-    tokens > 0 && rows <= MAX_EXTENT && length <= spec.context
+    tokens.saturating_mul(active.max(spec.heads.into()).max(branches))
 }
 
 /// Place of a tensor in the flat vector of parameters.

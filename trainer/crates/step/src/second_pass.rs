@@ -8,7 +8,7 @@
 use crate::{
     Error,
     layers::{Run, gather, scatter},
-    memory::{BlockMemory, Memory, SecondPassMemory, Work},
+    memory::{BlockMemory, Choice, Memory, SecondPassMemory, Work},
     plan::{Block, Linear, SecondPass},
 };
 use pol_kernels::Extras;
@@ -16,12 +16,12 @@ use pol_numerics::{Broadcast, Function, Summand};
 use std::ops::Range;
 
 /// Memory that a block runs again in.
-struct Again<'a> {
-    block: &'a Block,
+pub(crate) struct Again<'a> {
+    pub(crate) block: &'a Block,
     /// The residual stream before the block.
-    stream: &'a [f32],
+    pub(crate) stream: &'a [f32],
     /// Part of the projection that gives queries, and its gradient.
-    query: &'a mut [Vec<f32>; 2],
+    pub(crate) query: &'a mut [Vec<f32>; 2],
 }
 
 impl Run<'_> {
@@ -33,22 +33,36 @@ impl Run<'_> {
         head: &Linear,
         memory: &mut Memory,
     ) -> Result<(), Error> {
-        let (plan, width) = (self.plan, self.spec().width);
+        let plan = self.plan;
         let Memory { streams, blocks, second_pass, norm, introspection, work, .. } = memory;
         let predicted = &mut introspection.predicted;
         self.linear(head, &norm.values, None, predicted)?;
-        self.choose(pass, predicted, second_pass)?;
+        self.choose(pass, predicted, &mut second_pass.choice)?;
         let last = &streams[plan.blocks.len()][..];
-        let SecondPassMemory { blocks: of_blocks, streams, change, out, factors, query, .. } =
+        let SecondPassMemory { blocks: of_blocks, streams, change, out, choice, query, .. } =
             second_pass;
         for (index, block) in plan.blocks[pass.first..].iter().enumerate() {
             let (before, after) = streams.split_at_mut(index);
             let stream = before.last().map_or(last, |stream| &stream[..]);
             let again = Again { block, stream, query };
-            let first = &blocks[pass.first + index];
-            self.block_again(again, first, &mut of_blocks[index], work, &mut after[0])?;
+            let of_block = &mut of_blocks[index];
+            of_block.projected.copy_from_slice(&blocks[pass.first + index].projected);
+            self.block_again(again, of_block, work, &mut after[0])?;
         }
         let again = streams.last().map_or(last, |stream| &stream[..]);
+        self.add_change([again, last], &choice.factors, change, out)
+    }
+
+    /// Computes the residual stream after the second pass, `out`, from those after and before the
+    /// blocks ran again, and the change between them.
+    pub(crate) fn add_change(
+        &self,
+        [again, last]: [&[f32]; 2],
+        factors: &[f32],
+        change: &mut [f32],
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let width = self.spec().width;
         let operands = [(Broadcast::Each, again), (Broadcast::Each, last)];
         self.element(Function::Subtract, width, operands, change)?;
         let operands =
@@ -57,13 +71,13 @@ impl Run<'_> {
     }
 
     /// Chooses tokens whose predicted loss is above the mean of those so far in their sequence.
-    fn choose(
+    pub(crate) fn choose(
         &self,
         pass: &SecondPass,
         predicted: &[f32],
-        memory: &mut SecondPassMemory,
+        choice: &mut Choice,
     ) -> Result<(), Error> {
-        let SecondPassMemory { counts, sums, means, chosen, factors, .. } = memory;
+        let Choice { counts, sums, means, chosen, factors } = choice;
         let length = self.length;
         self.kernels.cumulative_sum([self.sequences, length], predicted, sums)?;
         let operands = [(Broadcast::Each, &sums[..]), (Broadcast::Column, counts)];
@@ -75,11 +89,10 @@ impl Run<'_> {
         self.element(Function::Multiply, length, operands, factors)
     }
 
-    /// Runs a block again, with the keys and values of its first run.
-    fn block_again(
+    /// Runs a block again, with the keys and values of its first run, which `memory.projected` has.
+    pub(crate) fn block_again(
         &mut self,
         again: Again<'_>,
-        first: &BlockMemory,
         memory: &mut BlockMemory,
         work: &mut Work,
         out: &mut [f32],
@@ -102,7 +115,6 @@ impl Run<'_> {
             None => self.project(shape, input, weight, extras, queries)?,
         }
         self.rotate_queries(block.rotation, false, queries)?;
-        projected.copy_from_slice(&first.projected);
         scatter(queries, block.query_key_value.outputs as usize, 0, projected);
         self.sublayers(block, stream, memory, work, out)
     }
@@ -129,8 +141,9 @@ impl Run<'_> {
     ) -> Result<(), Error> {
         let (kernels, plan, tokens) = (self.kernels, self.plan, self.tokens());
         let width = self.spec().width;
-        let SecondPassMemory { blocks, streams, change, sums, chosen, factors, .. } = memory;
+        let SecondPassMemory { blocks, streams, change, choice, .. } = memory;
         let SecondPassMemory { query, projected, direct, tensors, .. } = memory;
+        let Choice { sums, chosen, factors, .. } = choice;
         let of_gate = &mut gradient[pass.gate.clone()];
         let upstream = &work.stream;
         kernels.row_sums([tokens, width], Summand::Products, upstream, Some(change), sums)?;

@@ -5,7 +5,7 @@
 use crate::{
     Error, Plan,
     error::check,
-    layers::{Run, angles, bound},
+    layers::{Run, angles, bound, rows_of},
     memory::Memory,
     plan,
 };
@@ -40,12 +40,7 @@ impl Step {
     /// the context.
     pub fn new(spec: &ModelSpec, sequences: u32, length: u32) -> Result<Self, Error> {
         let plan = Plan::new(spec)?;
-        if !plan::fits(spec, sequences, length) {
-            return Err(Error::Batch { sequences, length, context: spec.context });
-        }
-        let rotations = spec.rotations();
-        let table = |rotation| RotaryTable::new(angles(rotation), length);
-        let tables = rotations.iter().flatten().map(table).collect::<Result<_, _>>()?;
+        let tables = tables(spec, sequences, length)?;
         let memory = Memory::new(&plan, sequences as usize, length as usize);
         let (kernels, scratch) = (Kernels::best(), Scratch::default());
         let auxiliary_loss = 0.0;
@@ -140,16 +135,12 @@ impl Step {
             self;
         let count = *length as usize;
         check("tokens", tokens, (count + 1) * *sequences as usize)?;
-        let places = memory.inputs.chunks_mut(count).zip(memory.targets.chunks_mut(count));
-        for ((inputs, targets), row) in places.zip(tokens.chunks(count + 1)) {
-            inputs.copy_from_slice(&row[..count]);
-            targets.copy_from_slice(&row[1..]);
-        }
+        split(tokens, count, &mut memory.inputs, &mut memory.targets);
         let (plan, kernels) = (&*plan, *kernels);
         let (sequences, length) = (*sequences, *length);
         let mut run =
             Run { plan, kernels, tables, scratch, parameters, sequences, length, has_auxiliary };
-        run.embed(memory)?;
+        run.embed(&memory.inputs, &mut memory.streams[0])?;
         for (index, block) in plan.blocks.iter().enumerate() {
             let (before, after) = memory.streams.split_at_mut(index + 1);
             let (stream, out) = (&before[index], &mut after[0]);
@@ -177,14 +168,35 @@ impl Step {
     }
 }
 
+/// Returns the sines of all rotations of a batch.
+pub(crate) fn tables(
+    spec: &ModelSpec,
+    sequences: u32,
+    length: u32,
+) -> Result<Vec<RotaryTable>, Error> {
+    if !plan::fits(spec, sequences, length) {
+        return Err(Error::Batch { sequences, length, context: spec.context });
+    }
+    let table = |rotation| RotaryTable::new(angles(rotation), length);
+    Ok(spec.rotations().iter().flatten().map(table).collect::<Result<_, _>>()?)
+}
+
+/// Splits sequences into tokens that are read and tokens that are predicted, `length` of each.
+pub(crate) fn split(tokens: &[u32], length: usize, inputs: &mut [u32], targets: &mut [u32]) {
+    let places = inputs.chunks_mut(length).zip(targets.chunks_mut(length));
+    for ((inputs, targets), row) in places.zip(tokens.chunks(length + 1)) {
+        inputs.copy_from_slice(&row[..length]);
+        targets.copy_from_slice(&row[1..]);
+    }
+}
+
 impl Run<'_> {
     /// Computes the residual stream before the first block.
-    fn embed(&self, memory: &mut Memory) -> Result<(), Error> {
+    pub(crate) fn embed(&self, inputs: &[u32], stream: &mut [f32]) -> Result<(), Error> {
         let ModelSpec { vocabulary, width, .. } = *self.spec();
-        let (table, stream) =
-            (&self.parameters[self.plan.embedding.clone()], &mut memory.streams[0]);
+        let table = &self.parameters[self.plan.embedding.clone()];
         let shape = [self.tokens(), vocabulary, width];
-        self.kernels.embedding(shape, table, &memory.inputs, stream)?;
+        self.kernels.embedding(shape, table, inputs, stream)?;
         if let Some(positions) = self.plan.positions.clone() {
             let len = self.length as usize * width as usize;
             let positions = &self.parameters[positions][..len];
@@ -202,30 +214,16 @@ impl Run<'_> {
         let ModelSpec { vocabulary, width, caps, .. } = *self.spec();
         let cap = caps.logits.map(bound);
         let weight = &self.parameters[plan.head.clone()];
-        let bias = plan.head_bias.clone().map(|bias| &self.parameters[bias]);
         for first in (0..self.tokens() as usize).step_by(memory.part) {
             let at = first..(first + memory.part).min(self.tokens() as usize);
             let rows = at.len() as u32;
             let stream = at.start * width as usize..at.end * width as usize;
             let normed = &memory.norm.values[stream.clone()];
             let logits = &mut memory.logits[..at.len() * vocabulary as usize];
-            let shape = Product {
-                rows,
-                inner: width,
-                columns: vocabulary,
-                left_transposed: false,
-                right_transposed: true,
-                bias: bias.is_some(),
-            };
-            kernels.product(&shape, normed, weight, bias, logits, self.scratch)?;
-            if let Some(cap) = cap {
-                kernels.soft_cap(cap, logits);
-            }
+            self.logits(normed, logits)?;
             let (shape, targets) = ([rows, vocabulary], &memory.targets[at.clone()]);
             let logarithms = &mut memory.logarithms[..at.len()];
-            kernels.log_sum_exp(shape, logits, logarithms)?;
-            let losses = &mut memory.losses[at.clone()];
-            kernels.cross_entropy(shape, logits, logarithms, targets, losses)?;
+            self.losses(logits, targets, logarithms, &mut memory.losses[at.clone()])?;
             let Some(gradient) = gradient.as_deref_mut() else { continue };
             let upstream = &memory.upstream[at];
             kernels.cross_entropy_gradient(shape, logits, logarithms, targets, upstream, cap)?;
@@ -256,6 +254,40 @@ impl Run<'_> {
             kernels.product(&of_normed, logits, weight, None, out, self.scratch)?;
         }
         Ok(())
+    }
+
+    /// Computes logits from outputs of the last norm.
+    pub(crate) fn logits(&mut self, normed: &[f32], out: &mut [f32]) -> Result<(), Error> {
+        let ModelSpec { vocabulary, width, caps, .. } = *self.spec();
+        let weight = &self.parameters[self.plan.head.clone()];
+        let bias = self.plan.head_bias.clone().map(|bias| &self.parameters[bias]);
+        let shape = Product {
+            rows: rows_of(normed, width),
+            inner: width,
+            columns: vocabulary,
+            left_transposed: false,
+            right_transposed: true,
+            bias: bias.is_some(),
+        };
+        self.kernels.product(&shape, normed, weight, bias, out, self.scratch)?;
+        if let Some(cap) = caps.logits {
+            self.kernels.soft_cap(bound(cap), out);
+        }
+        Ok(())
+    }
+
+    /// Computes the loss of each token from its logits, and the logarithm of their sum of
+    /// exponentials.
+    pub(crate) fn losses(
+        &self,
+        logits: &[f32],
+        targets: &[u32],
+        logarithms: &mut [f32],
+        losses: &mut [f32],
+    ) -> Result<(), Error> {
+        let shape = [targets.len() as u32, self.spec().vocabulary];
+        self.kernels.log_sum_exp(shape, logits, logarithms)?;
+        Ok(self.kernels.cross_entropy(shape, logits, logarithms, targets, losses)?)
     }
 
     /// Continues sums of columns over more rows. Parts end where chains do, so the sums of chains

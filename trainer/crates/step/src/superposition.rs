@@ -97,6 +97,11 @@ impl Superposed {
         }
     }
 
+    /// Returns real parts of all amplitudes of a token and then imaginary ones, token by token.
+    pub(crate) fn amplitudes(&self) -> &[f32] {
+        &self.amplitudes.scaled
+    }
+
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &[f32]> {
         let Self { stream, amplitudes, query, key, states, parts, sums, mixed, outputs } = self;
         let units = [stream, amplitudes, query, key].into_iter().flat_map(Unit::tensors);
@@ -120,6 +125,23 @@ impl SuperpositionWork {
             branches: [0; 5].map(|_| values(branches)),
             amplitudes: [0; 2].map(|_| values(2 * branches)),
             shares: (0..sequences * length).map(share).collect(),
+        }
+    }
+
+    /// Keeps what the forward pass uses.
+    pub(crate) fn without_gradients(self) -> Self {
+        let Self { part, pairs, states, ranks, branches, shares, .. } = self;
+        let ([fits, overlaps, coupling, _], [squares, ..]) = (pairs, states);
+        let ([first, second, third, ..], [square, ..]) = (ranks, branches);
+        let none = Vec::new;
+        Self {
+            part,
+            pairs: [fits, overlaps, coupling, none()],
+            states: [squares, none(), none(), none()],
+            ranks: [first, second, third, none(), none(), none()],
+            branches: [square, none(), none(), none(), none()],
+            shares,
+            ..Self::default()
         }
     }
 
@@ -302,7 +324,8 @@ impl Run<'_> {
     ) -> Result<(), Error> {
         let (length, rank) = (self.length, layer.key.outputs);
         let pairs = part.len() * length as usize;
-        let [fits, overlaps, coupling, _] = work.pairs.each_mut().map(|all| &mut all[..pairs]);
+        let [fits, overlaps, coupling, _] = &mut work.pairs;
+        let [fits, overlaps, coupling] = [fits, overlaps, coupling].map(|all| &mut all[..pairs]);
         self.compare(layer, (sequence, &part), memory, [fits, overlaps])?;
         let operands = [each(fits), each(overlaps)];
         self.element(Function::Multiply, length, operands, coupling)?;

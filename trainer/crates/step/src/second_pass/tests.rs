@@ -5,7 +5,7 @@
 use crate::{
     Plan, Step,
     layers::Run,
-    memory::SecondPassMemory,
+    memory::Choice,
     test_operators::{bits, draw, element, floats, op},
 };
 use pol_kernels::{Kernels, Scratch};
@@ -42,7 +42,7 @@ fn the_choice_has_the_bits_of_its_operators() {
     let gate = (Broadcast::One, &parameters[pass.gate.clone()]);
     let factors = element(Function::Multiply, L, [each(&chosen), gate, none]);
 
-    let mut memory = SecondPassMemory::new(&plan, pass, (S * L) as usize, L as usize);
+    let mut choice = Choice::new((S * L) as usize, L as usize);
     let run = Run {
         plan: &plan,
         kernels: Kernels::best(),
@@ -53,12 +53,12 @@ fn the_choice_has_the_bits_of_its_operators() {
         length: L,
         has_auxiliary: true,
     };
-    run.choose(pass, &floats(&predicted), &mut memory).unwrap();
-    assert!(bits(&memory.chosen) == chosen && bits(&memory.factors) == factors);
-    let count = memory.chosen[L as usize..].iter().filter(|&&chosen| chosen == 1.0).count();
+    run.choose(pass, &floats(&predicted), &mut choice).unwrap();
+    assert!(bits(&choice.chosen) == chosen && bits(&choice.factors) == factors);
+    let count = choice.chosen[L as usize..].iter().filter(|&&chosen| chosen == 1.0).count();
     assert!((40..100).contains(&count), "{count}");
     // The first token of a sequence is never chosen.
-    assert!(memory.chosen.chunks(L as usize).all(|row| row[0] == 0.0));
+    assert!(choice.chosen.chunks(L as usize).all(|row| row[0] == 0.0));
 }
 
 #[test]
