@@ -16,10 +16,7 @@
 mod fixture;
 
 use fixture::LeaseSetup;
-use pol_engine::{
-    RoundUpdate, TrainingState, aggregate,
-    determinism::{self, NumericsMode},
-};
+use pol_engine::{RoundUpdate, TrainingState, aggregate};
 use pol_kernels::Kernels;
 use pol_model::initial_parameters;
 use pol_primitives::{
@@ -36,7 +33,6 @@ use std::{collections::BTreeMap, env, error::Error, process::ExitCode, time::Ins
 const TRAINERS: u8 = 8;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    determinism::ensure(NumericsMode::Exact)?;
     let target: u32 = env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
     let start = Instant::now();
     let count = run_fleet(target);

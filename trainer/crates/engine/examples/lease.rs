@@ -5,9 +5,8 @@
 //! `cargo run --release -p pol-engine --example lease`
 
 use pol_engine::{
-    LeaseData, LeaseJob, RoundUpdate, Trace, TrainingState, aggregate,
-    determinism::{self, NumericsMode},
-    evaluate, pack, replay, train_segment,
+    LeaseData, LeaseJob, RoundUpdate, Trace, TrainingState, aggregate, evaluate, pack, replay,
+    train_segment,
 };
 use pol_model::initial_parameters;
 use pol_primitives::{
@@ -20,9 +19,6 @@ use pol_primitives::{
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The exact profile is a matter of environment variables: this may restart the program.
-    determinism::ensure(NumericsMode::Exact)?;
-
     let (recipe, account) = (recipe(), [7; 32]);
     let base = initial_parameters(&recipe.model, &recipe.seed);
     let shards = recipe.shards_per_lease(Tier::Participant);

@@ -11,10 +11,7 @@ mod fixture;
 mod test_recipe;
 
 use fixture::season::Season;
-use pol_engine::{
-    bench::measure_audit_cost,
-    determinism::{self, NumericsMode},
-};
+use pol_engine::bench::measure_audit_cost;
 use pol_primitives::{
     audit::AuditConfig,
     model::ModelSpec,
@@ -23,7 +20,6 @@ use pol_primitives::{
 use std::{env, error::Error};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    determinism::ensure(NumericsMode::Exact)?;
     let rounds: u32 = env::args().nth(1).map_or(Ok(20), |count| count.parse())?;
 
     let cost = measure_audit_cost(&demo_recipe(), Tier::Miner, 1, &AuditConfig::default())?;

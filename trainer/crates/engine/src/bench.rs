@@ -18,7 +18,7 @@ use pol_primitives::{
     lease::Lease,
     payload::encoded_size,
     prf::Prf,
-    recipe::{Recipe, Tier},
+    recipe::{Numerics, Recipe, Tier},
 };
 use std::{
     io,
@@ -29,7 +29,7 @@ use std::{
 /// Training speed of this process.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Throughput {
-    /// Numerics mode, or `None` if the environment matches neither.
+    /// Kernels, or `None` for the native profile under an environment of its own.
     pub mode: Option<NumericsMode>,
     /// Number of worker threads.
     pub workers: usize,
@@ -51,8 +51,8 @@ impl Throughput {
 /// Trains `recipe`'s model on random tokens, as `tier` would, for at least `duration` after one
 /// warm-up step.
 ///
-/// The process computes under the numerics it was started with; [`determinism::configure`] selects
-/// them for a child process.
+/// Under the native profile libtorch computes with the kernels that the process was started with;
+/// [`determinism::configure`] selects them for a child process.
 ///
 /// # Errors
 ///
@@ -76,9 +76,12 @@ pub fn measure_throughput(
         run.step(&mut state, (steps % u32::from(inner_steps)) as u16)?;
     }
     Ok(Throughput {
-        mode: [NumericsMode::Exact, NumericsMode::Stock]
-            .into_iter()
-            .find(|&mode| determinism::is_applied(mode)),
+        mode: match recipe.numerics {
+            Numerics::Exact => Some(NumericsMode::Exact),
+            Numerics::Native { .. } => {
+                determinism::is_applied(NumericsMode::Stock).then_some(NumericsMode::Stock)
+            }
+        },
         workers: run.threads(),
         steps,
         tokens: recipe.tokens(tier, 1) * u64::from(steps),

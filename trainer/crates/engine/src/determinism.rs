@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Numerics profile of a process.
+//! Settings of libtorch in a process, for what libtorch computes.
 //!
 //! libtorch, MKL and oneDNN choose their kernels by processor, unless environment variables that
-//! they read when loaded say otherwise. So a process that must compute exactly re-executes itself
-//! with these variables. Under [`NumericsMode::Exact`] a training step gives the same bits on every
-//! x86-64 processor with AVX2 and FMA.
+//! they read when loaded say otherwise. The kernels of [`pol_step`] need none. So only a process
+//! whose recipe they do not cover re-executes itself with these variables: [`mode`] tells which.
+//! Under [`NumericsMode::Exact`] a training step on libtorch gives the same bits on every x86-64
+//! processor with AVX2 and FMA.
 
+use pol_primitives::recipe::{Numerics, Recipe};
 use std::{env, os::unix::process::CommandExt, process::Command};
 
-/// Kernels that a process computes with.
+/// Kernels of libtorch that a process computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NumericsMode {
-    /// The network's kernels: the same bits on every processor.
+    /// The same kernels on every processor, so the same bits.
     Exact,
     /// libtorch's own choice for this processor: faster, for the native profile and for comparison.
     Stock,
@@ -24,14 +26,15 @@ pub enum NumericsMode {
 pub enum NumericsError {
     /// The processor lacks an instruction set.
     #[error(
-        "this processor has no AVX2 and FMA instructions, which the network's exact arithmetic \
+        "this processor has no AVX2 and FMA instructions, which exact arithmetic on libtorch \
          needs; use another machine"
     )]
     Processor,
     /// The process was not started under the profile.
     #[error(
-        "this process was not started under the exact numerics profile; call \
-         determinism::ensure first thing in main"
+        "the recipe's micro-batches are too large for kernels, and this process was not started \
+         under the settings of libtorch that they need; call determinism::ensure first thing in \
+         main"
     )]
     NotApplied,
     /// The process could not be started again.
@@ -76,6 +79,14 @@ impl NumericsMode {
         let common = COMMON.into_iter().map(|(name, value)| (name, Some(value)));
         common.chain(exact).chain(FORBIDDEN.into_iter().map(|name| (name, None)))
     }
+}
+
+/// Returns the mode of a process that trains by `recipe`: [`NumericsMode::Exact`] for a recipe of
+/// the exact profile whose micro-batches are too large for kernels, and `None` for all others,
+/// which any environment will do for.
+pub fn mode(recipe: &Recipe) -> Option<NumericsMode> {
+    let on_libtorch = recipe.numerics == Numerics::Exact && !pol_step::covers(recipe);
+    on_libtorch.then_some(NumericsMode::Exact)
 }
 
 /// Returns `true` if this process was started under `mode`.
@@ -134,7 +145,18 @@ fn check_processor() -> Result<(), NumericsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_recipe::recipe;
     use std::collections::HashMap;
+
+    #[test]
+    fn only_exact_recipes_that_kernels_do_not_cover_need_a_mode() {
+        let mut recipe = recipe();
+        assert_eq!(mode(&recipe), None);
+        recipe.tiers[3].micro_batch = u16::MAX;
+        assert_eq!(mode(&recipe), Some(NumericsMode::Exact));
+        recipe.numerics = Numerics::Native { tolerance: 2_000 };
+        assert_eq!(mode(&recipe), None);
+    }
 
     #[test]
     fn a_command_gets_all_variables_of_its_mode() {

@@ -16,7 +16,8 @@
 //! and replays are compared by distance. [`ARITHMETIC`] names these bits, and a recipe that names
 //! others is refused.
 //!
-//! A process sets its profile up with [`determinism::ensure`] before it does anything else.
+//! A process whose recipe has such micro-batches sets libtorch up with [`determinism::ensure`]
+//! before it does anything else. Others need no set-up.
 //!
 //! # Main types and functions
 //!
@@ -29,7 +30,7 @@
 //!   the native profile; [`audit_blobs`] lists the blobs that an audit reads.
 //! - [`score()`] measures the part of a round's improvement, on the text of a [`ScoreProbe`], that
 //!   is due to one update.
-//! - [`evaluate()`] computes losses; [`mod@bench`] measures speed and audit costs.
+//! - [`evaluate()`] computes losses, on kernels too; [`mod@bench`] measures speed and audit costs.
 //! - [`sketch_segment`], [`segment_distance`] and [`deviation`] compare replays that differ in
 //!   bits.
 //!
@@ -104,6 +105,7 @@ pub use pack::{dequantise, pack};
 pub use score::{MAX_PROBE_SEQUENCES, OWN_SHARDS, ScoreProbe, score};
 pub use sketch::{segment_distance, sketch_segment};
 pub use state::{TrainingState, parameters_from_bytes, parameters_to_bytes};
+pub use threads::on_one_thread;
 pub use trace::Trace;
 pub use train::{GradientNorms, LeaseJob, SegmentReport, replay, train_segment};
 

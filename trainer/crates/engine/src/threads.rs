@@ -56,6 +56,15 @@ impl Drop for Threads {
     }
 }
 
+/// Runs `work`, whose kernels compute on one thread.
+///
+/// # Errors
+///
+/// Fails if the thread cannot be started, or if it does not compute as IEEE 754 says.
+pub fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, EngineError> {
+    Ok(Threads::new(1, 1, 1)?.install(work))
+}
+
 fn idle_pools() -> MutexGuard<'static, BTreeMap<usize, Vec<Arc<ThreadPool>>>> {
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }

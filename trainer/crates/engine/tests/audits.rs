@@ -8,10 +8,7 @@ mod fixture;
 mod test_recipe;
 
 use fixture::{LeaseSetup, TestSubmission};
-use pol_engine::{
-    EngineError, LeaseData, ReplayOutcome, TrainingState, audit, audit_blobs,
-    determinism::{self, NumericsMode},
-};
+use pol_engine::{EngineError, LeaseData, ReplayOutcome, TrainingState, audit, audit_blobs};
 use pol_model::initial_parameters;
 use pol_primitives::{
     Hash,
@@ -25,7 +22,6 @@ use test_recipe::recipe;
 const ACCOUNT: [u8; 32] = [9; 32];
 
 fn fresh(recipe: &Recipe) -> TrainingState {
-    determinism::ensure(NumericsMode::Exact).expect("the exact profile");
     TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed))
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Sequences of thousands of tokens. The first test to run restarts this program under the exact
-//! profile.
+//! Sequences of thousands of tokens.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod fixture;
@@ -9,11 +8,7 @@ mod fixture;
 mod test_recipe;
 
 use fixture::LeaseSetup;
-use pol_engine::{
-    TrainingState,
-    determinism::{self, NumericsMode},
-    losses,
-};
+use pol_engine::{TrainingState, losses};
 use pol_model::initial_parameters;
 use pol_primitives::{
     model::{LocalAttention, ModelSpec, Norm, PositionEncoding},
@@ -25,7 +20,6 @@ const LENGTH: u16 = 4_096;
 /// Returns two recipes: global attention with learned positions; and rotary positions with a
 /// context longer than the text, where one block of two attends to the last 300 tokens.
 fn recipes() -> [Recipe; 2] {
-    determinism::ensure(NumericsMode::Exact).expect("the exact profile");
     let context = u32::from(LENGTH);
     let learned = ModelSpec::gpt2(64, 16, 2, 2, 32, context);
     let rotary = ModelSpec {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Whole leases of a small model. The first test to run restarts this program under the exact
-//! profile.
+//! Whole leases of a small model.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 #[path = "../src/test_recipe.rs"]
@@ -9,9 +8,8 @@ mod test_recipe;
 
 use pol_engine::{
     ARITHMETIC, ARITHMETIC_VERSION, EngineError, LeaseData, LeaseJob, RoundUpdate, Trace,
-    TrainingState, aggregate, bench,
-    determinism::{self, NumericsMode},
-    evaluate, losses, pack, replay, train_segment,
+    TrainingState, aggregate, bench, determinism::NumericsMode, evaluate, losses, pack, replay,
+    train_segment,
 };
 use pol_model::initial_parameters;
 use pol_primitives::{
@@ -50,7 +48,6 @@ impl PinnedSetup {
     }
 
     fn of(recipe: Recipe) -> Self {
-        determinism::ensure(NumericsMode::Exact).expect("the exact profile");
         let count = recipe.shards_per_lease(Tier::Miner);
         let mut prf = Prf::new("text", &[1; 32], &[]);
         let mut shard = || {

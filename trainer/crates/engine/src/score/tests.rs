@@ -6,12 +6,7 @@
 mod fixture;
 
 use super::*;
-use crate::{
-    TrainingState,
-    determinism::{self, NumericsMode},
-    evaluate, movement,
-    test_recipe::recipe,
-};
+use crate::{TrainingState, evaluate, movement, test_recipe::recipe};
 use fixture::{
     LeaseSetup,
     season::{Season, decode, probe_texts, sequences},
@@ -22,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Trains a lease on the recipe's initial model, and returns it with its update.
 fn trained() -> (LeaseSetup, Payload) {
-    determinism::ensure(NumericsMode::Exact).expect("the exact profile");
     let recipe = recipe();
     let start = TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed));
     let setup = LeaseSetup::new(&recipe, Tier::Miner, [9; 32], &start, 1);
@@ -199,7 +193,6 @@ fn a_probe_that_is_stopped_ends_after_the_batch_under_way() {
 
 #[test]
 fn gains_add_up_to_the_fall_of_the_loss_and_equal_work_earns_the_same() {
-    determinism::ensure(NumericsMode::Exact).expect("the exact profile");
     let season = Season::train(&recipe(), &[4; 4], 12);
     assert!((season.accounted() - 1.0).abs() < 0.05, "{:?}", season.rounds);
     let mean = season.scores.iter().sum::<f64>() / 4.0;
@@ -210,7 +203,6 @@ fn gains_add_up_to_the_fall_of_the_loss_and_equal_work_earns_the_same() {
 
 #[test]
 fn half_the_work_earns_half_as_much() {
-    determinism::ensure(NumericsMode::Exact).expect("the exact profile");
     let season = Season::train(&recipe(), &[4, 4, 2, 4], 12);
     let others = (season.scores[0] + season.scores[1] + season.scores[3]) / 3.0;
     let share = season.scores[2] / others;
@@ -219,7 +211,6 @@ fn half_the_work_earns_half_as_much() {
 
 #[test]
 fn short_updates_earn_by_their_work_though_they_are_the_most() {
-    determinism::ensure(NumericsMode::Exact).expect("the exact profile");
     let alone = Season::train(&recipe(), &[4, 4], 12);
     let season = Season::train(&recipe(), &[4, 4, 1, 1, 1], 12);
     for whole in &season.scores[..2] {
