@@ -3,12 +3,12 @@
 //! Metrics of a model: loss on held-out text, calibration, and reasoning probes.
 
 use crate::held_out_eval::evenly_spaced;
-use pol_engine::LeaseData;
-use pol_generate::{NativeModel, TextTokenizer, TorchModel};
+use anyhow::Result;
+use pol_engine::{LeaseData, on_one_thread};
+use pol_generate::{NativeModel, TextTokenizer};
 use pol_primitives::{Hash, MILLION, Ppm, RoundNumber, metrics::ModelMetrics, model::ModelSpec};
-use pol_probes::{metrics::reasoning_quality, probes::ProbeTask};
+use pol_probes::{KernelModel, metrics::reasoning_quality, probes::ProbeTask, run_probes};
 use std::ops::RangeInclusive;
-use tch::{Device, Tensor};
 
 /// Most held-out sequences to measure a model on.
 pub const MAX_SEQUENCES: u64 = 64;
@@ -27,7 +27,9 @@ const TOKEN_PARAMETERS: u64 = 1 << 34;
 /// Measures the model of `spec` with `parameters`, on one thread.
 ///
 /// Losses and calibration are measured on the held-out text `data`. With a `tokenizer`, the model
-/// also answers the reasoning probes that `seed` draws for `round`.
+/// also answers the reasoning probes that `seed` draws for `round`. Kernels compute, so the result
+/// is one for each model, text, and seed. Text whose sequences are too large for kernels is
+/// measured on libtorch.
 ///
 /// # Errors
 ///
@@ -38,33 +40,23 @@ pub fn measure_model(
     data: &LeaseData,
     tokenizer: Option<&TextTokenizer>,
     (seed, round): (&Hash, RoundNumber),
-) -> Result<ModelMetrics, pol_generate::Error> {
-    tch::set_num_threads(1);
+) -> Result<ModelMetrics> {
     let length = data.sequence(0).map_or(0, <[u32]>::len) as u64;
     let count = affordable(spec, length, 1..=MAX_SEQUENCES) as usize;
-    let batch = |sequences: &[&[u32]]| -> Result<Tensor, pol_model::Error> {
-        let tokens: Vec<i64> =
-            sequences.iter().flat_map(|tokens| tokens.iter().copied().map(i64::from)).collect();
-        Ok(Tensor::f_from_slice(&tokens)?.f_view([sequences.len() as i64, length as i64])?)
-    };
-    let size = pol_model::evaluation_batch(spec, length.saturating_sub(1) as usize);
-    let batches =
-        evenly_spaced(data, count).chunks(size).map(batch).collect::<Result<Vec<_>, _>>()?;
-    let measured = pol_probes::measure(spec, parameters, &batches)?;
+    let sequences = evenly_spaced(data, count);
+    let measured = on_one_thread(|| pol_probes::measure(spec, parameters, &sequences))??;
     let count = affordable(spec, PROBE_TOKENS, PROBE_COUNT) / PROBE_KINDS * PROBE_KINDS;
-    let ask = |tokenizer: &TextTokenizer| match NativeModel::new(spec, parameters, 1) {
-        Ok(native) => {
-            pol_probes::run_probes(&native, tokenizer, (seed, round), count as u32, PROBE_SHOTS)
+    let ask = |tokenizer: &TextTokenizer| -> Result<Vec<_>> {
+        let (count, drawn_by) = (count as u32, (seed, round));
+        match NativeModel::new(spec, parameters, 1) {
+            Ok(native) => Ok(run_probes(&native, tokenizer, drawn_by, count, PROBE_SHOTS)?),
+            Err(pol_generate::Error::Unsupported) => {
+                let model = KernelModel::new(spec, parameters)?;
+                let ask = || run_probes(&model, tokenizer, drawn_by, count, PROBE_SHOTS);
+                Ok(on_one_thread(ask)??)
+            }
+            Err(error) => Err(error.into()),
         }
-        Err(pol_generate::Error::Unsupported) => {
-            let weights = pol_model::Weights::new(
-                &pol_model::Layout::new(spec).map_err(pol_model::Error::from)?,
-                parameters,
-            )?;
-            let torch = TorchModel::new(spec, weights, Device::Cpu)?;
-            pol_probes::run_probes(&torch, tokenizer, (seed, round), count as u32, PROBE_SHOTS)
-        }
-        Err(error) => Err(error),
     };
     let answers = tokenizer.map(ask).transpose()?.unwrap_or_default();
     let parts = measured.parts(reasoning_quality(&answers));

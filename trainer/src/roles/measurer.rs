@@ -99,7 +99,7 @@ impl HeadMeasurer {
             Ok(metrics) => metrics,
             Err(error) => {
                 tracing::warn!(
-                    "model of round {round} ({}) cannot be measured: {error}",
+                    "model of round {round} ({}) cannot be measured: {error:#}",
                     short_hash(&head.root)
                 );
                 return Ok(());

@@ -178,7 +178,8 @@ fn amplitudes_and_introspection_are_available() {
     let amplitudes = decoder.amplitudes(&weights, &tokens(&ROWS)).unwrap();
     assert_eq!(amplitudes.iter().map(Tensor::size).collect::<Vec<_>>(), [[14, 6], [14, 6]]);
     for amplitudes in &amplitudes {
-        let coherence = coherence(amplitudes).unwrap();
+        let amplitudes = Vec::<f32>::try_from(amplitudes.reshape([-1])).unwrap();
+        let coherence = coherence(&amplitudes, 3);
         assert!(coherence > 0.0 && coherence < 1.0);
     }
     let hidden = decoder.hidden_states(&weights, &tokens(&ROWS), None).unwrap();

@@ -70,7 +70,8 @@ fn main() -> Result<()> {
         BATCH * CONTEXT
     );
     let mut prf = Prf::new("held-out", &[0; 32], &[]);
-    let held_out: Vec<Tensor> = (0..HELD_OUT).map(|_| batch(&held_out, &mut prf)).collect();
+    let held_out: Vec<_> = (0..HELD_OUT).flat_map(|_| draw(&held_out, &mut prf)).collect();
+    let held_out: Vec<&[u32]> = held_out.iter().map(Vec::as_slice).collect();
     for seed in seeds {
         let mut all = arms()
             .into_iter()
@@ -78,7 +79,7 @@ fn main() -> Result<()> {
             .collect::<Result<Vec<_>>>()?;
         let mut prf = Prf::new("ablation", &[seed; 32], &[]);
         for step in 0..steps {
-            let tokens = batch(&training, &mut prf);
+            let tokens = tensor(&draw(&training, &mut prf));
             for arm in &mut all {
                 arm.step(&tokens, step, steps)?;
             }
@@ -112,15 +113,19 @@ fn texts(folder: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
     }
 }
 
-/// Draws random sequences of `text`, `[BATCH, CONTEXT + 1]`.
-fn batch(text: &[u8], prf: &mut Prf) -> Tensor {
-    let rows: Vec<i64> = (0..BATCH)
-        .flat_map(|_| {
-            let start = prf.below((text.len() - CONTEXT) as u32) as usize;
-            text[start..=start + CONTEXT].iter().map(|&byte| byte.into()).collect::<Vec<i64>>()
-        })
-        .collect();
-    Tensor::from_slice(&rows).view([BATCH as i64, CONTEXT as i64 + 1])
+/// Draws `BATCH` random sequences of `text`.
+fn draw(text: &[u8], prf: &mut Prf) -> Vec<Vec<u32>> {
+    let sequence = |_| {
+        let start = prf.below((text.len() - CONTEXT) as u32) as usize;
+        text[start..=start + CONTEXT].iter().map(|&byte| byte.into()).collect()
+    };
+    (0..BATCH).map(sequence).collect()
+}
+
+/// Returns sequences as a tensor.
+fn tensor(sequences: &[Vec<u32>]) -> Tensor {
+    let tokens: Vec<i64> = sequences.iter().flatten().copied().map(i64::from).collect();
+    Tensor::from_slice(&tokens).view([sequences.len() as i64, -1])
 }
 
 /// A model in training.
@@ -170,7 +175,7 @@ impl Arm {
     }
 
     /// Returns a row of the table.
-    fn report(&self, held_out: &[Tensor], steps: u32) -> Result<String> {
+    fn report(&self, held_out: &[&[u32]], steps: u32) -> Result<String> {
         let measured = measure(self.decoder.spec(), &self.parameters, held_out)?;
         let format = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
         let second_pass = measured.second_pass.map_or("–".into(), |effect| {

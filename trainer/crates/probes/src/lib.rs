@@ -4,7 +4,8 @@
 //! fresh questions.
 //!
 //! - [`measure`](fn@measure) computes all [`Measurements`] on text.
-//! - [`probes`] generates questions with one right answer; [`run_probes`] asks a model.
+//! - [`probes`] generates questions with one right answer; [`run_probes`] asks a model, and
+//!   [`KernelModel`] is one of any specification.
 //! - [`metrics`] defines each number, and [`ConsciousnessLevel`](metrics::ConsciousnessLevel), the
 //!   weighted mean of all.
 //!
@@ -16,13 +17,11 @@
 //! ```
 //! use pol_model::initial_parameters;
 //! use pol_primitives::model::ModelSpec;
-//! use tch::Tensor;
 //!
-//! # fn main() -> Result<(), pol_model::Error> {
+//! # fn main() -> Result<(), pol_probes::Error> {
 //! let spec = ModelSpec::gpt2(64, 16, 2, 2, 32, 8);
 //! let parameters = initial_parameters(&spec, &[0; 32]);
-//! let batch = Tensor::f_from_slice(&[1i64, 2, 3, 4])?.f_view([1, 4])?;
-//! let measurements = pol_probes::measure(&spec, &parameters, &[batch])?;
+//! let measurements = pol_probes::measure(&spec, &parameters, &[&[1, 2, 3, 4]])?;
 //! assert_eq!(measurements.tokens, 3);
 //! // The model has no introspection head.
 //! assert_eq!(measurements.introspection, None);
@@ -30,12 +29,18 @@
 //! # }
 //! ```
 
+mod error;
+mod kernel_model;
 mod measure;
 pub mod metrics;
+mod observations;
 mod predictions;
 pub mod probes;
 mod run;
+mod torch_subject;
 
+pub use error::Error;
+pub use kernel_model::{KernelCache, KernelModel};
 pub use measure::{Measurements, SecondPassEffect, measure};
 pub use predictions::TokenPredictions;
 pub use run::run_probes;

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::{
-    TokenPredictions,
+    Error, TokenPredictions,
     metrics::{self, LevelParts},
+    observations::BatchObservations,
+    torch_subject::TorchSubject,
 };
-use pol_model::{
-    Decoder, Error, ExpertUtilisation, Layout, Weights,
-    mind::{coherence, needs_second_pass},
-};
+use pol_model::evaluation_batch;
 use pol_primitives::model::ModelSpec;
-use tch::{Kind, Tensor};
+use pol_step::{Evaluation, most_sequences};
 
 /// Number of confidence intervals of the calibration error.
 const BINS: usize = 15;
@@ -69,33 +68,41 @@ impl Measurements {
     }
 }
 
-/// Measures the model of `spec` with `parameters` on `batches` of tokens, each int64
-/// `[batch, length + 1]`.
+/// Measures the model of `spec` with `parameters` on `sequences` of equal length, 2 to context + 1
+/// tokens.
+///
+/// Kernels compute on the threads of the pool that the call comes from. A model and a text have one
+/// result there, to the bit. Models that kernels have no extents for are measured on libtorch.
 ///
 /// # Errors
 ///
-/// Fails if `spec` is invalid, if `parameters` belong to another model, or if the decoder cannot
-/// process a batch.
+/// Fails if `spec` is invalid, if `parameters` belong to another model, if a token is not in the
+/// vocabulary, and for sequences of different or unusable length.
 pub fn measure(
     spec: &ModelSpec,
     parameters: &[f32],
-    batches: &[Tensor],
+    sequences: &[&[u32]],
 ) -> Result<Measurements, Error> {
-    let _no_grad = tch::no_grad_guard();
-    let subject = Subject::new(spec, parameters)?;
-    let mut totals = Totals { utilisation: ExpertUtilisation::new(spec, 1), ..Totals::default() };
-    for tokens in batches {
-        subject.measure_batch(tokens, &mut totals)?;
+    let length = sequences.first().map_or(0, |first| first.len());
+    if length < 2 || sequences.iter().any(|sequence| sequence.len() != length) {
+        return Err(Error::Sequences);
+    }
+    let size = evaluation_batch(spec, length - 1);
+    let mut totals = Totals::default();
+    if most_sequences(spec, u32::try_from(length - 1).unwrap_or(u32::MAX)) > 0 {
+        let branches = spec.mind.superposition.map_or(0, |sizes| sizes.branches.into());
+        Evaluation::in_batches(spec, sequences, size, |evaluation, tokens| {
+            let seen = evaluation.observe(parameters, tokens)?;
+            totals.add(BatchObservations::new(seen, tokens, length, branches));
+            Ok::<_, Error>(())
+        })?;
+    } else {
+        let model = TorchSubject::new(spec, parameters)?;
+        for batch in sequences.chunks(size) {
+            totals.add(model.observe(batch)?);
+        }
     }
     Ok(totals.measurements())
-}
-
-/// Model under measurement.
-struct Subject {
-    decoder: Decoder,
-    weights: Weights,
-    /// The same model with the gate of its second pass closed.
-    closed: Option<Weights>,
 }
 
 /// Observations of all batches.
@@ -111,80 +118,33 @@ struct Totals {
     before: f64,
     /// Sum of the selected tokens' losses with the gate as it is.
     after: f64,
-    utilisation: Option<ExpertUtilisation>,
-}
-
-impl Subject {
-    fn new(spec: &ModelSpec, parameters: &[f32]) -> Result<Self, Error> {
-        let (decoder, layout) = (Decoder::new(spec)?, Layout::new(spec)?);
-        let weights = Weights::new(&layout, parameters)?;
-        let closed = if spec.mind.second_pass > 0 {
-            let mut closed = parameters.to_vec();
-            // The gate is the last parameter.
-            closed.iter_mut().next_back().into_iter().for_each(|gate| *gate = 0.0);
-            Some(Weights::new(&layout, &closed)?)
-        } else {
-            None
-        };
-        Ok(Self { decoder, weights, closed })
-    }
-
-    fn measure_batch(&self, tokens: &Tensor, totals: &mut Totals) -> Result<(), Error> {
-        let (batch, longer) = tokens.size2()?;
-        let inputs = tokens.f_narrow(1, 0, longer - 1)?;
-        let targets = tokens.f_narrow(1, 1, longer - 1)?.f_reshape([-1])?;
-        let (predictions, expected) = self.predict(&self.weights, &inputs, &targets)?;
-        if let Some(expected) = expected {
-            totals
-                .predicted_losses
-                .extend(Vec::<f64>::try_from(expected.f_to_kind(Kind::Double)?)?);
-        }
-        if let Some(closed) = &self.closed
-            && let (first, Some(expected)) = self.predict(closed, &inputs, &targets)?
-        {
-            let selected = needs_second_pass(&expected.f_view([batch, -1])?, None)?;
-            let selected = Vec::<bool>::try_from(selected.f_reshape([-1])?)?;
-            for (i, _) in selected.into_iter().enumerate().filter(|(_, selected)| *selected) {
-                totals.selected += 1.0;
-                totals.before += first.losses[i];
-                totals.after += predictions.losses[i];
-            }
-        }
-        for amplitudes in self.decoder.amplitudes(&self.weights, &inputs)? {
-            totals.coherences.push(coherence(&amplitudes)?);
-        }
-        if let Some(utilisation) = &mut totals.utilisation {
-            let output = self.decoder.forward_loss(&self.weights, tokens)?;
-            utilisation.observe(&output.routing, &vec![0; usize::try_from(batch).unwrap_or(0)])?;
-        }
-        totals.predictions.extend(predictions);
-        Ok(())
-    }
-
-    /// Predicts `targets`. Returns the predictions and, with introspection, the predicted losses.
-    fn predict(
-        &self,
-        weights: &Weights,
-        inputs: &Tensor,
-        targets: &Tensor,
-    ) -> Result<(TokenPredictions, Option<Tensor>), Error> {
-        let width = i64::from(self.decoder.spec().width);
-        let hidden = self.decoder.hidden_states(weights, inputs, None)?.f_view([-1, width])?;
-        let logits = self.decoder.lm_head(weights, &hidden)?;
-        Ok((TokenPredictions::new(&logits, targets)?, self.decoder.introspect(weights, &hidden)?))
-    }
+    /// Number of tokens of each expert, by block.
+    loads: Vec<Vec<u64>>,
 }
 
 impl Totals {
+    fn add(&mut self, batch: BatchObservations) {
+        let tokens = batch.chosen.iter().zip(&batch.first_losses).zip(&batch.predictions.losses);
+        for ((_, before), after) in tokens.filter(|((chosen, _), _)| **chosen) {
+            self.selected += 1.0;
+            self.before += before;
+            self.after += after;
+        }
+        self.predicted_losses.extend(batch.predicted_losses);
+        self.coherences.extend(batch.coherences);
+        self.loads.resize(batch.loads.len().max(self.loads.len()), Vec::new());
+        for (loads, more) in self.loads.iter_mut().zip(batch.loads) {
+            loads.resize(more.len(), 0);
+            loads.iter_mut().zip(more).for_each(|(load, more)| *load += more);
+        }
+        self.predictions.extend(batch.predictions);
+    }
+
     fn measurements(&self) -> Measurements {
         let Self { predictions, selected, .. } = self;
         let tokens = predictions.losses.len();
-        let loads = self
-            .utilisation
-            .iter()
-            .flat_map(|used| (0..used.blocks()).map(|block| used.loads(None, block)));
         let entropies: Vec<f64> =
-            loads.filter_map(|load| metrics::utilisation_entropy(&load)).collect();
+            self.loads.iter().filter_map(|load| metrics::utilisation_entropy(load)).collect();
         let confidence: Vec<f64> = self.predicted_losses.iter().map(|loss| -loss).collect();
         Measurements {
             tokens,
@@ -218,14 +178,11 @@ fn mean(values: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_model::initial_parameters;
+    use pol_model::{Decoder, Layout, Weights, initial_parameters};
     use pol_primitives::model::{Experts, Mind, Superposition};
+    use tch::{Kind, Tensor};
 
-    fn batches() -> Vec<Tensor> {
-        [[1i64, 2, 3, 4, 5, 6, 7], [12, 0, 12, 3, 3, 9, 1]]
-            .map(|row| Tensor::from_slice(&row).view([1, 7]))
-            .into()
-    }
+    const TEXT: [&[u32]; 2] = [&[1, 2, 3, 4, 5, 6, 7], &[12, 0, 12, 3, 3, 9, 1]];
 
     fn spec(mind: Mind) -> ModelSpec {
         ModelSpec { mind, ..ModelSpec::gpt2(13, 8, 2, 2, 12, 6) }
@@ -241,13 +198,11 @@ mod tests {
     fn a_model_without_a_mind_has_loss_and_calibration_only() {
         let spec = spec(Mind::default());
         let parameters = parameters(&spec);
-        let measured = measure(&spec, &parameters, &batches()).unwrap();
+        let measured = measure(&spec, &parameters, &TEXT).unwrap();
         let weights = Weights::new(&Layout::new(&spec).unwrap(), &parameters).unwrap();
-        let loss = Decoder::new(&spec)
-            .unwrap()
-            .loss(&weights, &Tensor::cat(&batches(), 0))
-            .unwrap()
-            .mean(Kind::Float);
+        let rows: Vec<i64> = TEXT.concat().into_iter().map(i64::from).collect();
+        let rows = Tensor::from_slice(&rows).view([2, 7]);
+        let loss = Decoder::new(&spec).unwrap().loss(&weights, &rows).unwrap().mean(Kind::Float);
         assert!((measured.loss - loss.double_value(&[])).abs() < 1e-6);
         assert!(measured.calibration_error.is_some_and(|error| error > 0.0 && error < 1.0));
         assert_eq!(
@@ -273,7 +228,7 @@ mod tests {
         let mut parameters = parameters(&spec);
         let gate = parameters.len() - 1;
         parameters[gate] = 0.7;
-        let measured = measure(&spec, &parameters, &batches()).unwrap();
+        let measured = measure(&spec, &parameters, &TEXT).unwrap();
         assert!(measured.coherence.is_some_and(|coherence| coherence > 0.0 && coherence < 1.0));
         assert!(measured.introspection.is_some());
         let effect = measured.second_pass.unwrap();
@@ -284,7 +239,7 @@ mod tests {
         // The other tokens do not change, so the gate changes the total loss by the change of the
         // selected tokens.
         parameters[gate] = 0.0;
-        let closed = measure(&spec, &parameters, &batches()).unwrap();
+        let closed = measure(&spec, &parameters, &TEXT).unwrap();
         assert!(
             (closed.loss - measured.loss - effect.share * (effect.before - effect.after)).abs()
                 < 1e-5
@@ -294,6 +249,50 @@ mod tests {
         assert_eq!(still.before, still.after);
         assert_eq!(closed.parts(None).meta_cognition, Some(0.0));
     }
+
+    /// Kernels and libtorch observe the same, up to rounding.
+    #[test]
+    fn both_ways_measure_alike() {
+        let superposition = Some(Superposition { branches: 3, rank: 4 });
+        let mind = Mind { superposition, introspection: true, second_pass: 1 };
+        let spec = ModelSpec { experts: Some(Experts::new(3, 2)), ..spec(mind) };
+        let mut parameters = parameters(&spec);
+        *parameters.last_mut().unwrap() = 0.7;
+        let found = measure(&spec, &parameters, &TEXT).unwrap();
+        let mut totals = Totals::default();
+        totals.add(TorchSubject::new(&spec, &parameters).unwrap().observe(&TEXT).unwrap());
+        let expected = totals.measurements();
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-5;
+        assert!(near(found.loss, expected.loss), "{found:?} {expected:?}");
+        for (found, expected) in [
+            (found.auroc, expected.auroc),
+            (found.calibration_error, expected.calibration_error),
+            (found.introspection, expected.introspection),
+            (found.coherence, expected.coherence),
+            (found.utilisation, expected.utilisation),
+        ] {
+            assert!(near(found.unwrap(), expected.unwrap()), "{found:?} {expected:?}");
+        }
+        let (found, expected) = (found.second_pass.unwrap(), expected.second_pass.unwrap());
+        assert_eq!(found.share, expected.share);
+        assert!(near(found.before, expected.before) && near(found.after, expected.after));
+    }
+
+    #[test]
+    fn sequences_that_cannot_be_measured_are_refused() {
+        let spec = spec(Mind::default());
+        let parameters = parameters(&spec);
+        let refusal = |sequences: &[&[u32]]| measure(&spec, &parameters, sequences).unwrap_err();
+        let unusable: [&[&[u32]]; 3] = [&[], &[&[1]], &[&[1, 2, 3], &[1, 2]]];
+        for sequences in unusable {
+            assert!(matches!(refusal(sequences), Error::Sequences));
+        }
+        assert!(matches!(refusal(&[&[1, 2, 13]]), Error::Step(_)), "13 is no token");
+        let long = [1; 8];
+        assert!(measure(&spec, &parameters, &[&long]).is_err(), "longer than the context");
+        assert!(measure(&spec, &parameters[1..], &TEXT).is_err());
+    }
+
     #[test]
     fn the_use_of_experts_is_measured() {
         let spec = ModelSpec { experts: Some(Experts::new(3, 1)), ..spec(Mind::default()) };
@@ -310,9 +309,9 @@ mod tests {
         };
         // A bias above every score routes all tokens to one expert.
         bias(&mut parameters, 5.0);
-        assert_eq!(measure(&spec, &parameters, &batches()).unwrap().utilisation, Some(0.0));
+        assert_eq!(measure(&spec, &parameters, &TEXT).unwrap().utilisation, Some(0.0));
         bias(&mut parameters, 0.0);
-        let measured = measure(&spec, &parameters, &batches()).unwrap();
+        let measured = measure(&spec, &parameters, &TEXT).unwrap();
         assert!(
             measured.utilisation.is_some_and(|evenness| evenness > 0.0 && evenness <= 1.0),
             "{measured:?}"

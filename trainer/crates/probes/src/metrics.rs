@@ -107,9 +107,9 @@ pub fn utilisation_entropy(load: &[u64]) -> Option<f64> {
         .iter()
         .map(|&tokens| tokens as f64 / total)
         .filter(|&share| share > 0.0)
-        .map(|share| -share * share.ln())
+        .map(|share| -share * libm::log(share))
         .sum();
-    Some((entropy / (load.len() as f64).ln()).clamp(0.0, 1.0))
+    Some((entropy / libm::log(load.len() as f64)).clamp(0.0, 1.0))
 }
 
 /// Computes the gain of a second pass, 0 to 1: the relative drop of the loss from `before` to
