@@ -174,13 +174,12 @@ impl Cli {
         }
     }
 
-    /// Returns the numerics of a subcommand that computes with models, or `None` if the processor
-    /// and the environment decide.
+    /// Returns the settings of libtorch for a subcommand, or `None` if the processor and the
+    /// environment decide.
     pub(crate) fn numerics(&self) -> Option<NumericsMode> {
         match &self.command {
-            None | Some(Command::VerifyHead(_) | Command::Observe(_)) => Some(NumericsMode::Exact),
             Some(Command::Bench(options)) => options.numerics(),
-            Some(_) => None,
+            _ => None,
         }
     }
 

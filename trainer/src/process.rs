@@ -9,7 +9,6 @@ use crate::{
     traces::Traces,
 };
 use pol_engine::determinism::{self, NumericsMode};
-use pol_primitives::recipe::Numerics;
 use std::{ffi::c_int, future::Future, io::Write, panic, time::Duration};
 
 /// Longest wait for a node to report the numerics of its recipe.
@@ -20,26 +19,23 @@ unsafe extern "C" {
     safe fn _exit(status: c_int) -> !;
 }
 
-/// Returns the numerics of a process with this command line, or `None` if the processor and the
-/// environment decide.
+/// Returns the settings of libtorch for a process with this command line, or `None` if the
+/// processor and the environment decide.
 ///
-/// A member computes by its network's recipe. Without an answer from a node it computes exactly.
-/// Under the native profile it takes what the processor and the environment give.
+/// A member needs them only if its network's recipe trains exactly on libtorch. Without an answer
+/// from a node it takes what there is, and ends with an error once it learns of such a recipe.
 pub fn numerics(cli: &Cli) -> Option<NumericsMode> {
     let Some(node) = cli.node_of_numerics() else { return cli.numerics() };
     let recipe = async { node.connect().await?.recipe().await };
     let recipe = async { tokio::time::timeout(CONNECT_TIMEOUT, recipe).await.ok()?.ok()? };
     // A runtime of its own: `determinism::ensure` may replace the process after this.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    match runtime.block_on(recipe).map(|recipe| recipe.numerics) {
-        Some(Numerics::Native { .. }) => None,
-        Some(Numerics::Exact) | None => Some(NumericsMode::Exact),
-    }
+    determinism::mode(&runtime.block_on(recipe)?)
 }
 
 /// Runs `work` as the whole of the program `name` and ends the process. If `work` fails, the error
 /// goes to standard error in the form `errors`, and the exit code is 1. `numerics` is the mode in
-/// which the program computes with models.
+/// which libtorch computes, if one is needed.
 pub fn run(
     name: &str,
     numerics: Option<NumericsMode>,
@@ -47,7 +43,7 @@ pub fn run(
     errors: ErrorFormat,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> ! {
-    // Must precede the first kernel: the environment at process start selects the exact profile.
+    // Must precede the first use of libtorch: the environment at process start selects its kernels.
     if let Some(mode) = numerics
         && let Err(error) = determinism::ensure(mode)
     {

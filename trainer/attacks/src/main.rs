@@ -44,7 +44,6 @@ use anyhow::{Context, Result, bail};
 use cheat::CheatOptions;
 use clap::{Parser, Subcommand};
 use futures::{FutureExt, future::join_all};
-use pol_engine::determinism::NumericsMode;
 use pol_trainer::{error::ErrorFormat, options::LogOptions, process, roles};
 use report::Row;
 use scenario::Setup;
@@ -133,8 +132,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let log = LogOptions { log: options.log.clone(), log_json: false };
-    let (mode, errors) = (Some(NumericsMode::Exact), ErrorFormat::Text);
-    process::run("pol-attacks", mode, &log, errors, run(options))
+    process::run("pol-attacks", None, &log, ErrorFormat::Text, run(options))
 }
 
 /// Prints progress to standard error, with the seconds since the first call.

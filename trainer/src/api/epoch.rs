@@ -5,11 +5,7 @@
 
 use crate::preset::{FINE_TUNING_DIVISOR, RecipeSizes};
 use anyhow::{Context, Result, ensure};
-use pol_engine::{
-    LeaseData, LeaseJob, TrainingState,
-    determinism::{NumericsMode, is_applied},
-    train_segment,
-};
+use pol_engine::{LeaseData, LeaseJob, TrainingState, determinism, device, train_segment};
 use pol_generate::TextTokenizer;
 use pol_hardware::{Machine, max_workers, memory_needed};
 use pol_import::ImportedModel;
@@ -184,7 +180,8 @@ fn recipe(model: &ImportedModel, length: usize, sequences: usize) -> Result<Reci
     recipe.model = model.spec;
     recipe.schedule.peak /= FINE_TUNING_DIVISOR;
     recipe.schedule.warmup_steps = MAX_WARMUP.min(u32::try_from(sequences)? / batch.max(1) / 10);
-    if !is_applied(NumericsMode::Exact) {
+    // A GPU computes under the native profile alone.
+    if device::cuda_is_available() || determinism::mode(&recipe).is_some() {
         recipe = recipe.into_native(MIN_TOLERANCE);
     }
     recipe.validate()?;

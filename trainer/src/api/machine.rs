@@ -5,9 +5,8 @@
 use crate::control::{Activity, Control, Progress};
 use axum::{Json, extract::State};
 use pol_api::{ApiError, Problem};
-use pol_engine::determinism::{NumericsMode, is_applied};
 use pol_hardware::{HardwareError, Machine};
-use pol_primitives::recipe::Tier;
+use pol_primitives::recipe::{Numerics, Tier};
 use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
@@ -51,7 +50,7 @@ struct MachineReport {
     memory: Memory,
     /// Disk of the state folder.
     disk: Option<Disk>,
-    /// Kernels that this process computes with: exact, stock, or native.
+    /// Kernels that this process computes with: exact, or native.
     numerics: &'static str,
     /// Activity.
     activity: Activity,
@@ -124,7 +123,7 @@ impl Described {
             },
             disk: disk
                 .map(|disk| Disk { size_bytes: disk.size_bytes, free_bytes: disk.free_bytes }),
-            numerics: numerics(),
+            numerics: profile(work.facts.numerics),
             activity: work.activity,
             progress: work.progress,
         })
@@ -148,15 +147,12 @@ fn tier_name(tier: Tier) -> &'static str {
     }
 }
 
-/// Returns the kernels of this process. Those of neither mode are what the environment gives, which
-/// the native profile takes.
-fn numerics() -> &'static str {
-    if is_applied(NumericsMode::Exact) {
-        "exact"
-    } else if is_applied(NumericsMode::Stock) {
-        "stock"
-    } else {
-        "native"
+/// Returns the name of the profile that a process computes under. Without a recipe it takes the
+/// kernels that the environment gives.
+fn profile(numerics: Option<Numerics>) -> &'static str {
+    match numerics {
+        Some(Numerics::Exact) => "exact",
+        Some(Numerics::Native { .. }) | None => "native",
     }
 }
 
@@ -193,6 +189,7 @@ mod tests {
         control.describe(|facts| facts.folder = Some("not/created/yet".into()));
         let report = Described { control, machine: Arc::default() }.report().unwrap();
         assert_eq!((report.role, report.account), ("trainer", None));
+        assert_eq!((report.numerics, profile(Some(Numerics::Exact))), ("native", "exact"));
         assert!(report.processor.cores > 0 && report.memory.size_bytes > 0);
         assert!(report.disk.is_some_and(|disk| disk.size_bytes > 0));
     }

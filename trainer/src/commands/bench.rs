@@ -100,19 +100,13 @@ enum NumericsOption {
     Stock,
 }
 
-impl From<NumericsOption> for NumericsMode {
-    fn from(numerics: NumericsOption) -> Self {
-        match numerics {
-            NumericsOption::Exact => Self::Exact,
-            NumericsOption::Stock => Self::Stock,
-        }
-    }
-}
-
 impl BenchOptions {
-    /// Returns the numerics of this process, or `None` if it only starts measurements.
+    /// Returns the settings of libtorch for this process, or `None` if it needs none.
     pub(crate) fn numerics(&self) -> Option<NumericsMode> {
-        self.measure.map(Into::into)
+        match self.measure? {
+            NumericsOption::Exact => determinism::mode(&bench_recipe(self).ok()?),
+            NumericsOption::Stock => Some(NumericsMode::Stock),
+        }
     }
 }
 
@@ -393,7 +387,9 @@ fn run_child(
     if let Some(model) = &options.model {
         command.arg("--model").arg(model);
     }
-    determinism::configure(&mut command, numerics.into());
+    if numerics == NumericsOption::Stock {
+        determinism::configure(&mut command, NumericsMode::Stock);
+    }
     let output = command.output()?;
     ensure!(
         output.status.success(),

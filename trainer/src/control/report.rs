@@ -6,7 +6,7 @@ use super::plan::{Plan, PlanState};
 use pol_engine::GradientNorms;
 use pol_primitives::{
     Hash, MILLION, RoundNumber,
-    recipe::{Recipe, Tier},
+    recipe::{Numerics, Recipe, Tier},
     submission::Outcome,
 };
 use serde::Serialize;
@@ -246,6 +246,8 @@ pub(crate) struct Facts {
     pub(crate) tier: Option<Tier>,
     /// Threads that compute.
     pub(crate) workers: Option<usize>,
+    /// Profile of the recipe in force.
+    pub(crate) numerics: Option<Numerics>,
     /// Genesis of the chain.
     pub(crate) genesis: Option<Hash>,
     /// Folder of the state, or of the data.

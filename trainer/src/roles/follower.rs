@@ -7,15 +7,8 @@ use crate::{
     model::{GlobalModel, ModelKeeper},
 };
 use anyhow::anyhow;
-use pol_engine::{
-    check_arithmetic,
-    determinism::{self, NumericsMode},
-};
-use pol_primitives::{
-    head::Head,
-    queries::Overview,
-    recipe::{Numerics, Recipe},
-};
+use pol_engine::{check_arithmetic, determinism};
+use pol_primitives::{head::Head, queries::Overview, recipe::Recipe};
 
 /// Work of a keeper, which comes back with the model.
 type ModelWork = BackgroundTask<(ModelKeeper, Result<GlobalModel>)>;
@@ -41,21 +34,22 @@ impl HeadFollower {
     ///
     /// # Errors
     ///
-    /// Fails for good if the network computes exactly and this process does not, and until both
-    /// have the same version if the recipe names another arithmetic than this program's.
+    /// Fails for good if the recipe needs settings of libtorch that this process does not have, and
+    /// until both have the same version if the recipe names another arithmetic than this program's.
     pub(super) async fn recipe(&mut self, overview: &Overview) -> Result<Option<Recipe>> {
         let known = self.recipe.as_ref().map(Recipe::hash);
         if overview.recipe_hash != known {
             let recipe = self.context.chain.recipe().await?;
-            if recipe.as_ref().is_some_and(|recipe| recipe.numerics == Numerics::Exact)
-                && !determinism::is_applied(NumericsMode::Exact)
-            {
+            let mode = recipe.as_ref().and_then(determinism::mode);
+            if mode.is_some_and(|mode| !determinism::is_applied(mode)) {
                 return Err(RoleError::fatal(anyhow!(
-                    "the network computes exactly now, and this process was started for the \
-                     native profile: start it again"
+                    "the recipe now trains exactly on libtorch, and this process was started \
+                     without the settings for that: start it again"
                 )));
             }
             recipe.as_ref().map_or(Ok(()), check_arithmetic).map_err(RoleError::transient)?;
+            let numerics = recipe.as_ref().map(|recipe| recipe.numerics);
+            self.context.control.describe(|facts| facts.numerics = numerics);
             self.recipe = recipe;
         }
         Ok(self.recipe.clone())

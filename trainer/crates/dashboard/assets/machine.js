@@ -31,7 +31,6 @@ const ROLES = { api: "server" };
 /** Kernels, as people read them. */
 const KERNELS = {
   exact: "exact: the same bits on every processor",
-  stock: "libtorch's own choice",
   native: "native: what the environment gives",
 };
 /** Events that the progress shows already. */
