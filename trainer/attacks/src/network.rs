@@ -196,7 +196,10 @@ impl Network {
         node.args(["--rpc-port", &rpc.0.port().to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
         let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs, text), connect(rpc))?;
-        let recipe = Recipe { numerics, ..recipe };
+        let recipe = match numerics {
+            Numerics::Exact => recipe,
+            Numerics::Native { tolerance } => recipe.into_native(tolerance),
+        };
         let block_time = chain.block_time().await?;
         let network = Self {
             chain,

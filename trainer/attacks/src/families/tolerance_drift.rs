@@ -15,7 +15,7 @@ use pol_engine::{
     deviation::{Deviation, train_with_deviation},
     replay, sketch_segment,
 };
-use pol_primitives::recipe::{MIN_TOLERANCE, Numerics, Recipe};
+use pol_primitives::recipe::{MIN_TOLERANCE, Recipe};
 
 pub(super) static FAMILY: Family = Family {
     name: "tolerance-drift",
@@ -53,8 +53,7 @@ struct DriftedLease {
 
 /// Measures the harm of drifts, and whether sketches find them.
 fn measure_drift(harness: &TrainingHarness) -> Result<Tally> {
-    let numerics = Numerics::Native { tolerance: MIN_TOLERANCE };
-    let recipe = Recipe { numerics, ..harness.recipe.clone() };
+    let recipe = harness.recipe.clone().into_native(MIN_TOLERANCE);
     let honest = train_drifting(harness, &recipe, 0)?;
     let hidden = train_drifting(harness, &recipe, MIN_TOLERANCE)?;
     let plain = train_drifting(harness, &recipe, MIN_TOLERANCE * PLAIN_DRIFT)?;
