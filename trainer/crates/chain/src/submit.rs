@@ -215,8 +215,9 @@ impl Chain {
         call: &Call,
         tip: Balance,
     ) -> Result<SignedTransaction, ChainError> {
-        for attempt in 0..MAX_ATTEMPTS {
-            let nonce = self.free_nonce(signer.key_account(), call.has_room(), attempt).await?;
+        let mut refused = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            let nonce = self.free_nonce(signer.key_account(), call.has_room(), refused).await?;
             let signed = match self.sign(signer, call, tip, nonce).await {
                 Err(ChainError::Displaced { .. }) => continue,
                 signed => signed?,
@@ -228,7 +229,10 @@ impl Chain {
                     }
                     // The other transaction is this account's, sent by another process or before
                     // this duty changed. A block includes it soon. The pool never had this one.
-                    TOO_LOW_PRIORITY => time::sleep(RETRY_DELAY).await,
+                    TOO_LOW_PRIORITY => {
+                        refused += 1;
+                        time::sleep(RETRY_DELAY).await;
+                    }
                     _ => {
                         let reason = refusal
                             .data
@@ -260,8 +264,8 @@ impl Chain {
     ///
     /// A call that blocks have no room for may wait as long as they are full, and what has a later
     /// nonce waits with it. So a call with room takes the first nonce that no other such call of
-    /// this process has, and displaces what the pool may have there. Nonces that others of these
-    /// calls kept in `refused` attempts are left out.
+    /// this process has, and displaces what the pool may have there. As many nonces are left out as
+    /// such calls of other processes have kept, which `refused` counts.
     async fn free_nonce(
         &self,
         account: AccountId,
