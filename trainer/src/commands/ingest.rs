@@ -3,14 +3,15 @@
 //! `data ingest`: from texts to shards.
 
 use super::progress::progress_bar;
+use crate::{display::short_hash, reports::read_report};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use pol_corpus::{
     filters::{CleanConfig, Preset},
-    pipeline::{PipelineConfig, Progress, ReferenceFiles, Stage, Supply},
+    pipeline::{DecontaminationReport, PipelineConfig, Progress, ReferenceFiles, Stage, Supply},
 };
-use pol_data::{EndOfText, IngestConfig, IngestRecord};
+use pol_data::{EndOfText, IngestConfig, IngestRecord, REPORT_FILE, load_references};
 use pol_import::describe;
 use pol_primitives::{MILLION, Ppm};
 use std::{
@@ -21,6 +22,8 @@ use std::{
 
 /// Time between two lines about a stage.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// Texts to keep out that are listed with the documents dropped for them; report.json has more.
+const LISTED_REFERENCES: usize = 5;
 
 const INGEST_EXAMPLES: &str = "\
 Examples:
@@ -31,6 +34,9 @@ Examples:
   pol-trainer data ingest --input crawl.warc.gz --out data --clean web --language eng \\
       --min-quality 40 --opt-out opt-out.txt
       clean pages of the web, and keep the better ones in English
+  pol-trainer data ingest --input texts --out data --decontaminate network-data \\
+      --decontaminate tests.jsonl --decontaminate-field question
+      drop documents with a passage of the text that another ingestion holds out, or of a test
   zstdcat posts.jsonl.zst | pol-trainer data ingest --input - --out data --text-field body
       read a pipe; each line is a document
 
@@ -97,10 +103,21 @@ pub(crate) struct IngestOptions {
     /// List of hosts, addresses, and hashes whose owners do not want them to be trained on.
     #[arg(long, value_name = "FILE")]
     opt_out: Option<PathBuf>,
-    /// Texts that must not be trained on, such as tests. Documents that share 13 words in a row
-    /// with them are dropped. Can be repeated.
+    /// Text that must not be trained on. Can be repeated.
+    ///
+    /// A file or folder in any format of inputs, such as the questions of a test; a folder of
+    /// `data ingest`, for the text that it holds out; or the folder `train` or `held-out` in one.
+    /// A document that shares 13 words in a row with it is dropped, whatever their case and
+    /// punctuation. A shorter text is looked for as a whole if it has 8 words or more. All of it
+    /// has to be readable. Of a document over 1 MiB, the piece of at most 1 MiB is dropped.
+    /// report.json has the number of documents for each text, and documents.zst the hash of the
+    /// text in the record of each document.
     #[arg(long, value_name = "PATH")]
     decontaminate: Vec<PathBuf>,
+    /// Field of tables that holds such text; dots lead into nested objects. Can be repeated.
+    /// [default: text, content, or another usual name]
+    #[arg(long, value_name = "NAME", requires = "decontaminate")]
+    decontaminate_field: Vec<String>,
     /// signatures.bin of another ingestion. Documents like those in it are dropped. Can be
     /// repeated.
     #[arg(long, value_name = "FILE")]
@@ -143,14 +160,25 @@ impl IngestOptions {
             quality_model: self.quality_model.clone(),
             opt_out: self.opt_out.clone(),
             decontaminate: self.decontaminate.clone(),
+            decontaminate_fields: self.decontaminate_field.clone(),
             against: self.against.clone(),
         };
+        let is_standard = |path: &PathBuf| path.as_os_str() == "-";
+        ensure!(
+            !(self.input.iter().any(is_standard) && self.decontaminate.iter().any(is_standard)),
+            "standard input can be read only once; give --input or --decontaminate a file"
+        );
         let (json, config) = (self.json, self.config()?);
         let display = Display::new(json);
         let watch = |progress| display.show(progress);
-        let record = pol_data::ingest(&config, references.load()?, &watch);
+        let record = pol_data::ingest(&config, load_references(&references)?, &watch);
         display.end();
-        print(&config.out, &record?, json)
+        print(&config.out, &record?, json)?;
+        if !json && !references.decontaminate.is_empty() {
+            let report = read_report(&config.out.join(REPORT_FILE))?;
+            report.decontamination.iter().for_each(|it| println!("{}", describe_comparison(it)));
+        }
+        Ok(())
     }
 
     fn config(self) -> Result<IngestConfig> {
@@ -203,6 +231,23 @@ pub(super) fn end_of_text_beside(tokenizer: &Path) -> EndOfText {
     model.map_or(EndOfText::Known, |(_, report)| EndOfText::Model(report.special.end))
 }
 
+/// Returns what became of the comparison with texts that nobody may train on.
+fn describe_comparison(compared: &DecontaminationReport) -> String {
+    let DecontaminationReport { digest, references, ignored, runs, found } = compared;
+    let mut text = format!(
+        "kept out: {references} texts with {runs} runs of words, digest {}",
+        short_hash(digest)
+    );
+    if *ignored > 0 {
+        text += &format!("; {ignored} are too short to be looked for");
+    }
+    for reference in found.iter().take(LISTED_REFERENCES) {
+        text +=
+            &format!("\n  {} documents share words with {}", reference.documents, reference.name);
+    }
+    text
+}
+
 fn print(out: &Path, record: &IngestRecord, json: bool) -> Result<()> {
     if json {
         println!("{}", serde_json::to_string(record)?);
@@ -226,7 +271,7 @@ fn print(out: &Path, record: &IngestRecord, json: bool) -> Result<()> {
             "left out: {} documents by rules or as duplicates, {} inputs that are no text; see {}",
             record.dropped,
             record.refused,
-            out.join(pol_data::REPORT_FILE).display()
+            out.join(REPORT_FILE).display()
         );
     }
     Ok(())
@@ -287,5 +332,82 @@ impl Display {
 
     pub(super) fn end(&self) {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use pol_corpus::pipeline::FoundReference;
+    use std::fs;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: IngestOptions,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<IngestOptions> {
+        let program = ["ingest", "--out", "none"];
+        Ok(Command::try_parse_from(program.iter().chain(arguments).copied())?.options)
+    }
+
+    #[test]
+    fn documents_with_the_question_of_a_test_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let texts = folder.path().join("texts");
+        fs::create_dir(&texts).unwrap();
+        for text in 0..4u32 {
+            let sentence = |at: u32| format!("Zebra {text} saw river {} at {at}. ", at * 7 + text);
+            let text_of = (0..40).map(sentence).collect::<String>();
+            fs::write(texts.join(format!("{text}.txt")), text_of).unwrap();
+        }
+        let question = "zebra 2 saw river 9 at 1 ZEBRA 2 saw river 16 at 2!";
+        let tests = folder.path().join("tests.jsonl");
+        fs::write(&tests, serde_json::json!({ "question": question }).to_string()).unwrap();
+        let sizes = ["--sequence", "16", "--shard-tokens", "64", "--held-out", "0"];
+        let (texts, tests) = (texts.to_str().unwrap(), tests.to_str().unwrap());
+        let paths = ["--input", texts, "--decontaminate", tests];
+        let out = folder.path().join("data");
+        let run = |more: &[&str]| {
+            let options = parse(&[&sizes[..], &paths, more].concat())?;
+            IngestOptions { out: out.clone(), vocabulary: pol_data::MIN_VOCABULARY, ..options }
+                .run()
+        };
+        let error = run(&[]).unwrap_err().to_string();
+        assert!(error.contains("tests.jsonl › line 1") && error.contains("--decontaminate-field"));
+        run(&["--decontaminate-field", "question"]).unwrap();
+        let report = read_report(&out.join(REPORT_FILE)).unwrap();
+        assert_eq!((report.train.documents, report.dropped["contamination"]), (3, 1));
+    }
+
+    #[test]
+    fn options_of_decontamination_need_each_other() {
+        let alone = parse(&["--input", "a", "--decontaminate-field", "question"]);
+        assert!(alone.err().unwrap().to_string().contains("--decontaminate <PATH>"));
+        let twice = parse(&["--input", "-", "--decontaminate", "-"]).unwrap().run();
+        assert!(twice.unwrap_err().to_string().contains("can be read only once"));
+    }
+
+    #[test]
+    fn a_comparison_tells_what_it_dropped() {
+        let found = |line: u64| FoundReference {
+            name: format!("tests.jsonl › line {line}"),
+            documents: 9 - line,
+            ..FoundReference::default()
+        };
+        let found = (1..=7).map(found).collect();
+        let compared = DecontaminationReport {
+            references: 8,
+            ignored: 2,
+            runs: 99,
+            found,
+            ..Default::default()
+        };
+        let text = describe_comparison(&compared);
+        assert!(text.starts_with("kept out: 8 texts with 99 runs of words, digest "), "{text}");
+        assert!(text.contains("; 2 are too short to be looked for\n  8 documents"), "{text}");
+        assert_eq!(text.lines().count(), 1 + LISTED_REFERENCES);
     }
 }

@@ -222,6 +222,9 @@ fn print_document(record: &DocumentRecord) {
     if !changed.is_empty() {
         println!("  changed by {}", changed.join(", "));
     }
+    if let Some(reference) = &record.reference {
+        println!("  shares a passage with {}, which nobody may train on", short_hash(reference));
+    }
 }
 
 /// History of a shard.

@@ -29,7 +29,9 @@ mod words;
 
 pub use clusters::{Clusters, Duplicate, Membership};
 pub use config::DedupConfig;
-pub use decontamination::{Contamination, DecontaminationConfig, Decontaminator};
+pub use decontamination::{
+    Contamination, DecontaminationConfig, Decontaminator, DecontaminatorBuilder, Reference,
+};
 pub use deduplicator::{Deduplicator, Entry};
 pub use repeats::{RepeatConfig, RepeatFinder, Repeats, cut};
 pub use signature::{Signature, Signer};

@@ -36,6 +36,14 @@ pub struct Origin {
     pub signals: Vec<String>,
 }
 
+impl Origin {
+    /// Returns the address with the position in what it names, for people.
+    pub fn place(&self) -> String {
+        let parts = self.part.iter().map(String::as_str);
+        std::iter::once(self.location.as_str()).chain(parts).collect::<Vec<_>>().join(" › ")
+    }
+}
+
 /// Program that turned raw bytes into text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tool {
@@ -175,6 +183,13 @@ pub struct DocumentRecord {
         with = "pol_primitives::hex_hash::option"
     )]
     pub survivor: Option<Hash>,
+    /// Text that nobody may train on and that shares a passage with this one, by its BLAKE3.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "pol_primitives::hex_hash::option"
+    )]
+    pub reference: Option<Hash>,
     /// Place in the shards, unless the document was dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,

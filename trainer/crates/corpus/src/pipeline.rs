@@ -24,7 +24,7 @@ mod supply;
 
 pub use config::{PipelineConfig, VERSION};
 pub use references::{ReferenceFiles, References};
-pub use report::{Amount, CorpusReport};
+pub use report::{Amount, CorpusReport, DecontaminationReport, FoundReference};
 pub use select::{Selected, Selection};
 pub use supply::Supply;
 
@@ -160,7 +160,7 @@ impl Pipeline {
             }
             None => None,
         };
-        Ok(Selection::new(store, clusters, repeats, split))
+        Ok(Selection::new(store, clusters, repeats, split, self.references.held_out))
     }
 
     /// Reads and cleans the inputs, from where a run that was killed stopped.

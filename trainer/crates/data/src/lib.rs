@@ -22,6 +22,7 @@
 //!
 //! - [`ingest`], [`IngestConfig`] and [`IngestRecord`] make such a folder and describe it.
 //! - [`verify`] checks every file of such a folder against its digest.
+//! - [`load_references`] reads what documents are held against, also from such folders.
 //! - [`restore_signatures`] makes signatures anew that were lost.
 //! - [`ShardFolder`] reads the shards of a manifest, to serve them to peers.
 //! - [`decode_shard`] and [`body_hashes`] parse and check the bytes that a peer sent.
@@ -69,6 +70,7 @@ mod encoder;
 mod end_of_text;
 mod error;
 mod ingest;
+mod references;
 mod shards;
 mod signatures;
 mod tokenizer;
@@ -80,6 +82,7 @@ mod words;
 pub use end_of_text::{END_OF_TEXT, EndOfText, check_tokenizer};
 pub use error::DataError;
 pub use ingest::{IngestConfig, IngestRecord, ingest};
+pub use references::load_references;
 pub use shards::{MAX_TOKEN_BYTES, ManifestSummary, ShardFolder, body_hashes, decode_shard};
 pub use signatures::restore_signatures;
 pub use tokenizer::{Tokenizer, TokenizerError, call_tokenizers};

@@ -22,7 +22,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const BODY_FILE: &str = "body.bin";
+/// File name of the body of a manifest.
+pub(crate) const BODY_FILE: &str = "body.bin";
 /// Most bytes that a token takes in a shard.
 pub const MAX_TOKEN_BYTES: u64 = size_of::<u32>() as u64;
 

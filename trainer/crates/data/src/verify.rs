@@ -6,6 +6,7 @@ use crate::{
     DataError, HELD_OUT, IngestRecord, ManifestSummary, ShardFolder, TOKENIZER_FILE, TRAIN,
     documents::DocumentIndex, error::IoContext,
 };
+use pol_corpus::Side;
 use pol_primitives::Hash;
 use rayon::prelude::*;
 use std::{fs::File, path::Path};
@@ -20,21 +21,30 @@ use std::{fs::File, path::Path};
 /// Fails if the folder has no readable record, and with [`DataError::DamagedFile`] or
 /// [`DataError::Damaged`] if a file is missing, cannot be read, or has other contents.
 pub fn verify(folder: &Path) -> Result<IngestRecord, DataError> {
+    verify_sides(folder, &[Side::Train, Side::HeldOut])
+}
+
+/// Does what [`verify`] does, but of the shards reads only those of some sides.
+pub(crate) fn verify_sides(folder: &Path, sides: &[Side]) -> Result<IngestRecord, DataError> {
     let record = IngestRecord::read(folder)?;
-    check(folder, &record).map_err(|error| match error {
+    check(folder, &record, sides).map_err(|error| match error {
         DataError::Io { path, source, .. } => damaged(&path, source.to_string()),
         error => error,
     })?;
     Ok(record)
 }
 
-fn check(folder: &Path, record: &IngestRecord) -> Result<(), DataError> {
+fn check(folder: &Path, record: &IngestRecord, sides: &[Side]) -> Result<(), DataError> {
     let tokenizer = folder.join(TOKENIZER_FILE);
     if file_hash(&tokenizer)? != record.tokenizer {
         return Err(damaged(&tokenizer, "it is not the tokenizer of the record".into()));
     }
-    check_shards(&folder.join(TRAIN), &record.train)?;
-    check_shards(&folder.join(HELD_OUT), &record.held_out)?;
+    for side in sides {
+        match side {
+            Side::Train => check_shards(&folder.join(TRAIN), &record.train)?,
+            Side::HeldOut => check_shards(&folder.join(HELD_OUT), &record.held_out)?,
+        }
+    }
     match record.lineage().documents {
         Some(documents) => DocumentIndex::open(folder)?.verify(&documents),
         None => Ok(()),

@@ -412,8 +412,8 @@ impl Collector<'_> {
         let task = tokio::task::spawn_blocking(move || {
             let display = Display::new(json);
             let started = Instant::now();
-            let record =
-                pol_data::ingest(&config, references.load()?, &|progress| display.show(progress));
+            let references = pol_data::load_references(&references)?;
+            let record = pol_data::ingest(&config, references, &|progress| display.show(progress));
             pol_metrics::data().ingestion_duration_seconds.observe_since(started);
             display.end();
             record

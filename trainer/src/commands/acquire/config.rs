@@ -88,6 +88,9 @@ pub(super) struct Config {
     /// Texts that must not be trained on, such as tests.
     #[serde(default)]
     decontaminate: Vec<PathBuf>,
+    /// Fields of tables that hold these texts.
+    #[serde(default)]
+    decontaminate_fields: Vec<String>,
     /// Signature files of other ingestions.
     #[serde(default)]
     against: Vec<PathBuf>,
@@ -366,6 +369,7 @@ impl Config {
             quality_model: self.quality_model.clone(),
             opt_out: self.opt_out.clone(),
             decontaminate: self.decontaminate.clone(),
+            decontaminate_fields: self.decontaminate_fields.clone(),
             against: self.against.clone(),
         }
     }

@@ -145,7 +145,7 @@ impl IngestState {
                 hasher.update(&RawStore::create_or_open(folder)?.contents()?);
             }
         }
-        let ReferenceFiles { quality_model, opt_out, decontaminate, against } = references;
+        let ReferenceFiles { quality_model, opt_out, decontaminate, against, .. } = references;
         let files: Vec<PathBuf> = (config.tokenizer.iter().chain(quality_model).chain(opt_out))
             .chain(decontaminate)
             .chain(against)

@@ -255,6 +255,7 @@ fn values_out_of_their_range_are_refused_at_the_start() {
         (&format!("quality_model = \"a.txt\"\n{files}"), "quality_model or opt_out: "),
         (&format!("against = [\"none\"]\n{files}"), "is no file; name one that is there"),
         (&format!("decontaminate = [\"none\"]\n{files}"), "decontaminate: "),
+        (&format!("decontaminate_fields = [\"question\"]\n{files}"), "decontaminate_fields: "),
         (&web("max_documents = 0\npubmed = {}"), "max_documents: 0 is out of its range, 1 to"),
         (&web("max_minutes = 0\npubmed = {}"), "max_minutes: 0 is out of its range"),
         (&web("max_minutes = 999999999\npubmed = {}"), "max_minutes: 999999999"),

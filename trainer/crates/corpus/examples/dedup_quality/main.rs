@@ -10,9 +10,12 @@
 mod made;
 
 use made::{Kind, Made, corpus};
-use pol_corpus::dedup::{
-    Clusters, DecontaminationConfig, Decontaminator, DedupConfig, Deduplicator, Entry,
-    RepeatConfig, RepeatFinder, cut,
+use pol_corpus::{
+    Origin,
+    dedup::{
+        Clusters, DecontaminationConfig, DecontaminatorBuilder, DedupConfig, Deduplicator, Entry,
+        RepeatConfig, RepeatFinder, cut,
+    },
 };
 use std::{
     collections::{BTreeMap, HashSet},
@@ -206,9 +209,11 @@ fn passages(documents: &[Made], bytes: usize) -> Result<(), Box<dyn Error>> {
     }
     println!("left: {:.3} of the bytes", left as f64 / bytes as f64);
 
-    let references = documents.iter().take(documents.len() / 50);
-    let references = references.zip(0..).map(|(made, n)| Ok((n.to_string(), made.text.clone())));
-    let finder = Decontaminator::new(&DecontaminationConfig::default(), references)?;
+    let mut references = DecontaminatorBuilder::new(DecontaminationConfig::default())?;
+    for made in documents.iter().take(documents.len() / 50) {
+        references.add(&Origin::default(), 0, &made.text)?;
+    }
+    let finder = references.finish()?;
     let start = Instant::now();
     let hits = documents.iter().filter(|made| finder.check(&made.text).is_some()).count();
     speed("decontamination", bytes, start);

@@ -5,6 +5,7 @@
 use memchr::memmem;
 
 use super::{
+    EMPTY,
     compressed::{GZIP_MAGIC, ZSTD_MAGIC},
     encoding::{self, Charset},
     rows, tar, zip,
@@ -131,7 +132,7 @@ const REFUSED: &[(usize, &[u8], &str)] = &[
 /// Returns an error in words if the input is refused.
 pub(super) fn detect(bytes: &[u8], hints: &Hints, fields: &[String]) -> Result<Format, String> {
     if bytes.is_empty() {
-        return Err("empty".into());
+        return Err(EMPTY.into());
     }
     if bytes.starts_with(GZIP_MAGIC) {
         return Ok(Format::Gzip);

@@ -10,11 +10,14 @@ use std::{
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::{Content, Documents, Input, ReadOptions};
+use super::{Content, Documents, EMPTY, Input, NO_TEXT, ReadOptions};
 use crate::{CorpusError, Document, Origin, Refusal, error::IoContext as _};
 
 /// Path that stands for standard input.
 const STANDARD_INPUT: &str = "-";
+/// Reasons for which something in a folder or archive is left out that nobody meant.
+const UNMEANT: [&str; 2] =
+    ["metadata that macOS keeps beside a file", "hidden; name it on its own if it is meant"];
 /// Deepest folder that is entered.
 const MAX_DEPTH: usize = 64;
 
@@ -164,12 +167,22 @@ fn unread(root: &Path, error: walkdir::Error) -> Result<Result<Input, Refusal>, 
 /// Returns the reason for which a name within a folder or archive is left out.
 pub(super) fn hidden(name: &str) -> Option<&'static str> {
     if name.starts_with("._") || name == "__MACOSX" {
-        Some("metadata that macOS keeps beside a file")
+        Some(UNMEANT[0])
     } else if name.starts_with('.') && name != "." && name != ".." {
-        Some("hidden; name it on its own if it is meant")
+        Some(UNMEANT[1])
     } else {
         None
     }
+}
+
+/// Returns `true` if a refusal leaves out what a folder or archive hides.
+pub(crate) fn is_hidden(refusal: &Refusal) -> bool {
+    UNMEANT.contains(&refusal.reason.as_str())
+}
+
+/// Returns `true` if a refusal leaves out something without a text.
+pub(crate) fn is_blank(refusal: &Refusal) -> bool {
+    [EMPTY, NO_TEXT].contains(&refusal.reason.as_str())
 }
 
 /// Returns a path from the folder that holds the root, with slashes on all systems.

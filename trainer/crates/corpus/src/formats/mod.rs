@@ -57,11 +57,18 @@ use lines::Units;
 use random::ReaderAt;
 use source::{Budget, Expanded, Fault, Metered, Source};
 
+pub(crate) use inputs::{is_blank, is_hidden};
+
 pub use html::{DomSmoothie, HtmlExtractor};
 pub use inputs::{documents, inputs, is_pipe};
 pub use random::RandomAccess;
 pub use rows::TEXT_FIELDS;
 pub use source::Limits;
+
+/// Reason for which blank texts and rows are refused.
+const NO_TEXT: &str = "no text in it";
+/// Reason for which inputs without a byte are refused.
+const EMPTY: &str = "empty";
 
 /// Raw bytes of an input.
 pub enum Content {

@@ -2,7 +2,7 @@
 
 //! Rows of tables: fields that hold text, and those that tell its origin.
 
-use super::{Context, Event, encoding};
+use super::{Context, Event, NO_TEXT, encoding};
 
 /// Fields that hold the text in published datasets, in order of preference.
 pub const TEXT_FIELDS: &[&str] =
@@ -15,9 +15,6 @@ const ID_FIELDS: &[&str] = &["id", "_id", "doc_id", "uuid"];
 const MAX_LABEL_BYTES: usize = 2 << 10;
 /// Most names of fields that a refusal lists.
 pub(super) const MAX_LISTED: usize = 20;
-
-/// Reason for which blank rows are refused.
-const NO_TEXT: &str = "no text in it";
 
 /// Returns the fields that hold text: those that the options name, or the usual ones.
 pub(super) fn text_fields(named: &[String]) -> Vec<String> {

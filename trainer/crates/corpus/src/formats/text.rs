@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Context, Event, Next, Parser,
+    Context, Event, NO_TEXT, Next, Parser,
     encoding::{self, Charset},
     gutenberg::{self, MAX_LICENCE_BYTES, Part},
     lines::Units,
@@ -125,7 +125,7 @@ impl Parser for Text {
             if bytes.is_empty() {
                 self.source.end()?;
                 let empty = !std::mem::replace(&mut self.used, true);
-                return Ok(empty.then(|| self.context.refuse(vec![], "no text in it")));
+                return Ok(empty.then(|| self.context.refuse(vec![], NO_TEXT)));
             }
             let units = Units::of(self.charset);
             let skipped = match gutenberg::next_part(bytes, units, self.fresh, self.licence) {

@@ -12,7 +12,7 @@ use crate::{
     Refusal, Verdict,
     filters::{Cleaned, Cleaner},
 };
-use pol_primitives::Ppm;
+use pol_primitives::{Hash, Ppm};
 use rayon::prelude::*;
 use std::{
     panic::resume_unwind,
@@ -113,11 +113,10 @@ impl Preparer<'_> {
             None => self.cleaner.clean(text),
         };
         let Cleaned { text, mut decisions, language } = cleaned;
-        let (mut text, mut quality) = (text.unwrap_or_default(), None);
+        let (mut text, mut judged) = (text.unwrap_or_default(), Judgement::default());
         if !decisions.iter().any(|decision| decision.verdict == Verdict::Dropped) {
-            let (score, more) = self.judge(&text);
-            quality = score;
-            decisions.extend(more);
+            judged = self.judge(&text);
+            decisions.append(&mut judged.decisions);
         }
         let mut record = DocumentRecord {
             origin,
@@ -128,9 +127,10 @@ impl Preparer<'_> {
             text: *blake3::hash(text.as_bytes()).as_bytes(),
             bytes: text.len() as u64,
             language,
-            quality,
+            quality: judged.quality,
             decisions,
             survivor: None,
+            reference: judged.reference,
             place: None,
         };
         if record.is_dropped() {
@@ -140,36 +140,49 @@ impl Preparer<'_> {
         Prepared { item: Item::Document { group, record: Box::new(record) }, text }
     }
 
-    /// Returns the quality of a clean text, and the decisions on it.
-    fn judge(&self, text: &str) -> (Option<Ppm>, Vec<Decision>) {
+    /// Judges a clean text.
+    fn judge(&self, text: &str) -> Judgement {
         let decide = |rule: &'static str, is_dropped: bool, measured: u64| Decision {
             rule: rule.into(),
             verdict: if is_dropped { Verdict::Dropped } else { Verdict::Passed },
             measured: Some(measured),
         };
-        let mut decisions = Vec::new();
+        let mut judged = Judgement::default();
         if text.trim().is_empty() {
-            return (None, vec![decide("empty", true, 0)]);
+            judged.decisions.push(decide("empty", true, 0));
+            return judged;
         }
         if let Some(list) = &self.references.opt_out
             && let Some(found) = list.matches_hash(blake3::hash(text.as_bytes()).as_bytes())
         {
-            return (None, vec![found.decision()]);
+            judged.decisions.push(found.decision());
+            return judged;
         }
-        let quality = self.references.quality.as_ref().map(|model| model.score(text));
-        if let Some(score) = quality {
+        judged.quality = self.references.quality.as_ref().map(|model| model.score(text));
+        if let Some(score) = judged.quality {
             let is_dropped = score < self.min_quality;
-            decisions.push(decide("quality", is_dropped, score.into()));
+            judged.decisions.push(decide("quality", is_dropped, score.into()));
             if is_dropped {
-                return (quality, decisions);
+                return judged;
             }
         }
-        if let Some((held_out, _)) = &self.references.held_out {
-            let shared = held_out.check(text).map_or(0, |found| found.shared);
-            decisions.push(decide("contamination", shared > 0, shared));
+        if let Some(finder) = &self.references.held_out {
+            let found = finder.check(text);
+            let shared = found.as_ref().map_or(0, |found| found.shared);
+            judged.decisions.push(decide("contamination", shared > 0, shared));
+            judged.reference = found.map(|found| found.reference);
         }
-        (quality, decisions)
+        judged
     }
+}
+
+/// Judgement of a clean text.
+#[derive(Default)]
+struct Judgement {
+    quality: Option<Ppm>,
+    decisions: Vec<Decision>,
+    /// Text that nobody may train on and that shares a passage with it.
+    reference: Option<Hash>,
 }
 
 /// Returns the number that all pieces of a document have in common, or the reason to refuse it if

@@ -59,6 +59,12 @@ struct Row<'a> {
     quality: Option<Ppm>,
     #[serde(with = "decisions")]
     decisions: Cow<'a, [Decision]>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "pol_primitives::hex_hash::option"
+    )]
+    reference: Option<Hash>,
 }
 
 mod decisions {
@@ -100,6 +106,7 @@ impl<'a> Row<'a> {
             language: record.language.as_deref().map(Cow::Borrowed),
             quality: record.quality,
             decisions: Cow::Borrowed(&record.decisions),
+            reference: record.reference,
         }
     }
 
@@ -116,6 +123,7 @@ impl<'a> Row<'a> {
             quality: self.quality,
             decisions: self.decisions.into_owned(),
             survivor: None,
+            reference: self.reference,
             place: None,
         };
         Item::Document { group: self.group, record: Box::new(record) }
@@ -312,6 +320,7 @@ mod tests {
             quality,
             decisions: rules.into_iter().zip(verdicts).map(decide).collect(),
             survivor: None,
+            reference: quality.map(|_| [7; 32]),
             place: None,
         }
     }

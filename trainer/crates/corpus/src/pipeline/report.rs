@@ -2,15 +2,21 @@
 
 //! Counts of a run.
 
-use crate::{DocumentRecord, Refusal, Side, Verdict};
-use pol_primitives::{MILLION, Ppm};
+use crate::{
+    DocumentRecord, Refusal, Side, Verdict,
+    dedup::{Decontaminator, Reference},
+};
+use pol_primitives::{Hash, MILLION, Ppm};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 /// Bars of the histogram of quality.
 const QUALITY_BARS: usize = 10;
 /// Refusals that are listed; the others are counted.
 const LISTED_REFUSALS: usize = 100;
+
+/// References with contaminated documents that are listed.
+const LISTED_REFERENCES: usize = 100;
 
 /// Counts of one side, source, or language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,10 +57,64 @@ pub struct CorpusReport {
     quality_bytes: u64,
     /// Number of byte sequences that could not be decoded.
     pub invalid: u64,
+    /// Comparison with texts that nobody may train on, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decontamination: Option<DecontaminationReport>,
     /// Number of things that are no text.
     pub refused: u64,
     /// The first of them.
     pub refusals: Vec<Refusal>,
+}
+
+/// Comparison with texts that nobody may train on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecontaminationReport {
+    /// Digest of the rule and of the texts. Whoever has the texts can compute it.
+    #[serde(with = "pol_primitives::hex_hash")]
+    pub digest: Hash,
+    /// Number of texts, where equal ones count as one.
+    pub references: u64,
+    /// Number of texts that are too short to be looked for.
+    pub ignored: u64,
+    /// Number of runs of words that no document may have.
+    pub runs: u64,
+    /// Texts that documents were dropped for, those of the most documents first. The first are
+    /// listed.
+    pub found: Vec<FoundReference>,
+}
+
+/// Text that documents were dropped for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundReference {
+    /// Name of its place.
+    pub name: String,
+    /// BLAKE3 of the text, as in the records of these documents.
+    #[serde(with = "pol_primitives::hex_hash")]
+    pub text: Hash,
+    /// Number of documents, and of pieces of long ones.
+    pub documents: u64,
+}
+
+impl DecontaminationReport {
+    /// Creates the report of a comparison that dropped so many documents for each text.
+    pub(super) fn new(finder: &Decontaminator, documents: &BTreeMap<Hash, u64>) -> Self {
+        let mut found: Vec<_> = (finder.references().iter())
+            .filter_map(|Reference { text, name }| {
+                let (name, documents) = (name.clone(), *documents.get(text)?);
+                Some(FoundReference { name, text: *text, documents })
+            })
+            .collect();
+        // Equal numbers stay in the order of the hashes.
+        found.sort_by_key(|reference| Reverse(reference.documents));
+        found.truncate(LISTED_REFERENCES);
+        Self {
+            digest: finder.digest(),
+            references: finder.references().len() as u64,
+            ignored: finder.ignored(),
+            runs: finder.runs(),
+            found,
+        }
+    }
 }
 
 impl CorpusReport {

@@ -6,13 +6,14 @@ use super::{
     CorpusReport,
     lengths::read_lengths,
     prepared::{Item, PreparedStore},
+    report::DecontaminationReport,
 };
 use crate::{
     CorpusError, Decision, DocumentRecord, Side, Verdict,
-    dedup::{Clusters, ExternalSort, HeldOut, Repeats, Sorted, cut, draw},
+    dedup::{Clusters, Decontaminator, ExternalSort, HeldOut, Repeats, Sorted, cut, draw},
 };
 use pol_primitives::{MILLION, Ppm};
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// Memory in which clusters are sorted, in bytes.
 const SORT_MEMORY: usize = 64 << 20;
@@ -121,6 +122,8 @@ pub struct Selection {
     clusters: Clusters,
     repeats: Option<Repeats>,
     split: Split,
+    /// Finder of passages of what nobody may train on, if there was one.
+    kept_out: Option<Decontaminator>,
 }
 
 impl Selection {
@@ -129,8 +132,9 @@ impl Selection {
         clusters: Clusters,
         repeats: Option<Repeats>,
         split: Split,
+        kept_out: Option<Decontaminator>,
     ) -> Self {
-        Self { store, clusters, repeats, split }
+        Self { store, clusters, repeats, split, kept_out }
     }
 
     /// Returns the number of things that were read.
@@ -149,7 +153,7 @@ impl Selection {
         mut each: impl FnMut(Selected, u64) -> Result<(), E>,
     ) -> Result<CorpusReport, E> {
         let mut report = CorpusReport::default();
-        let mut before = 0;
+        let (mut before, mut contaminated) = (0, BTreeMap::new());
         // The document whose piece was the last one that remains.
         let mut latest = None;
         for item in self.store.items() {
@@ -161,6 +165,9 @@ impl Selection {
                     continue;
                 }
             };
+            if let Some(reference) = record.reference {
+                *contaminated.entry(reference).or_default() += 1;
+            }
             for selected in self.select(id, group, record, text, &mut before)? {
                 let record = &selected.record;
                 let is_new = record.piece == 0 || latest.as_ref() != Some(&record.origin);
@@ -172,6 +179,9 @@ impl Selection {
                 each(selected, id)?;
             }
         }
+        let finder = self.kept_out.as_ref();
+        report.decontamination =
+            finder.map(|finder| DecontaminationReport::new(finder, &contaminated));
         Ok(report)
     }
 

@@ -51,6 +51,24 @@ impl Folder {
         let mut selection = self.pipeline(config).run(&self.supplies(), &|_| ()).unwrap();
         all(&mut selection)
     }
+
+    /// Writes a file beside the inputs that nobody may train on, and returns its path.
+    fn probe(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn decontaminating(&self, files: &ReferenceFiles) -> Pipeline {
+        let (work, config) = (self.0.path().join("work"), PipelineConfig::default());
+        Pipeline::open(&work, config, files.load().unwrap(), ReadOptions::default()).unwrap()
+    }
+}
+
+/// Returns files of which no passage may be in the data.
+fn kept_out(paths: impl Into<Vec<PathBuf>>) -> ReferenceFiles {
+    ReferenceFiles { decontaminate: paths.into(), ..ReferenceFiles::default() }
 }
 
 fn all(selection: &mut Selection) -> (CorpusReport, Vec<Selected>) {
@@ -193,6 +211,101 @@ fn changed_signatures_of_others_decide_anew_and_nothing_is_read_again() {
 }
 
 #[test]
+fn documents_with_passages_of_references_are_dropped_and_say_so() {
+    let folder = Folder::new();
+    let probe = text(99, 4).replace('\n', " ");
+    let words: Vec<_> = probe.split(' ').collect();
+    folder.write("verbatim.txt", format!("{}{probe}{}", text(1, 9), text(2, 9)));
+    folder.write("marks.md", format!("{}* {}", text(3, 9), words.join(" *_ ").to_uppercase()));
+    folder.write(
+        "long.txt",
+        format!("{}{}\n{}", text(4, 9_000), words[8..21].join("\n"), text(5, 9)),
+    );
+    folder.write("twelve.txt", format!("{}{}\n{}", text(6, 9), words[8..20].join(" "), text(7, 9)));
+    folder.write("other.txt", text(8, 60));
+    let row = |question: &str| serde_json::json!({ "id": 7, "question": question }).to_string();
+    folder.probe("probes/.cache", [0, 1, 2, 0xff]);
+    folder.probe("probes/blank.jsonl", row(" "));
+    let rows = [row(&probe), row("Too short."), row(&text(98, 3)), row(&probe)].join("\n");
+    let probes = folder.probe("probes/rows.jsonl", rows);
+    let files = ReferenceFiles {
+        decontaminate_fields: vec!["question".into()],
+        ..kept_out([probes.parent().unwrap().to_owned()])
+    };
+    let mut selection = folder.decontaminating(&files).run(&folder.supplies(), &|_| ()).unwrap();
+    let (report, found) = all(&mut selection);
+
+    let sides = by_location(&found);
+    let kept: Vec<_> =
+        sides.iter().filter(|(_, side)| side.is_some()).map(|kept| *kept.0).collect();
+    assert_eq!(kept, ["in/other.txt", "in/twelve.txt"]);
+    let hash = *blake3::hash(probe.as_bytes()).as_bytes();
+    for Selected { record, kept, .. } in &found {
+        let decision = record.decisions.last().unwrap();
+        let measured = match record.origin.location.as_str() {
+            "in/long.txt" => 1,
+            "in/verbatim.txt" | "in/marks.md" => 32 - 12,
+            _ => 0,
+        };
+        assert_eq!((&*decision.rule, decision.measured), ("contamination", Some(measured)));
+        let (verdict, reference) = match measured {
+            0 => (Verdict::Passed, None),
+            _ => (Verdict::Dropped, Some(hash)),
+        };
+        assert_eq!((decision.verdict, record.reference), (verdict, reference));
+        assert_eq!(kept.is_some(), measured == 0);
+    }
+    assert_eq!(report.dropped["contamination"], 3);
+    let compared = report.decontamination.unwrap();
+    assert_eq!((compared.references, compared.ignored, compared.runs), (2, 1, 20 + 12));
+    let name = "probes/rows.jsonl › line 1 › id 7".into();
+    assert_eq!(compared.found, [FoundReference { name, text: hash, documents: 3 }]);
+    drop(selection);
+    let (without, _) = folder.run(PipelineConfig::default());
+    assert_eq!((without.dropped.get("contamination"), without.decontamination), (None, None));
+}
+
+#[test]
+fn texts_and_rule_of_decontamination_are_part_of_the_digest() {
+    let folder = Folder::new();
+    let probes = [folder.probe("a.txt", text(1, 9)), folder.probe("b.txt", text(2, 9))];
+    let digest = |files: &ReferenceFiles| {
+        fs::remove_dir_all(folder.0.path().join("work")).ok();
+        folder.decontaminating(files).digest()
+    };
+    let without = digest(&ReferenceFiles::default());
+    let both = digest(&kept_out(probes.clone()));
+    let one = digest(&kept_out([probes[0].clone()]));
+    assert!(without != both && both != one && one != without);
+    let copy = folder.probe("c/d.md", text(1, 9));
+    let turned = [probes[1].clone(), copy, probes[0].clone()];
+    assert_eq!(digest(&kept_out(turned)), both, "neither order nor names nor copies matter");
+    // It is what it was before there was decontamination.
+    let references = References::default();
+    assert_eq!(references.digest(), *blake3::hash(&[0; 99]).as_bytes());
+}
+
+#[test]
+fn references_that_cannot_be_read_are_refused_by_their_names() {
+    let folder = Folder::new();
+    let rows = "{\"question\":\"Why?\"}\n";
+    let mut packed = zstd::bulk::compress(text(1, 400).as_bytes(), 1).unwrap();
+    packed.truncate(packed.len() / 2);
+    for (path, reasons) in [
+        (folder.probe("rows.jsonl", rows), ["rows.jsonl › line 1", "(fields: question)"]),
+        (folder.probe("torn.zst", packed), ["torn.zst is to be kept out", "cannot be read"]),
+        (folder.probe("folder/a.png", b"\x89PNG\r\n"), ["folder/a.png", "an image (PNG)"]),
+        (folder.probe("short.txt", "Only six words are in here."), ["no text of 8", "short.txt"]),
+        (folder.probe("empty.txt", ""), ["no text of 8 words", "empty.txt"]),
+        (folder.0.path().join("missing"), ["cannot read", "missing"]),
+    ] {
+        let path = if path.ends_with("a.png") { path.parent().unwrap().to_owned() } else { path };
+        let error = kept_out([path]).load().err().unwrap().to_string();
+        assert!(reasons.iter().all(|reason| error.contains(reason)), "{error}");
+    }
+}
+
+#[test]
 fn the_tail_of_a_single_text_is_held_out() {
     let folder = Folder::new();
     let whole = text(1, 200);
@@ -233,23 +346,30 @@ fn pieces_of_a_long_document_stay_together() {
 fn a_killed_run_goes_on_where_it_stopped() {
     let folder = Folder::new();
     (0..6).for_each(|number| folder.write(&format!("{number}.txt"), text(number, 100)));
-    let config = PipelineConfig { held_out: 200_000, ..PipelineConfig::default() };
-    let expected = folder.run(config.clone());
-    fs::remove_dir_all(folder.0.path().join("work")).unwrap();
-
-    // A watcher that panics stands for a kill at each step.
-    for stop in 1.. {
-        let (calls, work) = (AtomicU32::new(0), folder.pipeline(config.clone()));
+    let held_out = PipelineConfig { held_out: 200_000, ..PipelineConfig::default() };
+    let probe = folder.probe("probe.txt", text(3, 9));
+    let pipelines: [&dyn Fn() -> Pipeline; 2] = [&|| folder.pipeline(held_out.clone()), &|| {
+        folder.decontaminating(&kept_out([probe.clone()]))
+    }];
+    for pipeline in pipelines {
         let supplies = folder.supplies();
-        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            work.run(&supplies, &|_| {
-                assert!(calls.fetch_add(1, Ordering::Relaxed) + 1 != stop, "killed");
-            })
-        }));
-        if let Ok(selection) = run {
-            assert_eq!(all(&mut selection.unwrap()), expected);
-            break;
+        let expected = all(&mut pipeline().run(&supplies, &|_| ()).unwrap());
+        fs::remove_dir_all(folder.0.path().join("work")).unwrap();
+
+        // A watcher that panics stands for a kill at each step.
+        for stop in 1.. {
+            let (calls, work) = (AtomicU32::new(0), pipeline());
+            let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                work.run(&supplies, &|_| {
+                    assert!(calls.fetch_add(1, Ordering::Relaxed) + 1 != stop, "killed");
+                })
+            }));
+            if let Ok(selection) = run {
+                assert_eq!(all(&mut selection.unwrap()), expected);
+                break;
+            }
         }
+        fs::remove_dir_all(folder.0.path().join("work")).unwrap();
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) mod tests {
                 measured: Some(3),
             }],
             survivor: None,
+            reference: None,
             place,
         }
     }

@@ -36,15 +36,21 @@ impl Texts {
     ///
     /// Fails if a file cannot be read, or is damaged.
     pub fn open(folder: &Path) -> Result<Self, DataError> {
+        Self::of_sides(folder, &[Side::Train, Side::HeldOut])
+    }
+
+    /// Opens a folder, and reads the texts of some sides only.
+    pub(crate) fn of_sides(folder: &Path, sides: &[Side]) -> Result<Self, DataError> {
         let path = folder.join(TOKENIZER_FILE);
         let json = fs::read(&path).io_context("read the tokenizer", &path)?;
         let tokenizer =
             Tokenizer::from_json(&json).map_err(|error| invalid_tokenizer(&path, &error))?;
-        let shards = |side| {
-            let folder = folder.join(side);
-            folder.is_dir().then(|| ShardFolder::open(&folder)).transpose()
+        let shards = |side, name| {
+            let folder = folder.join(name);
+            let is_there = sides.contains(&side) && folder.is_dir();
+            is_there.then(|| ShardFolder::open(&folder)).transpose()
         };
-        let (train, held_out) = (shards(TRAIN)?, shards(HELD_OUT)?);
+        let (train, held_out) = (shards(Side::Train, TRAIN)?, shards(Side::HeldOut, HELD_OUT)?);
         let records = Records::open(&folder.join(RECORDS_FILE))?;
         Ok(Self { tokenizer, path, train, held_out, records, ends: [0; 2] })
     }

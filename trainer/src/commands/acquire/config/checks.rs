@@ -60,6 +60,12 @@ impl Config {
         self.against.iter().for_each(|path| mistakes.check(check_file("against", path)));
         let texts = self.decontaminate.iter();
         texts.for_each(|path| mistakes.check(check_path("decontaminate", path)));
+        let fields_only = self.decontaminate.is_empty() && !self.decontaminate_fields.is_empty();
+        mistakes.require(!fields_only, || {
+            "decontaminate_fields: they name the fields of the files in decontaminate, which names \
+             none; leave them out"
+                .into()
+        });
     }
 }
 
