@@ -3,6 +3,7 @@
 //! Assembly of a node from its components.
 
 mod consensus;
+mod reserved_peers;
 
 use crate::{
     client::{FullBackend, FullClient, FullPool, FullSelectChain},
@@ -29,6 +30,7 @@ use polkadot_sdk::{
     sc_transaction_pool_api::OffchainTransactionPoolFactory,
     sp_keystore::KeystorePtr,
 };
+use reserved_peers::keep_reserved_peers;
 use std::sync::Arc;
 
 /// Capacity of the telemetry worker's queue, in messages.
@@ -132,6 +134,11 @@ pub(crate) fn new_full<N: NetworkBackend<Block, Hash>>(
     if config.offchain_worker.enabled {
         handles.start_offchain_workers(config.role.is_authority(), network.clone());
     }
+
+    let reserved = &config.network.default_peers_set.reserved_nodes;
+    let reserved = reserved.iter().map(|peer| peer.peer_id).collect();
+    let keep = keep_reserved_peers(handles.client.clone(), network.clone(), reserved);
+    handles.spawn.spawn("reserved-peers", None, keep);
 
     let settings = ConsensusSettings::new(&config);
     let voter_state = SharedVoterState::empty();
