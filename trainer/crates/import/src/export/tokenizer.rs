@@ -8,7 +8,7 @@ use crate::{
     tokenizer::{CONTROL, NO_TOKENIZER, NORMAL, UNUSED, USER_DEFINED, from_metadata, split_name},
 };
 use pol_data::call_tokenizers;
-use tokenizers::{ModelWrapper, Tokenizer};
+use tokenizers::{ModelWrapper, NormalizerWrapper, Tokenizer};
 
 /// Text that a tokenizer and its copy have to cut alike.
 const SAMPLE: &str = concat!(
@@ -87,7 +87,9 @@ impl Pairs {
             ));
         }
         let pre_tokenizer = tokenizer.get_pre_tokenizer();
-        let split = pre_tokenizer.and_then(|split| split_name(split, model.ignore_merges));
+        let composes = matches!(tokenizer.get_normalizer(), Some(NormalizerWrapper::NFC(_)));
+        let split =
+            pre_tokenizer.and_then(|split| split_name(split, model.ignore_merges, composes));
         let split = split.ok_or_else(|| {
             format!("splits text into words in a way that has no name in GGUF here{USE_HF}")
         })?;

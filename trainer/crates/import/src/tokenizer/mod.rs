@@ -2,6 +2,9 @@
 
 //! Tokenizers of checkpoints, converted to `tokenizer.json`.
 
+mod sentence_pieces;
+mod word_split;
+
 use crate::{
     ImportError,
     files::gguf::{Metadata, Value},
@@ -11,17 +14,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokenizers::{
-    AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer,
+    AddedToken, Tokenizer,
     models::bpe::{BPE, Vocab},
     normalizers::NFC,
-    pre_tokenizers::{
-        byte_level::ByteLevel,
-        digits::Digits,
-        sequence::Sequence,
-        split::{Split, SplitPattern},
-    },
+    pre_tokenizers::byte_level::ByteLevel,
     processors::template::TemplateProcessing,
 };
+use word_split::WordSplit;
+pub(crate) use word_split::split_name;
 
 /// Report on an imported tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,10 +189,13 @@ pub(crate) fn from_vocab_and_merges(
     if let Some(name) = config.get("bos_token").filter(|_| begin) {
         add_names(name, &mut begin_names);
     }
-    let begin = begin_names.first().and_then(|name| Some((name.as_str(), *vocab.get(name)?)));
+    let begin =
+        begin_names.into_iter().find_map(|name| vocab.get(&name).map(|&id| (name.clone(), id)));
     let space = config.get("add_prefix_space").and_then(Json::as_bool).unwrap_or(false);
     let added: Vec<AddedToken> = added.into_values().collect();
-    BytePairs::new(vocab, merges, refuse)?.build(&added, WordSplit::Gpt2 { space }, begin, refuse)
+    BytePairs::new(vocab, merges)
+        .and_then(|pairs| pairs.build(&added, WordSplit::gpt2(space), &Around { begin, end: None }))
+        .map_err(refuse)
 }
 
 /// Adds the names of special tokens in `value`: a string, an object with the string as `content`,
@@ -232,14 +235,20 @@ fn add_to_vocabulary(
 /// GPT-2's only special token.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
+/// Type of tokens in GGUF of which nothing is known.
+const UNDEFINED: i64 = 0;
 /// Type of ordinary tokens in GGUF.
 pub(crate) const NORMAL: i64 = 1;
+/// Type of the token in GGUF of text that has no other.
+const UNKNOWN: i64 = 2;
 /// Type of special tokens in GGUF.
 pub(crate) const CONTROL: i64 = 3;
 /// Type of added tokens in GGUF.
 pub(crate) const USER_DEFINED: i64 = 4;
 /// Type of tokens in GGUF that stand for nothing.
 pub(crate) const UNUSED: i64 = 5;
+/// Type of tokens in GGUF that stand for a byte.
+const BYTE: i64 = 6;
 /// Kind of tokenizer in GGUF of a model that has none.
 pub(crate) const NO_TOKENIZER: &str = "none";
 
@@ -252,163 +261,127 @@ pub(crate) fn from_metadata(
     metadata: &Metadata,
     from: &str,
 ) -> Result<Option<Vec<u8>>, ImportError> {
-    let refuse = |reason: String| ImportError::Tokenizer { from: from.to_owned(), reason };
-    let get = |key: &str| metadata.get(&format!("tokenizer.ggml.{key}"));
-    match get("model") {
+    let json = match metadata.get("tokenizer.ggml.model") {
         None => return Ok(None),
         Some(Value::Text(model)) if model == NO_TOKENIZER => return Ok(None),
-        Some(Value::Text(model)) if model == "gpt2" => {}
-        Some(other) => {
-            return Err(refuse(format!(
-                "is of type {other:?}, of which only byte pairs ('gpt2') can be taken from \
-                 GGUF{PASS_TOKENIZER}"
-            )));
-        }
-    }
+        Some(Value::Text(model)) if model == "gpt2" => pairs_from_metadata(metadata),
+        Some(Value::Text(model)) if model == "llama" => sentence_pieces::from_metadata(metadata),
+        Some(other) => Err(format!(
+            "is of type {other:?}, of which only byte pairs ('gpt2') and merged pieces ('llama') \
+             can be taken from GGUF{PASS_TOKENIZER}"
+        )),
+    };
+    json.map(Some).map_err(|reason| ImportError::Tokenizer { from: from.to_owned(), reason })
+}
+
+/// Creates the `tokenizer.json` of byte pairs in the metadata of a GGUF file.
+fn pairs_from_metadata(metadata: &Metadata) -> Result<Vec<u8>, String> {
+    let get = |key: &str| metadata.get(&format!("tokenizer.ggml.{key}"));
     let (Some(Value::Texts(tokens)), Some(Value::Texts(merges))) = (get("tokens"), get("merges"))
     else {
-        return Err(refuse(format!("lacks its tokens or merges{PASS_TOKENIZER}")));
+        return Err(format!("lacks its tokens or merges{PASS_TOKENIZER}"));
     };
-    let split = word_split(metadata).map_err(refuse)?;
-    let added = added_tokens(tokens, get("token_type")).map_err(refuse)?;
+    let split = WordSplit::of(metadata)?;
+    let types = token_types(tokens, get("token_type"))?.unwrap_or_default();
+    let around = Around::new(metadata, tokens, split.begins, (None, None))?;
+    BytePairs::new(vocabulary(tokens)?, merges.iter().map(String::as_str))?.build(
+        &added_tokens(tokens, &types),
+        split,
+        &around,
+    )
+}
+
+/// Returns the vocabulary of `tokens`, whose numbers are their places.
+fn vocabulary(tokens: &[String]) -> Result<HashMap<String, u32>, String> {
     let mut vocab = HashMap::with_capacity(tokens.len());
     for (id, token) in (0..).zip(tokens) {
         if vocab.insert(token.clone(), id).is_some() {
-            return Err(refuse(format!("has the token {token:?} twice")));
+            return Err(format!("has the token {token:?} twice"));
         }
     }
-    // As llama.cpp does where the file does not say it.
-    let begins = match get("add_bos_token") {
-        Some(Value::Bool(begins)) => *begins,
-        _ => matches!(split, WordSplit::Llama3),
-    };
-    let begin = match get("bos_token_id") {
-        Some(&Value::Integer(id)) if begins => {
-            let token =
-                usize::try_from(id).ok().and_then(|id| tokens.get(id)).ok_or_else(|| {
-                    refuse(format!("begins texts with token {id}, which it does not have"))
-                })?;
-            Some((token.as_str(), id as u32))
-        }
-        _ => None,
-    };
-    BytePairs::new(vocab, merges.iter().map(String::as_str), refuse)?
-        .build(&added, split, begin, refuse)
-        .map(Some)
+    Ok(vocab)
 }
 
-/// Returns the splitting of text into words.
-fn word_split(metadata: &Metadata) -> Result<WordSplit, String> {
-    let pre = metadata.get("tokenizer.ggml.pre");
-    match (pre, metadata.get("general.architecture")) {
-        (Some(Value::Text(pre)), _) => match pre.as_str() {
-            "gpt-2" => Ok(WordSplit::Gpt2 { space: false }),
-            "smollm" | "starcoder" | "refact" | "command-r" => Ok(WordSplit::Digits),
-            "llama-bpe" | "llama3" | "llama-v3" => Ok(WordSplit::Llama3),
-            "qwen2" | "deepseek-r1-qwen" => Ok(WordSplit::Qwen2),
-            other => Err(format!(
-                "splits words in the way '{other}', which is not supported{PASS_TOKENIZER}"
-            )),
-        },
-        (None, Some(Value::Text(architecture))) if architecture == "gpt2" => {
-            Ok(WordSplit::Gpt2 { space: false })
-        }
-        _ => Err(format!("does not say how it splits words (tokenizer.ggml.pre){PASS_TOKENIZER}")),
-    }
-}
-
-/// Returns the special and added tokens by the type of each token.
-fn added_tokens(tokens: &[String], types: Option<&Value>) -> Result<Vec<AddedToken>, String> {
+/// Returns the type of each of `tokens`, if the file has types.
+fn token_types(tokens: &[String], types: Option<&Value>) -> Result<Option<Vec<i64>>, String> {
     let types = match types {
-        None => &[],
-        Some(Value::Integers(types)) if types.len() == tokens.len() => types.as_slice(),
+        None => return Ok(None),
+        Some(Value::Integers(types)) if types.len() == tokens.len() => types,
         Some(_) => {
             return Err("does not give each token a type (tokenizer.ggml.token_type)".into());
         }
     };
-    let added = tokens.iter().zip(types).filter(|(_, kind)| [CONTROL, USER_DEFINED].contains(kind));
-    Ok(added
-        .map(|(token, &kind)| AddedToken::from(token.as_str(), kind == CONTROL).normalized(false))
-        .collect())
+    match types.iter().position(|kind| !(UNDEFINED..=BYTE).contains(kind)) {
+        None => Ok(Some(types.clone())),
+        Some(token) => Err(format!(
+            "has {} as the type of token {token}, where types are {UNDEFINED} to {BYTE}; take \
+             another file",
+            types[token]
+        )),
+    }
 }
 
-/// Splitting of text into words before pairs are merged.
-#[derive(Clone, Copy)]
-enum WordSplit {
-    /// GPT-2's regular expression.
-    Gpt2 {
-        /// Set if a space is put before a text.
-        space: bool,
-    },
-    /// The same after each digit is split off.
-    Digits,
-    /// LLaMA 3's regular expression.
-    Llama3,
-    /// The same with single digits, after composition of characters.
-    Qwen2,
+/// Returns the special and added tokens by the type of each token.
+fn added_tokens(tokens: &[String], types: &[i64]) -> Vec<AddedToken> {
+    let is_added = |kind: &i64| [UNKNOWN, CONTROL, USER_DEFINED].contains(kind);
+    let added = tokens.iter().zip(types).filter(|(_, kind)| is_added(kind));
+    let token =
+        |(token, &kind): (&String, &i64)| AddedToken::from(token.as_str(), kind != USER_DEFINED);
+    added.map(|pair| token(pair).normalized(false)).collect()
 }
 
-impl WordSplit {
-    /// Splittings with a name in GGUF.
-    const NAMED: [(&str, Self); 4] = [
-        ("gpt-2", Self::Gpt2 { space: false }),
-        ("smollm", Self::Digits),
-        ("llama-bpe", Self::Llama3),
-        ("qwen2", Self::Qwen2),
-    ];
+/// Tokens that a tokenizer puts around a text.
+#[derive(Default)]
+struct Around {
+    begin: Option<(String, u32)>,
+    end: Option<(String, u32)>,
+}
 
-    /// Returns the pre-tokenizer that splits so.
-    fn pre_tokenizer(self) -> tokenizers::Result<PreTokenizerWrapper> {
-        let byte_level =
-            |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
-        let by_words = |digits| -> tokenizers::Result<PreTokenizerWrapper> {
-            let regex = Split::new(words(digits), SplitDelimiterBehavior::Isolated, false)?;
-            let steps = vec![regex.into(), byte_level(false)];
-            Ok(PreTokenizerWrapper::Sequence(Sequence::new(steps)))
+impl Around {
+    /// Reads the tokens from metadata. `begins` and `ids`, the tokens that begin and end texts, are
+    /// what llama.cpp takes where a file does not say it.
+    fn new(
+        metadata: &Metadata,
+        tokens: &[String],
+        begins: bool,
+        ids: (Option<i128>, Option<i128>),
+    ) -> Result<Self, String> {
+        let get = |key: String| metadata.get(&format!("tokenizer.ggml.{key}"));
+        let token = |role: &str, verb: &str, adds: bool, id: Option<i128>| {
+            let adds = match get(format!("add_{role}_token")) {
+                Some(&Value::Bool(adds)) => adds,
+                _ => adds,
+            };
+            let id = match get(format!("{role}_token_id")) {
+                Some(&Value::Integer(id)) => Some(id),
+                _ => id,
+            };
+            let Some(id) = id.filter(|_| adds) else { return Ok(None) };
+            let token = usize::try_from(id).ok().and_then(|id| tokens.get(id));
+            let token = token.zip(u32::try_from(id).ok());
+            let (token, id) = token
+                .ok_or_else(|| format!("{verb} texts with token {id}, which it does not have"))?;
+            Ok::<_, String>(Some((token.clone(), id)))
         };
-        Ok(match self {
-            Self::Gpt2 { space } => {
-                PreTokenizerWrapper::ByteLevel(ByteLevel::new(space, true, true))
-            }
-            Self::Digits => PreTokenizerWrapper::Sequence(Sequence::new(vec![
-                Digits::new(true).into(),
-                byte_level(true),
-            ])),
-            Self::Llama3 => by_words("{1,3}")?,
-            Self::Qwen2 => by_words("")?,
-        })
+        let begin = token("bos", "begins", begins, ids.0)?;
+        Ok(Self { begin, end: token("eos", "ends", false, ids.1)? })
     }
 
-    /// Returns `true` if a word that is a token is not merged from pairs.
-    fn has_whole_words(self) -> bool {
-        matches!(self, Self::Llama3)
+    /// Returns the post-processor that puts the tokens there, if there are any.
+    fn processor(&self) -> tokenizers::Result<Option<TemplateProcessing>> {
+        let names =
+            |token: &Option<(String, u32)>| token.iter().map(|(name, _)| name.clone()).collect();
+        let parts: [Vec<String>; 3] = [names(&self.begin), vec!["$A".into()], names(&self.end)];
+        if parts.iter().map(Vec::len).sum::<usize>() == 1 {
+            return Ok(None);
+        }
+        let special = self.begin.iter().chain(&self.end).cloned();
+        let template = TemplateProcessing::builder()
+            .try_single(parts.concat())?
+            .special_tokens(special.collect::<Vec<_>>())
+            .build()?;
+        Ok(Some(template))
     }
-}
-
-/// Returns the name in GGUF of the way in which a pre-tokenizer splits text, if it has one.
-pub(crate) fn split_name(
-    pre_tokenizer: &PreTokenizerWrapper,
-    has_whole_words: bool,
-) -> Option<&'static str> {
-    // Offsets in a text, which `trim_offsets` is about, change no token.
-    let comparable = |pre_tokenizer: &PreTokenizerWrapper| {
-        let json = serde_json::to_string(pre_tokenizer).ok()?;
-        Some(json.replace(r#""trim_offsets":false"#, r#""trim_offsets":true"#))
-    };
-    let ours = comparable(pre_tokenizer)?;
-    let is_same = |split: WordSplit| {
-        let named = split.pre_tokenizer().ok().as_ref().and_then(comparable);
-        split.has_whole_words() == has_whole_words && named.as_ref() == Some(&ours)
-    };
-    WordSplit::NAMED.into_iter().find(|(_, split)| is_same(*split)).map(|(name, _)| name)
-}
-
-/// LLaMA 3's words: contractions, letters after at most one other character, a digit or as many as
-/// `digits` has it, punctuation, white space.
-fn words(digits: &str) -> SplitPattern {
-    let letters = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}";
-    let rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    SplitPattern::Regex([letters, digits, rest].concat())
 }
 
 /// Vocabulary and merges of a byte-pair tokenizer.
@@ -422,65 +395,59 @@ impl BytePairs {
     fn new<'a>(
         vocab: HashMap<String, u32>,
         merges: impl Iterator<Item = &'a str>,
-        refuse: impl Fn(String) -> ImportError,
-    ) -> Result<Self, ImportError> {
+    ) -> Result<Self, String> {
         let merge = |line: &'a str| {
             let pair = line.split_once(' ').filter(|(first, second)| {
                 let known = |token: &str| vocab.contains_key(token);
                 known(first) && known(second) && known(&format!("{first}{second}"))
             });
             let (first, second) = pair.ok_or_else(|| {
-                refuse(format!("has the merge {line:?}, whose tokens are not in its vocabulary"))
+                format!("has the merge {line:?}, whose tokens are not in its vocabulary")
             })?;
             Ok((first.to_owned(), second.to_owned()))
         };
-        let merges = merges.map(merge).collect::<Result<_, ImportError>>()?;
+        let merges = merges.map(merge).collect::<Result<_, String>>()?;
         Ok(Self { vocab, merges })
     }
 
-    /// Creates the `tokenizer.json`. `begin` is a token that starts every text.
+    /// Creates the `tokenizer.json`.
     fn build(
         self,
         added: &[AddedToken],
         split: WordSplit,
-        begin: Option<(&str, u32)>,
-        refuse: impl Fn(String) -> ImportError,
-    ) -> Result<Vec<u8>, ImportError> {
-        call_tokenizers(|| self.tokenizer_json(added, split, begin))
-            .map_err(|error| refuse(format!("cannot be put together: {error}")))
+        around: &Around,
+    ) -> Result<Vec<u8>, String> {
+        call_tokenizers(|| self.tokenizer_json(added, split, around))
+            .map_err(|error| format!("cannot be put together: {error}"))
     }
 
     fn tokenizer_json(
         self,
         added: &[AddedToken],
         split: WordSplit,
-        begin: Option<(&str, u32)>,
+        around: &Around,
     ) -> tokenizers::Result<Vec<u8>> {
         let model = BPE::builder()
             .vocab_and_merges(self.vocab.into_iter().collect::<Vocab>(), self.merges)
-            .ignore_merges(split.has_whole_words())
+            .ignore_merges(split.has_whole_words)
             .build()?;
         let mut tokenizer = Tokenizer::new(model);
-        if matches!(split, WordSplit::Qwen2) {
+        if split.composes {
             tokenizer.with_normalizer(Some(NFC))?;
         }
         tokenizer.with_pre_tokenizer(Some(split.pre_tokenizer()?));
         tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
-        match begin {
+        match around.processor()? {
             None => tokenizer.with_post_processor(Some(ByteLevel::new(false, false, true))),
-            Some((token, id)) => {
-                let template = TemplateProcessing::builder()
-                    .try_single(vec![token.to_owned(), "$A".to_owned()])?
-                    .special_tokens(vec![(token.to_owned(), id)])
-                    .build()?;
-                tokenizer.with_post_processor(Some(template))
-            }
+            template => tokenizer.with_post_processor(template),
         };
         tokenizer.add_tokens(added.iter().cloned())?;
         Ok(tokenizer.to_string(false)?.into_bytes())
     }
 }
 
+#[cfg(test)]
+mod reference_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -639,10 +606,11 @@ mod tests {
         assert!(refused(&metadata(&["a", "a"], &[], &[1; 2])).contains("twice"));
         assert!(refused(&metadata(&TOKENS, &[], &[1; 5])).contains("token_type"));
         let mut other = metadata(&TOKENS, &[], &[1; 6]);
-        other.insert("tokenizer.ggml.pre".into(), Value::Text("tekken".into()));
-        assert!(refused(&other).contains("'tekken'"));
-        other.insert("tokenizer.ggml.model".into(), Value::Text("llama".into()));
-        assert!(refused(&other).contains("--tokenizer"));
+        other.insert("tokenizer.ggml.pre".into(), Value::Text("chatglm-bpe".into()));
+        assert!(refused(&other).contains("'chatglm-bpe'"));
+        other.insert("tokenizer.ggml.model".into(), Value::Text("t5".into()));
+        let text = refused(&other);
+        assert!(text.contains("\"t5\"") && text.contains("--tokenizer"), "{text}");
     }
 
     #[test]
