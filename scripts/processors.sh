@@ -11,7 +11,8 @@ usage() {
 usage: scripts/processors.sh [MODEL ...]
 
 Trains leases of 300 steps on emulated processors, and compares the trace with the one that the
-network agrees on. Each model takes some minutes. The exit code is 0 only if all agree.
+network agrees on. Each model takes a minute, or ten if it has no fused multiply-adds, which are
+emulated twice then. The exit code is 0 only if all agree.
 
 Models are those of `qemu-x86_64 -cpu help`. Without any, these are tried:
 

@@ -22,7 +22,7 @@ use pol_primitives::{
     round::{Phase, Round},
     submission::{Outcome, Reveal, RevealSet},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 pub(super) static FAMILY: Family = Family {
     name: "inclusion",
@@ -68,6 +68,10 @@ const WRONG_ROOT_PENALTY: Balance = 100 * POL;
 const WRONG_ROOT_STRIKES: usize = 2;
 /// Longest wait for a phase, in blocks: two rounds.
 const PHASE_BLOCKS: u32 = 100;
+/// Looks at a round in a row, with a pause after each. Liars have to attest as soon as they can,
+/// since the honest majority adopts a head in the next block.
+const LOOKS: u32 = 100;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Most rounds in which liars try to attest before the head is adopted.
 const MAX_ROUNDS: usize = 6;
 /// Longest wait in blocks for the audits of the last round.
@@ -124,8 +128,14 @@ async fn idle(network: &Network) -> Result<Tally> {
 /// Waits until the current round is as `wanted`, and returns it.
 async fn wait_for(network: &Network, wanted: impl Fn(&Round) -> bool) -> Result<Round> {
     let asked = || async {
-        let round = network.chain.overview().await?.round;
-        Ok(wanted(&round).then_some(round))
+        for _ in 0..LOOKS {
+            let round = network.chain.overview().await?.round;
+            if wanted(&round) {
+                return Ok(Some(round));
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Ok(None)
     };
     network.until("a round reaches its phase", PHASE_BLOCKS, asked).await
 }

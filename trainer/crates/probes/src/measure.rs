@@ -29,7 +29,7 @@ pub struct Measurements {
     /// [Share of the variance](metrics::introspection_quality) of losses that introspection
     /// explains.
     pub introspection: Option<f64>,
-    /// [Coherence](coherence), mean over blocks and batches.
+    /// Coherence, mean over blocks and batches.
     pub coherence: Option<f64>,
     /// Effect of the second pass.
     pub second_pass: Option<SecondPassEffect>,
