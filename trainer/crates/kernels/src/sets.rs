@@ -65,11 +65,6 @@ impl Kernels {
         CHOSEN.store(place.map_or(0, |place| place + 1), Ordering::Relaxed);
     }
 
-    /// Returns the kernels of the set with this name, if this processor has it.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::all().into_iter().find(|kernels| kernels.name().eq_ignore_ascii_case(name))
-    }
-
     /// Returns the name of the set.
     pub fn name(self) -> &'static str {
         match self.0 {
