@@ -19,6 +19,7 @@ use crate::{
 use anyhow::{Context, Result};
 use clap::Args;
 use pol_api::{Engine, EngineOptions, ModelCard, Models, Notary};
+use pol_chain::Chain;
 use pol_import::describe;
 use pol_primitives::{Hash, model::ModelSpec};
 use std::{
@@ -238,16 +239,20 @@ impl ServeOptions {
     /// Serves each model that takes the place of the one with this root.
     async fn follow(&self, models: Option<Models>, mut root: Option<Hash>) {
         let Some(models) = models else { return std::future::pending().await };
-        let mut is_lost = false;
+        let (mut is_lost, mut chain) = (false, None);
         loop {
             tokio::time::sleep(LOOK).await;
-            let newest = self.newest().await;
+            let newest = self.newest(&mut chain).await;
             if let Some(notice) = notice(&mut is_lost, newest.as_ref().err()) {
                 tracing::warn!("{notice}");
             }
+            let has_stopped = models.is_stopped();
             match newest {
-                Ok(newest) if Some(newest) != root => {}
+                Ok(newest) if Some(newest) != root || has_stopped => {}
                 _ => continue,
+            }
+            if has_stopped {
+                tracing::error!("the thread of the model ended by a fault; loading the model again");
             }
             let replaced = async {
                 let source = self.source().await?;
@@ -265,15 +270,19 @@ impl ServeOptions {
         }
     }
 
-    /// Returns the root of the model as it is now.
-    async fn newest(&self) -> Result<Hash> {
-        match &self.model {
-            Some(folder) => Ok(describe(folder)?.1.root),
-            None => {
-                let head = self.node.connect().await?.overview().await?.head;
-                Ok(head.context("the chain has no model")?.root)
-            }
+    /// Returns the root of the model as it is now. A connection to the chain is kept in `chain`
+    /// until it fails.
+    async fn newest(&self, chain: &mut Option<Chain>) -> Result<Hash> {
+        if let Some(folder) = &self.model {
+            return Ok(describe(folder)?.1.root);
         }
+        let connected = match chain.take() {
+            Some(connected) => connected,
+            None => self.node.connect().await?,
+        };
+        let head = connected.overview().await?.head;
+        *chain = Some(connected);
+        Ok(head.context("the chain has no model")?.root)
     }
 }
 
@@ -303,6 +312,7 @@ fn card(name: String, round: Option<u32>, model: &LoadedModel, spec: &ModelSpec)
         root: format!("0x{}", hex::encode(model.generator.model)),
         round,
         decoder: model.generator.decoder.clone(),
+        profile: model.generator.profile.clone(),
         since: SystemTime::now().into(),
         parameters: spec.size(),
         context: spec.context as usize,

@@ -80,7 +80,7 @@ fn the_server_writes_what_the_command_writes() {
     let fingerprint = answer["system_fingerprint"].as_str().unwrap();
     let named = fingerprint.split('/').next().unwrap();
     assert!(root.contains(named.strip_prefix("0x").unwrap()), "{fingerprint}");
-    assert!(fingerprint.ends_with("/pol-generate/native/1"), "{fingerprint}");
+    assert!(fingerprint.ends_with("/pol-generate/native/1/exact"), "{fingerprint}");
 }
 
 #[test]

@@ -50,5 +50,5 @@ pub(crate) fn merge(
 
 /// Returns the error of a model whose thread has ended.
 pub(crate) fn stopped() -> ApiError {
-    ApiError::Internal("the model has failed; restart the server".into())
+    ApiError::Internal("the model has failed; try again soon, or restart the server".into())
 }

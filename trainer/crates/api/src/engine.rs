@@ -36,6 +36,10 @@ pub struct ModelCard {
     /// Decoder, by which the bits of the predictions are known.
     #[schema(example = "pol-generate/native/1")]
     pub decoder: String,
+    /// Numerics of the decoder: `exact` if its bits are the same on every machine, and otherwise
+    /// what they depend on.
+    #[schema(example = "exact")]
+    pub profile: String,
     /// Time from which it is served.
     pub since: Time,
     /// Number of parameters.
@@ -49,9 +53,9 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// Returns the root and the numerics, which together with seed and prompt fix a text.
+    /// Returns root, decoder, and numerics profile, which together with seed and prompt fix a text.
     pub fn fingerprint(&self) -> String {
-        format!("{}/{}", self.root, self.decoder)
+        format!("{}/{}/{}", self.root, self.decoder, self.profile)
     }
 
     /// Returns the name under which requests get this model and no newer one: its name, `@`, and
@@ -235,6 +239,11 @@ impl Models {
     /// Returns the model that new requests get, or `None` if none was loaded yet.
     pub fn current(&self) -> Option<Arc<Engine>> {
         self.all().into_iter().next()
+    }
+
+    /// Returns `true` if the newest model's thread has ended by a fault, so that it answers nothing.
+    pub fn is_stopped(&self) -> bool {
+        self.current().is_some_and(|engine| engine.jobs.is_closed())
     }
 
     /// Returns all models, the newest one first.

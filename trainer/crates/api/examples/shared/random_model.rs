@@ -36,6 +36,7 @@ pub(crate) fn start(
         root: String::new(),
         round: None,
         decoder: String::new(),
+        profile: String::new(),
         since: Time::new(0),
         parameters: spec.size(),
         context: spec.context as usize,

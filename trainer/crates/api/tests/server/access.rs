@@ -112,7 +112,7 @@ async fn guesses_slow_down_those_who_guess_alone() {
 async fn endless(path: &Path) -> (Server, TokenFile, Client) {
     let file = TokenFile::new(path);
     let token = file.add("writer", &[Scope::Generate]).unwrap();
-    let served = engine(Endless, "r0", options());
+    let served = engine(Endless::slow(), "r0", options());
     let server = Server::with(served, Limits::default(), Some(path), None).await;
     let client = Client { token: Some(token), ..server.client.clone() };
     (server, file, client)

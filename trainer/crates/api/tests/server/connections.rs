@@ -113,18 +113,20 @@ async fn clients_that_never_finish_asking_lose_their_place() {
 }
 
 #[tokio::test]
-async fn hundreds_of_idle_connections_hold_up_nobody_for_long() {
+async fn thousands_of_idle_connections_hold_up_nobody_for_long() {
     let server = impatient(64).await;
-    let mut idle = Vec::new();
-    for number in 0..320 {
-        let stream = TcpStream::connect(server.client.address).await.unwrap();
-        if number % 2 == 0 {
-            let _ = stream.try_write(b"GET /hea");
+    // No more at a time than this process may have open.
+    for _ in 0..10 {
+        let mut idle = Vec::new();
+        for number in 0..320 {
+            let stream = TcpStream::connect(server.client.address).await.unwrap();
+            if number % 2 == 0 {
+                let _ = stream.try_write(b"GET /hea");
+            }
+            idle.push(stream);
         }
-        idle.push(stream);
+        assert_eq!(server.client.get("/health").await.body, "ok");
     }
-    assert_eq!(server.client.get("/health").await.body, "ok");
-    drop(idle);
     // Many that behave are served one after the other.
     let asked = (0..200).map(|_| server.client.get("/health"));
     for answer in futures::future::join_all(asked).await {

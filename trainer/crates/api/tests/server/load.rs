@@ -2,7 +2,7 @@
 
 use super::{
     client::finish,
-    models::{Server, engine, native, options},
+    models::{Endless, Server, engine, native, options},
 };
 use futures::future::select_all;
 use pol_api::{EngineOptions, Limits};
@@ -82,10 +82,25 @@ async fn answers_finish_with_the_model_that_they_began_with() {
     let (mut stream, first) = server.client.start("/v1/completions", &long).await;
     server.models.replace(engine(native(2), "r2", options()));
     let next = server.client.post("/v1/completions", &few()).await.json();
-    assert_eq!(next["system_fingerprint"], "r2/test/1");
+    assert_eq!(next["system_fingerprint"], "r2/test/1/exact");
     let rest = finish(&mut stream).await;
     let text = String::from_utf8(first).unwrap() + &rest.head + &rest.body;
-    assert!(text.to_lowercase().contains("[done]") && !text.contains("r2/test/1"), "{text}");
+    assert!(text.to_lowercase().contains("[done]") && !text.contains("r2/test/1/exact"), "{text}");
+}
+
+#[tokio::test]
+async fn a_model_that_fails_is_known_and_can_be_replaced() {
+    let broken = Endless(|| panic!("a fault of the test's model"));
+    let server = Server::with(engine(broken, "r0", options()), Limits::default(), None, None).await;
+    assert!(!server.models.is_stopped());
+    for _ in 0..2 {
+        let answer = server.client.post("/v1/completions", &few()).await;
+        assert_eq!(answer.status, 500, "{answer:?}");
+    }
+    assert!(server.models.is_stopped());
+    server.models.replace(engine(native(2), "r2", options()));
+    assert!(!server.models.is_stopped());
+    assert_eq!(server.client.post("/v1/completions", &few()).await.status, 200);
 }
 
 #[tokio::test]

@@ -58,8 +58,14 @@ pub(crate) fn random(seed: u8, context: u32) -> NativeModel {
     NativeModel::new(&spec, &flat, 1).unwrap()
 }
 
-/// Model that writes `a` for ever, slowly.
-pub(crate) struct Endless;
+/// Model that writes `a` for ever, and calls a function before each step.
+pub(crate) struct Endless(pub(crate) fn());
+
+impl Endless {
+    pub(crate) fn slow() -> Self {
+        Self(|| thread::sleep(Duration::from_micros(100)))
+    }
+}
 
 pub(crate) struct Count(usize);
 
@@ -79,7 +85,7 @@ impl LanguageModel for Endless {
     }
 
     fn forward(&self, inputs: &mut [SequenceInput<'_, Count>]) -> Result<(), Error> {
-        thread::sleep(Duration::from_micros(100));
+        (self.0)();
         for input in inputs {
             input.cache.0 += input.tokens.len();
             input.prediction.logits = vec![0.0; VOCABULARY];
@@ -117,6 +123,7 @@ pub(crate) fn engine<M: LanguageModel + Send + 'static>(
         root: root.into(),
         round: None,
         decoder: "test/1".into(),
+        profile: "exact".into(),
         since: Time::new(7_000),
         parameters: 1,
         context: model.context(),
@@ -142,7 +149,7 @@ impl Server {
 
     /// Serves a model that writes for ever.
     pub(crate) async fn endless(options: EngineOptions, limits: Limits) -> Self {
-        Self::with(engine(Endless, "r0", options), limits, None, None).await
+        Self::with(engine(Endless::slow(), "r0", options), limits, None, None).await
     }
 
     pub(crate) async fn with(

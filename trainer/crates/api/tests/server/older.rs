@@ -57,7 +57,7 @@ async fn models_answer_those_who_name_them() {
     assert_ne!(newest["choices"], first["choices"]);
     // Clients may name the newest one in full, to get no other one later.
     for model in ["tiny@1111aaaa", "tiny@2222aaaa"] {
-        let fingerprint = format!("0x{}0000/test/1", &model[5..]);
+        let fingerprint = format!("0x{}0000/test/1/exact", &model[5..]);
         let message = json!({"role": "user", "content": "x"});
         for (path, request) in [
             ("/generate", json!({"model": model, "prompt": "x", "max_tokens": 2})),

@@ -41,7 +41,7 @@ async fn a_completion_is_what_the_model_writes_alone() {
     assert_eq!(json["object"], "text_completion");
     assert_eq!(
         (&json["model"], &json["system_fingerprint"]),
-        (&json!("tiny@r1"), &json!("r1/test/1"))
+        (&json!("tiny@r1"), &json!("r1/test/1/exact"))
     );
     assert_eq!(json["choices"][0]["text"], text);
     assert_eq!(json["usage"]["prompt_tokens"], 4);
@@ -145,6 +145,7 @@ async fn a_model_without_turns_knows_no_chat() {
         root: "r".into(),
         round: None,
         decoder: "test/1".into(),
+        profile: "exact".into(),
         since: Time::new(0),
         parameters: 1,
         context: model.context(),
@@ -200,5 +201,5 @@ async fn the_model_is_listed() {
     // A replaced model answers the next request.
     server.models.replace(engine(native(2), "r2", options()));
     let next = server.client.post("/v1/completions", &completion("x", 1)).await.json();
-    assert_eq!(next["system_fingerprint"], "r2/test/1");
+    assert_eq!(next["system_fingerprint"], "r2/test/1/exact");
 }

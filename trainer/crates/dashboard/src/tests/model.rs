@@ -230,6 +230,7 @@ fn engine(script: Script, round: u64) -> Engine {
         root: hash(round),
         round: Some(u32::try_from(round).unwrap()),
         decoder: decoder.into(),
+        profile: "exact".into(),
         since: SystemTime::now().into(),
         parameters: 12_582_912,
         context: CONTEXT,
