@@ -18,6 +18,7 @@ use pol_engine::LeaseData;
 use pol_primitives::{
     Hash,
     data::{Manifest, ManifestId, ShardId},
+    prf::Prf,
     recipe::Recipe,
     trace::merkle_root,
 };
@@ -361,7 +362,8 @@ impl ShardReader {
 
     /// Returns the held-out text that the recipe names, or `None` if it names none, if that
     /// manifest is not admitted, or if it holds no text: at least `sequences` sequences, or all of
-    /// it if it has fewer. Malformed shards are left out, here and on every other machine.
+    /// it if it has fewer. Shards are at equal distances from one that `seed` draws, or from the
+    /// first. Malformed shards are left out, here and on every other machine.
     ///
     /// # Errors
     ///
@@ -370,6 +372,7 @@ impl ShardReader {
         &mut self,
         recipe: &Recipe,
         sequences: usize,
+        seed: Option<&Hash>,
     ) -> Result<Option<LeaseData>> {
         let Some(content_hash) = recipe.held_out else { return Ok(None) };
         let Some(id) = self.context.chain.manifest_of_content(&content_hash).await? else {
@@ -384,15 +387,21 @@ impl ShardReader {
         let needed =
             (sequences as u32).div_ceil(recipe.sequences_per_shard().max(1)).min(available);
         let mut tokens = Vec::new();
-        // Spread over the whole text, so that no single document dominates.
-        for i in 0..needed {
-            let index = (u64::from(i) * u64::from(available) / u64::from(needed)) as u32;
+        for index in spread(available, needed, seed) {
             let (id, keep) = (ShardId { manifest: id, index }, format!("held-out/{id}-{index}"));
             tokens
                 .extend(unless_malformed(self.read_one(recipe, &manifests, id, &[], &keep).await)?);
         }
         if tokens.is_empty() { Ok(None) } else { Ok(Some(LeaseData::new(recipe, tokens)?)) }
     }
+}
+
+/// Returns the indices of `needed` of the `available` shards of held-out text, spread over all of
+/// it, so that no single document dominates. `seed` draws where they begin.
+fn spread(available: u32, needed: u32, seed: Option<&Hash>) -> impl Iterator<Item = u32> + use<> {
+    let first = seed.map_or(0, |seed| Prf::new("pol/held-out/1", seed, &[]).below(available));
+    let [all, needed] = [available, needed].map(u64::from);
+    (0..needed).map(move |i| ((u64::from(first) + i * all / needed) % all) as u32)
 }
 
 #[cfg(test)]
@@ -407,6 +416,24 @@ mod tests {
     use tokio::time::sleep;
 
     const SHARD: ShardId = ShardId { manifest: 3, index: 7 };
+
+    #[test]
+    fn held_out_text_is_spread_and_another_in_each_round() {
+        let of = |available, needed, seed: Option<u8>| {
+            spread(available, needed, seed.map(|seed| [seed; 32]).as_ref()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(10, 4, None), [0, 2, 5, 7]);
+        assert_eq!(of(0, 0, Some(1)), [0; 0]);
+        let first = |seed| of(1_000, 4, Some(seed))[0];
+        assert!((1..9).any(|seed| first(seed) != first(0)));
+        for seed in 0..9 {
+            let mut drawn = of(7, 7, Some(seed));
+            drawn.sort_unstable();
+            assert_eq!(drawn, [0, 1, 2, 3, 4, 5, 6], "short text is taken whole");
+            let drawn = of(1_000, 8, Some(seed));
+            assert!(drawn.windows(2).all(|two| (two[0] + 125) % 1_000 == two[1]), "{drawn:?}");
+        }
+    }
 
     fn is_malformed<T>(read: Result<T>) -> bool {
         unless_malformed(read).is_ok_and(|read| read.is_none())

@@ -219,6 +219,8 @@ impl From<EngineError> for RoleError {
             EngineError::Io { source, .. } if is_full(source) => Self::transient(error),
             // The store proves the bytes of each read again, and the next one is of another copy.
             EngineError::BlobMismatch { .. } | EngineError::Stopped => Self::transient(error),
+            // A member that was upgraded before or after the network has other recipes to work by.
+            EngineError::Arithmetic { .. } => Self::transient(error),
             _ => Self::fatal(error),
         }
     }
@@ -336,5 +338,11 @@ mod tests {
         let mut open = |_: &Hash| Ok(io::Cursor::new([0; 16]));
         let mismatch = TrainingState::from_blobs(&state, 4, &mut open).unwrap_err();
         assert!(matches!(RoleError::from(mismatch), RoleError::Transient(_)));
+    }
+
+    #[test]
+    fn another_arithmetic_ends_no_process() {
+        let other = EngineError::Arithmetic { named: [1; 32] };
+        assert!(matches!(RoleError::from(other), RoleError::Transient(_)));
     }
 }

@@ -33,8 +33,10 @@ impl HeldOutEval {
     ) -> Result<Option<Arc<LeaseData>>> {
         let hash = recipe.hash();
         if self.data.as_ref().is_none_or(|(cut_for, _)| *cut_for != hash) {
-            self.data =
-                shards.held_out(recipe, self.sequences).await?.map(|data| (hash, Arc::new(data)));
+            self.data = shards
+                .held_out(recipe, self.sequences, None)
+                .await?
+                .map(|data| (hash, Arc::new(data)));
         }
         Ok(self.data.as_ref().map(|(_, data)| data.clone()))
     }

@@ -78,14 +78,9 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Returns the validity of a transaction without a signature for the pool: only the awaited
-    /// pulse is valid. A node verifies a signature only if the cheap checks pass.
+    /// pulse is valid.
     pub(crate) fn validate_bare(call: &Call<T>) -> TransactionValidity {
-        let Call::submit_pulse { round, signature } = call else {
-            return Err(InvalidTransaction::Call.into());
-        };
-        let refusal = |error: Error<T>| error.refusal();
-        let (beacon, awaited) = Self::expect_pulse(*round).map_err(refusal)?;
-        verify(&beacon.key, *round, signature).map_err(|bad| refusal(bad.into()))?;
+        let (round, awaited) = Self::check_bare(call)?;
         ValidTransaction::with_tag_prefix("PolBeacon")
             .priority(TransactionPriority::MAX)
             .and_provides(round)
@@ -94,12 +89,18 @@ impl<T: Config> Pallet<T> {
             .build()
     }
 
-    /// Checks cheaply that a transaction without a signature may enter the block. Its call verifies
-    /// the signature.
-    pub(crate) fn check_bare(call: &Call<T>) -> Result<(), TransactionValidityError> {
-        let Call::submit_pulse { round, .. } = call else {
+    /// Checks that a transaction without a signature is the awaited pulse, which alone may enter a
+    /// block: forged ones would fill it for nothing. Signatures are verified only if the cheap
+    /// checks pass.
+    pub(crate) fn check_bare(
+        call: &Call<T>,
+    ) -> Result<(BeaconRound, beacon::AwaitedPulse), TransactionValidityError> {
+        let Call::submit_pulse { round, signature } = call else {
             return Err(InvalidTransaction::Call.into());
         };
-        Self::expect_pulse(*round).map(drop).map_err(|error| error.refusal())
+        let refusal = |error: Error<T>| error.refusal();
+        let (beacon, awaited) = Self::expect_pulse(*round).map_err(refusal)?;
+        verify(&beacon.key, *round, signature).map_err(|bad| refusal(bad.into()))?;
+        Ok((*round, awaited))
     }
 }

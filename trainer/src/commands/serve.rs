@@ -252,7 +252,9 @@ impl ServeOptions {
                 _ => continue,
             }
             if has_stopped {
-                tracing::error!("the thread of the model ended by a fault; loading the model again");
+                tracing::error!(
+                    "the thread of the model ended by a fault; loading the model again"
+                );
             }
             let replaced = async {
                 let source = self.source().await?;

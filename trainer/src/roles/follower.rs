@@ -7,7 +7,7 @@ use crate::{
     model::{GlobalModel, ModelKeeper},
 };
 use anyhow::anyhow;
-use pol_engine::{check_arithmetic, determinism};
+use pol_engine::determinism;
 use pol_primitives::{head::Head, queries::Overview, recipe::Recipe};
 
 /// Work of a keeper, which comes back with the model.
@@ -34,8 +34,7 @@ impl HeadFollower {
     ///
     /// # Errors
     ///
-    /// Fails for good if the recipe needs settings of libtorch that this process does not have, and
-    /// until both have the same version if the recipe names another arithmetic than this program's.
+    /// Fails for good if the recipe needs settings of libtorch that this process does not have.
     pub(super) async fn recipe(&mut self, overview: &Overview) -> Result<Option<Recipe>> {
         let known = self.recipe.as_ref().map(Recipe::hash);
         if overview.recipe_hash != known {
@@ -47,7 +46,6 @@ impl HeadFollower {
                      without the settings for that: start it again"
                 )));
             }
-            recipe.as_ref().map_or(Ok(()), check_arithmetic).map_err(RoleError::transient)?;
             let numerics = recipe.as_ref().map(|recipe| recipe.numerics);
             self.context.control.describe(|facts| facts.numerics = numerics);
             self.recipe = recipe;

@@ -19,7 +19,7 @@ use crate::{
 use anyhow::anyhow;
 use futures::future::{join_all, try_join, try_join_all};
 use pol_chain::{AccountId, format_account};
-use pol_engine::{LeaseData, MAX_PROBE_SEQUENCES, ScoreProbe};
+use pol_engine::{LeaseData, MAX_PROBE_SEQUENCES, ScoreProbe, check_arithmetic};
 use pol_primitives::{
     audit::{Audit, Binding, Case, Evidence, Finding, UpdateMeasurement},
     head::{Head, RoundRecord},
@@ -340,6 +340,10 @@ impl<S: Strategy> ReplayJob<S> {
         window: FetchWindow,
     ) -> Result<Option<HeldInput>> {
         let (round, trainer) = (self.audit.round, format_account(&case.trainer));
+        if let Err(error) = check_arithmetic(recipe) {
+            tracing::warn!("round {round}: staying silent about {trainer}: {error}");
+            return Ok(None);
+        }
         // By the last try that says something.
         let mut is_at_fault = false;
         loop {
@@ -452,6 +456,9 @@ impl<S: Strategy> ReplayJob<S> {
         scheduler: &ReplayScheduler,
         window: FetchWindow,
     ) -> Result<Option<Arc<RoundMeasure>>> {
+        if check_arithmetic(recipe).is_err() {
+            return Ok(None);
+        }
         loop {
             let now = self.next_try(window).await?;
             let mut job = self.clone();
@@ -529,7 +536,7 @@ impl<S: Strategy> ReplayJob<S> {
         if !tokens.is_empty() {
             texts.push(LeaseData::new(recipe, tokens)?);
         }
-        match shards.held_out(recipe, HELD_OUT_SEQUENCES).await {
+        match shards.held_out(recipe, HELD_OUT_SEQUENCES, Some(&self.audit.seed)).await {
             Ok(held_out) => texts.extend(held_out),
             Err(RoleError::Transient(error)) if is_last => {
                 tracing::debug!("measuring without held-out text: {}", explain(&error));

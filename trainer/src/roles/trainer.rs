@@ -22,6 +22,7 @@ use crate::{
     strategy::Strategy,
 };
 use pol_chain::{AccountId, Call, ChainError, Signer};
+use pol_engine::check_arithmetic;
 use pol_primitives::{
     Balance, Hash, MAX_SUBMISSIONS, MILLION, RoundNumber,
     lease::Lease,
@@ -635,13 +636,17 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
         let Some(recipe) = self.follower.recipe(overview).await? else {
             return self.note_idle().await;
         };
-        self.had_head |= self.follow_head(overview).await?;
+        let can_compute = check_arithmetic(&recipe).map_err(RoleError::transient);
+        if can_compute.is_ok() {
+            self.had_head |= self.follow_head(overview).await?;
+        }
         let round = &overview.round;
         // A node that lags shows an earlier lease or none, and work on the present one would stop.
         self.context.firm_block().await?;
         let Some(lease) = self.context.chain.lease(&self.account()).await? else {
             self.note_lost_place(round);
             self.note_idle().await?;
+            can_compute?;
             // The window may be over before a large model has been computed.
             return if self.had_head
                 && self.sole.is_registered()
@@ -663,7 +668,9 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
         if self.given_up == Some(LeaseKey::of(&lease)) || self.may_lose(overview, &lease) {
             return Ok(());
         }
-        self.work_on(overview, &recipe, &lease).await
+        // What was trained before an upgrade of this program can still be committed and revealed.
+        self.work_on(overview, &recipe, &lease).await?;
+        can_compute
     }
 
     fn tasks(&self) -> Vec<OverviewSender> {

@@ -25,6 +25,7 @@ use crate::{
     strategy::Strategy,
 };
 use pol_chain::{AccountId, Call, Signer};
+use pol_engine::check_arithmetic;
 use pol_metrics::{AttestationTime, SPANS};
 use pol_primitives::{
     Hash, RoundNumber,
@@ -281,6 +282,7 @@ impl BlockHandler for Validator {
         // Says so if there is room again.
         disk::is_full(self.context.state.path());
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
+        check_arithmetic(&recipe).map_err(RoleError::transient)?;
         let phase = overview.round.phase;
         // What is here can be reported even by a validator that has yet to fetch the model.
         let submissions = match phase {

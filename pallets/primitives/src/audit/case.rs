@@ -136,7 +136,8 @@ pub struct PendingAudit<AccountId> {
     /// Leaves of its trace that an earlier draw made known. Segments that end in them cannot be
     /// audited blindly.
     pub known: BoundedVec<u16, ConstU32<MAX_KNOWN_LEAVES>>,
-    /// Segments of the first draw, if one of its seats objected. The second draw replays them too.
+    /// Segments of the first draw, which the second replays too: a seat objected to them, or said
+    /// nothing.
     pub disputed: BoundedVec<u16, ConstU32<MAX_AUDITED_SEGMENTS>>,
     /// Seats of the first draw.
     pub earlier: BoundedVec<EarlierSeat<AccountId>, ConstU32<MAX_SEATS>>,
@@ -167,18 +168,15 @@ impl<AccountId: Encode> PendingAudit<AccountId> {
     where
         AccountId: Clone,
     {
-        let earlier: Vec<_> =
-            seats.map(|(account, opinion)| EarlierSeat { account, opinion }).collect();
-        let objects =
-            |seat: &EarlierSeat<_>| seat.opinion.is_some_and(|opinion| opinion != Verdict::Valid);
-        let is_disputed = earlier.iter().any(objects);
+        let earlier = seats.map(|(account, opinion)| EarlierSeat { account, opinion });
         Self {
             draw: 1,
             known: BoundedVec::truncate_from(
                 case.served_leaves().into_iter().chain(case.opened_leaves()).collect(),
             ),
-            disputed: if is_disputed { case.segments.clone() } else { BoundedVec::new() },
-            earlier: BoundedVec::truncate_from(earlier),
+            // Silence disputes as well: a trainer can cause it, by serving the states too slowly.
+            disputed: case.segments.clone(),
+            earlier: BoundedVec::truncate_from(earlier.collect()),
             ..Self::first(round, case.trainer.clone(), case.index, case.trace_segments)
         }
     }

@@ -241,7 +241,7 @@ impl Models {
         self.all().into_iter().next()
     }
 
-    /// Returns `true` if the newest model's thread has ended by a fault, so that it answers nothing.
+    /// Returns `true` if the newest model's thread has ended by a fault: it answers nothing then.
     pub fn is_stopped(&self) -> bool {
         self.current().is_some_and(|engine| engine.jobs.is_closed())
     }

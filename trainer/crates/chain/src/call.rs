@@ -474,6 +474,15 @@ impl Call {
         }
     }
 
+    /// Returns `true` if the chain accepts such a call once, however often it is signed.
+    pub(crate) fn takes_effect_once(&self) -> bool {
+        match self {
+            Self::AsProxy { call, .. } => call.takes_effect_once(),
+            Self::BondExtra { .. } | Self::RegisterSource { .. } | Self::Propose { .. } => false,
+            call => call.duty().is_some(),
+        }
+    }
+
     /// Returns `true` if blocks reserve room for the call, since its deadline is a member's duty.
     pub(crate) fn has_room(&self) -> bool {
         match self {

@@ -99,12 +99,12 @@ impl Chain {
         // Subscribing may fail, so it precedes sending.
         let mut blocks = self.subscribe_blocks().await?;
         let is_duty = call.duty().is_some();
-        let mut attempts = if is_duty { MAX_ATTEMPTS } else { 1 };
+        let mut attempts = if call.takes_effect_once() { MAX_ATTEMPTS } else { 1 };
         loop {
             attempts -= 1;
             let signed = self.send(signer, &call, tip).await?;
             match self.follow(signer, &signed, &mut blocks).await {
-                // A duty takes effect once, so that it can be sent again at once. It has to be:
+                // The chain accepts it once, so that it can be signed again at once. It has to be:
                 // its deadline may be a block away.
                 Err(ChainError::Displaced { .. }) if attempts > 0 => {
                     tracing::debug!(call = call.name().1, "its nonce was taken; signing it again");
@@ -215,7 +215,7 @@ impl Chain {
         call: &Call,
         tip: Balance,
     ) -> Result<SignedTransaction, ChainError> {
-        let mut refused = 0;
+        let mut refused = None;
         for _ in 0..MAX_ATTEMPTS {
             let nonce = self.free_nonce(signer.key_account(), call.has_room(), refused).await?;
             let signed = match self.sign(signer, call, tip, nonce).await {
@@ -230,7 +230,7 @@ impl Chain {
                     // The other transaction is this account's, sent by another process or before
                     // this duty changed. A block includes it soon. The pool never had this one.
                     TOO_LOW_PRIORITY => {
-                        refused += 1;
+                        refused = Some(nonce);
                         time::sleep(RETRY_DELAY).await;
                     }
                     _ => {
@@ -264,17 +264,18 @@ impl Chain {
     ///
     /// A call that blocks have no room for may wait as long as they are full, and what has a later
     /// nonce waits with it. So a call with room takes the first nonce that no other such call of
-    /// this process has, and displaces what the pool may have there. As many nonces are left out as
-    /// such calls of other processes have kept, which `refused` counts.
+    /// this process has, and displaces what the pool may have there. It takes a later one than
+    /// `refused`, which such a call of another process has kept.
     async fn free_nonce(
         &self,
         account: AccountId,
         has_room: bool,
-        refused: u32,
+        refused: Option<u64>,
     ) -> Result<u64, ChainError> {
         let mut nonce = if has_room {
             let best = self.best_block().await?;
-            u64::from(self.at(best.hash).nonce(&account).await?) + u64::from(refused)
+            let next = u64::from(self.at(best.hash).nonce(&account).await?);
+            refused.map_or(next, |refused| next.max(refused + 1))
         } else {
             let address = AccountId32(account);
             self.request(|| self.node.rpc.system_account_next_index(&address)).await?
