@@ -17,7 +17,7 @@ use crate::{
     context::{NodeContext, submit_housekeeping},
     disk,
     display::short_hash,
-    error::Result,
+    error::{Result, RoleError},
     model::{
         GlobalModel, apply_updates, excised_rounds, initial_model, revealed_updates, rewrite_model,
         rewrite_plan,
