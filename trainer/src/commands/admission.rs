@@ -83,8 +83,13 @@ pub(crate) struct ManifestOptions {
     #[command(flatten)]
     key: KeyOptions,
     /// Number of the manifest.
-    #[arg(value_name = "MANIFEST")]
+    #[arg(value_name = "MANIFEST", value_parser = parse_manifest)]
     manifest: ManifestId,
+}
+
+fn parse_manifest(text: &str) -> Result<ManifestId, &'static str> {
+    let remedy = "`data list` prints the numbers of manifests; `data summary` is about folders";
+    text.parse().map_err(|_| remedy)
 }
 
 /// Options of `data admit`.

@@ -42,7 +42,8 @@ Examples:
 
 Files are told apart by their contents: text, Markdown, HTML, JSONL, JSON, CSV, Parquet, WARC, books
 of Project Gutenberg, and gzip, Zstandard, tar, or zip of these. Anything else is left out, and
-report.json in the folder says why. An ingestion that is killed goes on where it stopped.";
+report.json in the folder says why. An ingestion that is killed goes on with the texts that it has
+read and compared, and counts words and tokenises anew.";
 
 /// Rules of cleaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -298,6 +299,7 @@ impl Display {
 
     pub(super) fn show(&self, progress: Progress) {
         let name = match progress.stage {
+            Stage::Hashing => "hashing",
             Stage::Reading => "reading",
             Stage::Comparing => "comparing",
             Stage::Repeats => "looking for repeats",
@@ -319,7 +321,7 @@ impl Display {
         if is_new {
             shown.bar.finish_and_clear();
             let template = match progress.stage {
-                Stage::Reading => {
+                Stage::Hashing | Stage::Reading => {
                     "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left"
                 }
                 _ => "{msg} {wide_bar} {pos} of {len} documents, {per_sec}, {eta} left",

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::common::{json, run, stdout};
-use pol_mock_services::{Response, Server};
+use pol_corpus::RawStore;
+use pol_mock_services::{COMMIT, HubData, Response, Server};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -203,6 +204,40 @@ fn sources_of_all_kinds_become_data_once() {
     assert!(summary["sources"]["web/pages"]["bytes"].as_u64().unwrap() > 0, "{summary}");
     assert!(fs::read_to_string(picture).unwrap().starts_with("<svg"));
     assert!(stdout(&run(&["data", "summary", &out])).contains("web/pages"));
+}
+
+#[test]
+fn a_commit_of_a_hub_is_asked_for_with_the_endpoint_and_token_of_the_environment() {
+    let rows: String = (0..30)
+        .map(|number| format!("{}\n", serde_json::json!({ "text": text(200 + number, 20) })))
+        .collect();
+    let data = HubData { token: Some("secret"), ..HubData::default() };
+    let hub = data.file("rows.jsonl", rows.into_bytes()).start();
+    let (site, folder) = (site(), Folder::new("acquiring-hub"));
+    let source = format!(
+        "[[source]]\nname = \"set\"\nkind = \"dataset\"\n\
+         hub = {{ id = \"org/set@{COMMIT}\", files = [\"*.jsonl\"] }}\n"
+    );
+    let config = folder.configure(&site, &source);
+    let acquire = |token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pol-trainer"));
+        command.args(["data", "acquire", "--config", &config, "--json"]);
+        command.env("HF_ENDPOINT", &hub.address).env("HF_TOKEN", token);
+        command.env("POL_CACHE", folder.path("cache")).output().unwrap()
+    };
+    let refused = acquire("wrong");
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("set HF_TOKEN"), "{said}");
+
+    let outcome = json(&acquire("secret"));
+    assert_eq!(outcome["documents"], 30, "{outcome}");
+    assert!(outcome["data"]["train"]["shards"].as_u64() > Some(0), "{outcome}");
+    for request in hub.requests() {
+        assert!(request.path.contains(COMMIT), "{} is not of the commit", request.path);
+    }
+    let store = RawStore::create_or_open(folder.0.join("out/set/raw")).unwrap();
+    let first = store.documents().next().unwrap().unwrap();
+    assert_eq!(first.origin.location, format!("org/set/rows.jsonl@{COMMIT}"));
 }
 
 #[test]

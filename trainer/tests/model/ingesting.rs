@@ -146,6 +146,8 @@ fn folders_and_other_files_in_the_place_of_a_proof_are_told() {
     assert!(error.contains("is not an ingested folder"), "{error}");
     let error = refusal(&["data", "trace", "--data", here, "--passage", "x"], 1);
     assert!(error.contains("is not an ingested folder"), "{error}");
+    let error = refusal(&["data", "report", here], 2);
+    assert!(error.contains("`data summary` is about folders"), "{error}");
     // A member says so before it looks for a node.
     let error = refusal(&["--dev-account", "trainer-1", "--data", here], 1);
     assert!(error.contains("is not an ingested folder"), "{error}");

@@ -8,9 +8,13 @@ mod acquiring;
 mod adapting;
 mod common;
 mod drawing;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod gathering;
 mod generating;
 mod importing;
 mod ingesting;
+mod prose;
 mod receipts;
+mod reproducing;
 mod serving;

@@ -2,6 +2,7 @@
 
 //! Errors, with their remedies.
 
+use pol_primitives::lineage::MAX_DOCUMENTS;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -31,6 +32,12 @@ pub enum CorpusError {
     /// An option is out of its range.
     #[error("{0}")]
     InvalidOption(String),
+    /// There are more documents than a tree over their records can hold.
+    #[error(
+        "the inputs have more than {MAX_DOCUMENTS} documents, the most that one folder of data \
+         holds; ingest them in several runs, with a part of the inputs each"
+    )]
+    TooManyDocuments,
 }
 
 /// Conversion of errors of the operating system into [`CorpusError::Io`].

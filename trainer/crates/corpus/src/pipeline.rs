@@ -54,16 +54,18 @@ const SIGNED_BYTES: usize = 8 << 20;
 pub struct Progress {
     /// Stage.
     pub stage: Stage,
-    /// Bytes of the inputs so far if they are read, and otherwise documents so far.
+    /// Bytes of the inputs so far if they are hashed or read, and otherwise documents so far.
     pub done: u64,
     /// Bytes or documents in all.
     pub total: u64,
 }
 
-/// Stage on the way from inputs to shards. The pipeline has the first three.
+/// Stage on the way from inputs to shards. The pipeline has the second to the fourth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Inputs are hashed, since their contents name an ingestion.
+    Hashing,
     /// Inputs are read and cleaned.
     Reading,
     /// Documents are compared with each other.

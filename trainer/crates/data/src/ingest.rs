@@ -13,11 +13,12 @@ use crate::{
     end_of_text::{END_OF_TEXT, IngestTokenizer},
     error::{DataError, IoContext},
     shards::write_synced,
-    verify::{file_hash, verify},
+    tokenizer_trainer::check_vocabulary,
+    verify::{verify, watched_file_hash},
 };
 use pol_corpus::{
     Content, CorpusError, ReadOptions, inputs, is_pipe,
-    pipeline::{Pipeline, PipelineConfig, Progress, References, Selection, Supply},
+    pipeline::{Pipeline, PipelineConfig, Progress, References, Selection, Stage, Supply},
 };
 use pol_primitives::{Hash, data::MAX_SHARD_TOKENS};
 use serde::Serialize;
@@ -82,7 +83,7 @@ impl IngestConfig {
         if self.inputs.is_empty() {
             return Err(DataError::NoText("no input".into()));
         }
-        Ok(())
+        if self.tokenizer.is_none() { check_vocabulary(self.vocabulary) } else { Ok(()) }
     }
 
     /// Returns the digest of everything that determines the output. `pipeline` and `contents` are
@@ -110,8 +111,9 @@ impl IngestConfig {
 /// Turns texts into shards and manifests. Returns at once if `out` already holds exactly this
 /// ingestion.
 ///
-/// `out` appears as a whole or not at all. What was done is kept beside it until then, so that the
-/// same ingestion goes on where it was killed. Memory does not grow with the inputs.
+/// `out` appears as a whole or not at all. Prepared documents are kept beside it until then, so that
+/// the same ingestion goes on where it was killed, and one with other shards or another tokenizer
+/// where it failed. Memory does not grow with the inputs.
 ///
 /// # Errors
 ///
@@ -136,7 +138,7 @@ pub fn ingest(
     fs::create_dir_all(parent).io_context("create the folder", parent)?;
     refuse_own_output(config)?;
     let (inputs, _spools) = spool_pipes(&config.inputs, parent)?;
-    let contents = digest_of(&inputs)?;
+    let contents = digest_of(&inputs, watch)?;
     let options = ReadOptions { text_fields: config.text_fields.clone(), ..ReadOptions::default() };
     // Named by what the documents depend on: another tokenizer finds them prepared.
     let name = blake3::Hasher::new()
@@ -153,11 +155,13 @@ pub fn ingest(
         Ok(Some(record)) => Ok(record),
         Err(error) => Err(error),
     };
-    // A run that the disk failed goes on later. After another error it would fail again.
-    let is_resumable =
-        matches!(record, Err(DataError::Io { .. } | DataError::Corpus(CorpusError::Io { .. })));
-    if !is_resumable {
-        fs::remove_dir_all(&work).io_context("remove", &work)?;
+    match &record {
+        Err(error) if serves_next(error) && holds_documents(&work) => tracing::warn!(
+            "{} keeps the prepared documents, from which the next ingestion of the same inputs by \
+             the same rules goes on; remove it if there is none",
+            work.display()
+        ),
+        _ => fs::remove_dir_all(&work).io_context("remove", &work)?,
     }
     drop(lock);
     let record = record?;
@@ -187,9 +191,31 @@ fn make(
         fs::remove_dir_all(&folder).io_context("remove", &folder)?;
     }
     fs::create_dir(&folder).io_context("create the folder", &folder)?;
-    let record = write(config, given, &mut selection, request, &folder, watch)?;
+    let written = write(config, given, &mut selection, request, &folder, watch);
+    if written.is_err() {
+        // The next run makes these files anew. If they cannot be removed, it says so.
+        let _ = fs::remove_dir_all(&folder);
+    }
+    let record = written?;
     move_into_place(&folder, &config.out, &work.join("old"))?;
     Ok(record)
+}
+
+/// Returns `true` if a run that failed so has prepared documents that another one can use: when the
+/// disk has room again, or with other shards or another tokenizer.
+fn serves_next(error: &DataError) -> bool {
+    match error {
+        DataError::Corpus(error) => matches!(error, CorpusError::Io { .. }),
+        DataError::NothingLeft(_) | DataError::LongRecord { .. } | DataError::TooManyDocuments => {
+            false
+        }
+        _ => true,
+    }
+}
+
+/// Returns `true` if the folder of a run holds more than the file that locks it.
+fn holds_documents(work: &Path) -> bool {
+    fs::read_dir(work).is_ok_and(|entries| entries.count() > 1)
 }
 
 /// Writes the output of an ingestion into `folder`.
@@ -406,21 +432,28 @@ impl Spool {
 }
 
 /// Returns the digest of the inputs: names and contents of files, and what stores hold.
-fn digest_of(supplies: &[Supply]) -> Result<Hash, DataError> {
+fn digest_of(supplies: &[Supply], watch: &(dyn Fn(Progress) + Sync)) -> Result<Hash, DataError> {
+    let sizes: Vec<u64> = supplies.iter().map(Supply::bytes).collect::<Result<_, _>>()?;
+    let (total, mut done) = (sizes.iter().fold(0, |sum: u64, size| sum.saturating_add(*size)), 0);
+    let mut count = |bytes: u64| {
+        done = total.min(bytes.saturating_add(done));
+        watch(Progress { stage: Stage::Hashing, done, total });
+    };
     let mut hasher = blake3::Hasher::new();
-    for supply in supplies {
+    for (supply, size) in supplies.iter().zip(sizes) {
         match supply {
             Supply::Path(path) => {
                 for input in inputs(std::slice::from_ref(path)) {
                     let Ok(input) = input? else { continue };
                     hasher.update(&digest_of_text(&input.origin.location));
                     if let Content::File(path) = &input.content {
-                        hasher.update(&file_hash(path)?);
+                        hasher.update(&watched_file_hash(path, &mut count)?);
                     }
                 }
             }
             Supply::Spool { location, contents, .. } => {
                 hasher.update(&digest_of_text(location)).update(contents);
+                count(size);
             }
             Supply::Store(folder, passed) => {
                 hasher.update(&passed.to_le_bytes());
@@ -428,6 +461,7 @@ fn digest_of(supplies: &[Supply]) -> Result<Hash, DataError> {
                 hasher.update(&store.len().to_le_bytes());
                 hasher.update(&store.contents()?);
                 hasher.update(&digest_of_text(&store.cursor().to_string()));
+                count(size);
             }
         }
     }

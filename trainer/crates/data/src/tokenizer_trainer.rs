@@ -62,12 +62,7 @@ impl TokenizerTrainer {
 
     /// Trains a tokenizer of exactly `vocabulary` entries.
     pub(crate) fn train(mut self, vocabulary: u32) -> Result<IngestTokenizer, DataError> {
-        if !(MIN_VOCABULARY..=MAX_VOCABULARY).contains(&vocabulary) {
-            return Err(DataError::InvalidOption(format!(
-                "a vocabulary has {MIN_VOCABULARY} entries, the bytes and {END_OF_TEXT}, to \
-                 {MAX_VOCABULARY}, not {vocabulary}"
-            )));
-        }
+        check_vocabulary(vocabulary)?;
         let end_of_text = AddedToken::from(END_OF_TEXT, true);
         let trainer = BpeTrainer::builder()
             .show_progress(false)
@@ -98,6 +93,17 @@ impl TokenizerTrainer {
         let json = tokenizer.to_string(true).map_err(training_error)?;
         IngestTokenizer::from_json(json.into_bytes(), ORIGIN, &EndOfText::Known)
     }
+}
+
+/// Fails if no tokenizer of `vocabulary` entries can be trained, whatever the text is.
+pub(crate) fn check_vocabulary(vocabulary: u32) -> Result<(), DataError> {
+    if (MIN_VOCABULARY..=MAX_VOCABULARY).contains(&vocabulary) {
+        return Ok(());
+    }
+    Err(DataError::InvalidOption(format!(
+        "a vocabulary has {MIN_VOCABULARY} entries, the bytes and {END_OF_TEXT}, to \
+         {MAX_VOCABULARY}, not {vocabulary}"
+    )))
 }
 
 /// Counts words. A word can be in several parts of the result.

@@ -9,7 +9,11 @@ use crate::{
 use pol_corpus::Side;
 use pol_primitives::Hash;
 use rayon::prelude::*;
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 /// Reads the record of an ingested folder, and checks every file that its manifests depend on
 /// against its digest: the tokenizer, each shard, and the records of the documents.
@@ -66,9 +70,24 @@ fn damaged(path: &Path, reason: String) -> DataError {
 
 /// Returns the BLAKE3 of a file.
 pub(crate) fn file_hash(path: &Path) -> Result<Hash, DataError> {
+    watched_file_hash(path, |_| ())
+}
+
+/// Returns the BLAKE3 of a file. `watch` is called with the number of bytes of each part of it.
+pub(crate) fn watched_file_hash(path: &Path, watch: impl FnMut(u64)) -> Result<Hash, DataError> {
+    struct Watched<W>(File, W);
+
+    impl<W: FnMut(u64)> Read for Watched<W> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let read = self.0.read(buffer)?;
+            (self.1)(read as u64);
+            Ok(read)
+        }
+    }
+
     let file = File::open(path).io_context("read", path)?;
     let mut contents = blake3::Hasher::new();
-    contents.update_reader(file).io_context("read", path)?;
+    contents.update_reader(Watched(file, watch)).io_context("read", path)?;
     Ok(*contents.finalize().as_bytes())
 }
 

@@ -127,12 +127,15 @@ impl Feeds {
     }
 
     /// Returns the feed that is to be asked next, and the time until then.
-    fn next_feed(&self) -> Option<(Url, Duration)> {
+    fn next_feed(&mut self) -> Option<(Url, Duration)> {
+        // A clock that was set back must not stop the watch for longer than an interval.
+        let (now, longest) = (now(), self.options.max_interval.as_secs());
+        for feed in self.state.feeds.values_mut() {
+            feed.due = feed.due.min(now.saturating_add(longest));
+        }
         let due = |url: &Url| self.state.feeds.get(url.as_str()).map_or(0, |feed| feed.due);
         let url = self.options.feeds.iter().min_by_key(|url| due(url))?;
-        // A clock that was set back must not stop the watch for longer than an interval.
-        let wait = Duration::from_secs(due(url).saturating_sub(now()));
-        Some((url.clone(), wait.min(self.options.max_interval)))
+        Some((url.clone(), Duration::from_secs(due(url).saturating_sub(now))))
     }
 
     /// Asks a feed for changes.
@@ -212,7 +215,8 @@ impl Feeds {
                 visit => visit?.response,
             };
             // A feed is no page to index, which many sites say. What it says of mining counts.
-            let signals = Signals::of_headers(&response.headers);
+            let mut signals = Signals::of_headers(&response.headers);
+            let licence = signals.add_linked_licences(&response.headers, &response.url);
             let obeyed = Obeyed { noindex: false, ..self.visitor.obeyed };
             if let Some(reason) = signals.forbids_storing(&obeyed) {
                 return Err(Visit::Refused(reason.to_owned()));
@@ -222,6 +226,7 @@ impl Feeds {
                 source: self.options.name.clone(),
                 location: response.url.to_string(),
                 fetched: Some(response.fetched),
+                licence,
                 signals: signals.into_statements(),
                 ..Origin::default()
             };
@@ -374,6 +379,7 @@ fn news(entry: &Entry, rights: &Rights, origin: &Origin) -> News {
     let has_name = page.is_none() && (1..=MAX_NAME_BYTES).contains(&entry.id.len());
     let part = if has_name { vec![entry.id.clone()] } else { vec![] };
     let licence = licence(&entry.links).or_else(|| rights.licence.clone());
+    let licence = licence.or_else(|| origin.licence.clone());
     let origin = Origin { location, part, licence, signals, ..origin.clone() };
     let mut short = [0; 8];
     short.copy_from_slice(&key.as_bytes()[..8]);

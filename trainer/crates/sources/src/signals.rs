@@ -5,10 +5,10 @@
 //! - `X-Robots-Tag` and `<meta name="robots">`: `noindex`, `nofollow`, `noai`, ….
 //! - The reservation of the right to text and data mining by the TDM Reservation Protocol of the
 //!   W3C's community group, as a header and as `<meta name="tdm-reservation">`.
-//! - Licences by `rel="license"`.
+//! - Licences by `rel="license"`, of elements and of the header `Link`.
 
 use crate::http::AGENT;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, LINK};
 use url::Url;
 
 /// Most statements that are kept of a page, and the longest one in bytes.
@@ -57,6 +57,24 @@ impl Signals {
         let name = name.to_ascii_lowercase();
         let name = if name == AGENT { "robots" } else { &name };
         self.add_named(name, content, "robots");
+    }
+
+    /// Adds the licences that the `Link` headers of a response name (RFC 8288), and returns the
+    /// first that is known. `url` is the address of the response.
+    pub(crate) fn add_linked_licences(&mut self, headers: &HeaderMap, url: &Url) -> Option<String> {
+        let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+        let links = values.flat_map(|value| split(value, ','));
+        let licences = links.filter_map(|link| linked_licence(link, url));
+        licences.fold(None, |first, licence| {
+            let known = self.add_licence(&licence);
+            first.or(known)
+        })
+    }
+
+    /// Adds a licence, and returns its name if it is known.
+    pub(crate) fn add_licence(&mut self, licence: &Url) -> Option<String> {
+        self.add(format!("license: {licence}"));
+        licence_of_url(licence)
     }
 
     /// Adds a statement of any kind.
@@ -130,6 +148,43 @@ fn directives(value: &str) -> impl Iterator<Item = String> {
         }
         (is_ours && !part.is_empty()).then_some(part)
     })
+}
+
+/// Splits the value of a header at a sign, except within addresses and quotation marks.
+fn split(value: &str, sign: char) -> impl Iterator<Item = &str> {
+    let (mut is_address, mut is_quoted, mut is_escaped) = (false, false, false);
+    value.split(move |char| {
+        let is_plain = !std::mem::take(&mut is_escaped);
+        match char {
+            '\\' if is_quoted => is_escaped = is_plain,
+            '"' if is_plain && !is_address => is_quoted = !is_quoted,
+            '<' if !is_quoted => is_address = true,
+            '>' if !is_quoted => is_address = false,
+            _ => return char == sign && !is_quoted && !is_address,
+        }
+        false
+    })
+}
+
+/// Returns the address in a link of the response from `url`, if it is that of its licence.
+fn linked_licence(link: &str, url: &Url) -> Option<Url> {
+    let mut parts = split(link, ';').map(str::trim);
+    let target = parts.next()?.strip_prefix('<')?.strip_suffix('>')?;
+    let parameters = parts.filter_map(|part| part.split_once('='));
+    let mut relation = None;
+    for (name, value) in parameters {
+        match name.trim().to_ascii_lowercase().as_str() {
+            // The first one counts.
+            "rel" => relation = relation.or(Some(value.trim().trim_matches('"'))),
+            // The licence is that of something else.
+            "anchor" => return None,
+            _ => {}
+        }
+    }
+    let mut relations = relation?.split_ascii_whitespace();
+    let is_licence = relations.any(|relation| relation.eq_ignore_ascii_case("license"));
+    let target = url.join(target.trim()).ok().filter(|_| is_licence)?;
+    matches!(target.scheme(), "http" | "https").then_some(target)
 }
 
 /// Returns the licence at `url` as an SPDX expression, if it is one of Creative Commons.
@@ -213,6 +268,61 @@ mod tests {
         }
         signals.add_meta("robots", &"x".repeat(1000));
         assert_eq!(signals.into_statements().len(), MAX_STATEMENTS);
+    }
+
+    /// Returns the first known licence that headers name, and all statements.
+    fn licences(values: &[&'static str]) -> (Option<String>, Vec<String>) {
+        let links = values.iter().map(|value| (LINK, HeaderValue::from_static(value)));
+        let headers = links.fold(HeaderMap::new(), |mut headers, (name, value)| {
+            headers.append(name, value);
+            headers
+        });
+        let mut signals = Signals::default();
+        let url = Url::parse("https://example.org/a/b").unwrap();
+        (signals.add_linked_licences(&headers, &url), signals.into_statements())
+    }
+
+    #[test]
+    fn licences_of_headers_are_read() {
+        let by = "https://creativecommons.org/licenses/by/4.0/";
+        for value in [
+            "<https://creativecommons.org/licenses/by/4.0/>; rel=\"license\"",
+            "<https://creativecommons.org/licenses/by/4.0/>;rel=license",
+            "</a>; rel=\"up\", <https://creativecommons.org/licenses/by/4.0/> ; title=\"a, \\\"b;\" \
+             ; REL=\"copyright License\"",
+        ] {
+            let (licence, statements) = licences(&[value]);
+            assert_eq!(licence.as_deref(), Some("CC-BY-4.0"), "{value}");
+            assert_eq!(statements, [format!("license: {by}")]);
+        }
+        let several = [
+            "</terms,v2;x>; rel=license",
+            "<https://creativecommons.org/publicdomain/zero/1.0/>; rel=license, \
+             <https://creativecommons.org/licenses/by/4.0/>; rel=license",
+        ];
+        let (licence, statements) = licences(&several);
+        assert_eq!(licence.as_deref(), Some("CC0-1.0"));
+        assert_eq!(statements[0], "license: https://example.org/terms,v2;x");
+        assert_eq!(statements.len(), 3);
+    }
+
+    #[test]
+    fn other_links_are_no_licences() {
+        for value in [
+            "<https://creativecommons.org/licenses/by/4.0/>; rel=\"next\"",
+            "<https://creativecommons.org/licenses/by/4.0/>; rel=next; rel=license",
+            "<https://creativecommons.org/licenses/by/4.0/>; rel=license; anchor=\"/picture\"",
+            "<https://creativecommons.org/licenses/by/4.0/>; title=\"; rel=license\"",
+            "<https://creativecommons.org/licenses/by/4.0/",
+            "https://creativecommons.org/licenses/by/4.0/; rel=license",
+            "<mailto:us@example.org>; rel=license",
+            "<http://[>; rel=license",
+            "<>; rel",
+            "\"\\",
+            "",
+        ] {
+            assert_eq!(licences(&[value]), (None, vec![]), "{value}");
+        }
     }
 
     #[test]

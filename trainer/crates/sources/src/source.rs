@@ -239,8 +239,11 @@ pub async fn fill(
         () = out_of_time => Ok(End::Budget),
         end = filling.run(options, deadline) => end,
     };
-    filling.commit()?;
-    Ok((end?, filling.totals))
+    let committed = filling.commit();
+    // A store that failed takes no commit. Its first error has the reason, such as a full disk.
+    let end = end?;
+    committed?;
+    Ok((end, filling.totals))
 }
 
 /// Brings `source` to where the store's last run stopped. Returns the totals so far, and the

@@ -8,7 +8,7 @@ use crate::{
     error::IoContext,
     store::{Store, Stored},
 };
-use pol_primitives::{Hash, Ppm};
+use pol_primitives::{Hash, Ppm, lineage::MAX_DOCUMENTS};
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow, fs, iter, panic::resume_unwind, path::Path, sync::mpsc::sync_channel, thread,
@@ -184,28 +184,37 @@ struct Cursor {
     request: Hash,
     position: Position,
     is_complete: bool,
+    /// Number of documents. Stores of earlier versions do not name it.
+    #[serde(default)]
+    documents: u64,
 }
 
 /// Store of what was read, in order, with the place in the inputs that follows it.
 pub(super) struct PreparedStore {
     store: Store<Prepared>,
     cursor: Cursor,
+    max_documents: u64,
 }
 
 impl PreparedStore {
     /// Opens the store of a run. What another run left is removed.
     pub(super) fn open(folder: &Path, request: Hash) -> Result<Self, CorpusError> {
-        let fresh = Cursor { request, position: Position::default(), is_complete: false };
+        let max_documents = MAX_DOCUMENTS.into();
+        let position = Position::default();
+        let fresh = Cursor { request, position, is_complete: false, documents: 0 };
         if folder.exists() {
             let store = Store::create_or_open(folder)?;
-            let cursor: Cursor = serde_json::from_value(store.cursor().clone()).unwrap_or(fresh);
-            if cursor.request == request && (!store.is_empty() || cursor.is_complete) {
-                return Ok(Self { store, cursor });
+            let cursor = serde_json::from_value::<Cursor>(store.cursor().clone());
+            if let Ok(cursor) = cursor
+                && cursor.request == request
+                && (!store.is_empty() || cursor.is_complete)
+            {
+                return Ok(Self { store, cursor, max_documents });
             }
             drop(store);
             fs::remove_dir_all(folder).io_context("remove", folder)?;
         }
-        Ok(Self { store: Store::create_or_open(folder)?, cursor: fresh })
+        Ok(Self { store: Store::create_or_open(folder)?, cursor: fresh, max_documents })
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -231,6 +240,13 @@ impl PreparedStore {
 
     /// Appends a thing.
     pub(super) fn append(&mut self, thing: &Prepared) -> Result<(), CorpusError> {
+        if matches!(thing.item, Item::Document { .. }) {
+            self.cursor.documents += 1;
+        }
+        // Said here, since all that follows would be in vain.
+        if self.cursor.documents > self.max_documents {
+            return Err(CorpusError::TooManyDocuments);
+        }
         self.store.append(thing)
     }
 
@@ -323,6 +339,35 @@ mod tests {
             reference: quality.map(|_| [7; 32]),
             place: None,
         }
+    }
+
+    #[test]
+    fn more_documents_than_a_tree_holds_are_refused_while_they_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let mut store = PreparedStore::open(&folder.path().join("store"), [0; 32]).unwrap();
+            assert_eq!(store.max_documents, 1 << 24);
+            store.max_documents = 4;
+            store
+        };
+        let document = || Item::Document { group: 0, record: Box::new(record(vec![], None, None)) };
+        let refused = || Item::Refused(Refusal { origin: Origin::default(), reason: "x".into() });
+        let append =
+            |store: &mut PreparedStore, item| store.append(&Prepared { item, text: String::new() });
+        let mut store = open();
+        for item in [document(), refused(), document(), refused(), document()] {
+            append(&mut store, item).unwrap();
+        }
+        store.commit(Position::default(), false).unwrap();
+        // A run that is killed loses what it appended since, and counts on from there.
+        append(&mut store, document()).unwrap();
+        drop(store);
+        let mut store = open();
+        append(&mut store, document()).unwrap();
+        append(&mut store, refused()).unwrap();
+        let error = append(&mut store, document()).unwrap_err();
+        assert!(matches!(error, CorpusError::TooManyDocuments));
+        assert!(error.to_string().contains("more than 16777216 documents"), "{error}");
     }
 
     proptest! {

@@ -108,6 +108,9 @@ fn documents_are_cleaned_deduplicated_and_split_by_cluster() {
 
     let sides = by_location(&found);
     assert_eq!(sides["in/21.txt"], None, "{sides:?}");
+    let editions = [sides["in/03.txt"], sides["in/20.txt"]];
+    assert_eq!(editions.iter().flatten().count(), 1, "one edition stays: {sides:?}");
+    assert_eq!(report.dropped["duplicate.near"], 1);
     assert_eq!(report.dropped["duplicate.exact"], 1);
     assert_eq!(report.refused, 2, "{:?}", report.refusals);
     let held_out = sides.values().filter(|side| **side == Some(Side::HeldOut)).count();

@@ -9,9 +9,10 @@ use crate::{
 use pol_corpus::{
     Origin, RawDocument, RawStore, Side,
     filters::{CleanConfig, Preset},
+    pipeline::Stage,
 };
 use pol_primitives::MILLION;
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Mutex};
 
 /// Returns a folder with three documents of different text, and a configuration for them.
 fn corpus() -> (tempfile::TempDir, IngestConfig) {
@@ -315,9 +316,11 @@ fn a_given_tokenizer_may_end_texts_in_its_own_way() {
 fn what_a_stopped_ingestion_left_goes_with_the_next_one_into_the_same_output() {
     let (_folder, config) = corpus();
     let stop = |config: &IngestConfig| {
-        let run = std::panic::AssertUnwindSafe(|| {
-            ingest(config, References::default(), &|_| panic!("killed"))
-        });
+        let watch = |progress: Progress| match progress.stage {
+            Stage::Hashing => (),
+            stage => panic!("killed while {stage:?}"),
+        };
+        let run = std::panic::AssertUnwindSafe(|| ingest(config, References::default(), &watch));
         assert!(std::panic::catch_unwind(run).is_err());
     };
     let left = || {
@@ -332,6 +335,70 @@ fn what_a_stopped_ingestion_left_goes_with_the_next_one_into_the_same_output() {
     assert_eq!(left(), 2);
     run(&config).unwrap();
     assert_eq!(left(), 1, "another output's may go on");
+
+    // A run that may not replace the output leaves it to one that may.
+    fs::write(input(&config).join("f.txt"), many_words(5_000)).unwrap();
+    let forced = IngestConfig { force: true, ..config.clone() };
+    stop(&forced);
+    assert!(matches!(run(&config), Err(DataError::Occupied { .. })));
+    assert_eq!(left(), 2);
+    run(&forced).unwrap();
+    assert_eq!(left(), 1);
+}
+
+#[test]
+fn the_hashing_of_the_inputs_is_shown() {
+    let (_folder, config) = corpus();
+    let sizes = ["a", "b", "c"]
+        .map(|name| fs::metadata(input(&config).join(format!("{name}.txt"))).unwrap().len());
+    let seen = Mutex::new(Vec::new());
+    let watch = |progress| seen.lock().unwrap().push(progress);
+    ingest(&config, References::default(), &watch).unwrap();
+    let mut seen = seen.into_inner().unwrap();
+    seen.truncate(seen.iter().take_while(|progress| progress.stage == Stage::Hashing).count());
+    // More often than once for a file: one alone may take minutes.
+    assert!(seen.len() > 2 * sizes.len() && seen.is_sorted_by_key(|progress| progress.done));
+    let total = sizes.iter().sum();
+    assert_eq!(seen.last(), Some(&Progress { stage: Stage::Hashing, done: total, total }));
+}
+
+#[test]
+fn prepared_documents_stay_for_other_shards_and_tokenizers() {
+    let (folder, mut config) = corpus();
+    config.vocabulary = MIN_VOCABULARY;
+    fs::write(input(&config).join("d.txt"), many_words(260_000)).unwrap();
+    let fresh = IngestConfig { out: folder.path().join("fresh"), ..config.clone() };
+    run(&fresh).unwrap();
+    let named = |out: &Path| {
+        let files = contents(out).into_iter();
+        let relative = |path: PathBuf| path.strip_prefix(out).unwrap().to_owned();
+        files.map(|(path, bytes)| (relative(path), bytes)).collect::<Vec<_>>()
+    };
+    type Case = (fn(&mut IngestConfig), fn(&DataError) -> bool);
+    let cases: [Case; 3] = [
+        (|o| o.vocabulary = 1 << 20, |error| matches!(error, DataError::VocabularyTooLarge { .. })),
+        (|o| (o.sequence, o.shard_tokens) = (1, 1), |e| matches!(e, DataError::TooManyShards)),
+        (|o| o.shard_tokens = 1 << 20, |error| matches!(error, DataError::TooLittleText { .. })),
+    ];
+    for (change, is_expected) in cases {
+        let mut failing = config.clone();
+        change(&mut failing);
+        let error = run(&failing).unwrap_err();
+        assert!(is_expected(&error), "{error}");
+        let kept: Vec<_> = fs::read_dir(config.out.parent().unwrap()).unwrap().collect();
+        let [Ok(work)] = &kept[..] else { panic!("{error}: {kept:?}") };
+        assert!(!work.path().join("new").exists(), "{error}: useless files take room");
+
+        let stages = Mutex::new(Vec::new());
+        let watch = |progress: Progress| stages.lock().unwrap().push(progress.stage);
+        ingest(&config, References::default(), &watch).unwrap();
+        let stages = stages.into_inner().unwrap();
+        let is_early = |stage: &Stage| matches!(stage, Stage::Reading | Stage::Comparing);
+        assert!(!stages.iter().any(is_early), "{error}: {stages:?}");
+        assert!(named(&config.out) == named(&fresh.out), "{error}: other bytes");
+        assert!(!work.path().exists());
+        fs::remove_dir_all(&config.out).unwrap();
+    }
 }
 
 #[test]
@@ -439,7 +506,7 @@ fn one_process_works_on_an_ingestion() {
 }
 
 #[test]
-fn each_failure_is_named_and_leaves_nothing() {
+fn each_failure_is_named_and_leaves_no_output() {
     let (folder, config) = corpus();
     let fails = |change: &dyn Fn(&mut IngestConfig)| {
         let mut config = config.clone();
@@ -481,5 +548,9 @@ fn each_failure_is_named_and_leaves_nothing() {
         DataError::InvalidTokenizer { .. }
     ));
     assert!(matches!(fails(&|o| o.out = input(o).join("a.txt/out")), DataError::Io { .. }));
-    assert_eq!(fs::read_dir(folder.path().join("deep")).unwrap().count(), 0);
+    // The prepared documents serve the next run, and then nothing but the output stays.
+    let count = || fs::read_dir(folder.path().join("deep")).unwrap().count();
+    assert_eq!(count(), 1);
+    run(&config).unwrap();
+    assert_eq!((count(), config.out.exists()), (1, true));
 }

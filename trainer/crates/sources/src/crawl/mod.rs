@@ -370,14 +370,14 @@ impl Crawl {
     /// Returns the step after the last visit of a round.
     fn end_round(&mut self) -> Option<Step> {
         let Some(interval) = self.options.revisit else { return Some(Step::Done) };
-        let interval = interval.as_secs().max(1);
-        let due = self.state.begun.saturating_add(interval);
+        let (interval, now) = (interval.as_secs().max(1), now());
         // A clock that was set back must not stop the crawl for longer than a round.
-        let wait = due.saturating_sub(now()).min(interval);
+        self.state.begun = self.state.begun.min(now);
+        let wait = self.state.begun.saturating_add(interval).saturating_sub(now);
         if wait > 0 {
             return Some(Step::Wait(Duration::from_secs(wait)));
         }
-        self.state.begun = now();
+        self.state.begun = now;
         self.state.frontier = Frontier::default();
         let known: BTreeSet<_> =
             self.state.known.iter().map(|(url, known)| (known.depth, url.clone())).collect();

@@ -2,7 +2,7 @@
 
 //! Links of a web page, and what it says about itself.
 
-use crate::signals::{Signals, licence_of_url};
+use crate::signals::Signals;
 use html5ever::{
     Attribute, LocalName,
     tendril::StrTendril,
@@ -101,7 +101,8 @@ impl State<'_> {
                     return;
                 };
                 if is("license") {
-                    self.add_licence(&target);
+                    let known = self.signals.add_licence(&target);
+                    self.facts.licence = self.facts.licence.take().or(known);
                 }
                 if name != "link" {
                     if !(self.obeys_nofollow && is("nofollow"))
@@ -114,13 +115,6 @@ impl State<'_> {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn add_licence(&mut self, target: &Url) {
-        self.signals.add(format!("license: {target}"));
-        if self.facts.licence.is_none() {
-            self.facts.licence = licence_of_url(target);
         }
     }
 }

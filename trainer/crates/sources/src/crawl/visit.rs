@@ -140,6 +140,7 @@ impl Visitor {
             return Visit::Refused(format!("it is no text but {media}"));
         }
         let mut signals = Signals::of_headers(&response.headers);
+        let linked_licence = signals.add_linked_licences(&response.headers, &response.url);
         let mut facts = page::PageFacts::default();
         if kind == Kind::Html {
             // Addresses are ASCII in all encodings of the web but UTF-16.
@@ -159,7 +160,8 @@ impl Visitor {
             source: source.to_owned(),
             location: response.url.into(),
             fetched: Some(response.fetched),
-            licence: facts.licence,
+            // What stands in the page is closer to its text.
+            licence: facts.licence.or(linked_licence),
             signals: signals.into_statements(),
             ..Origin::default()
         };

@@ -30,6 +30,13 @@ pub struct MinRate {
     pub bytes: u64,
 }
 
+impl Default for MinRate {
+    /// Returns the rate of a kilobyte a second, which every line has.
+    fn default() -> Self {
+        Self { window: Duration::from_secs(10), bytes: 10_000 }
+    }
+}
+
 /// Body of a response that is being received. Until its end it counts as a request to its host.
 pub struct Body {
     pub(super) response: reqwest::Response,

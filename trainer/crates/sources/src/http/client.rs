@@ -74,7 +74,7 @@ impl HttpOptions {
             connect_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(120),
-            min_rate: MinRate { window: Duration::from_secs(10), bytes: 10_000 },
+            min_rate: MinRate::default(),
             max_bytes: 16 << 20,
             max_redirects: 10,
             max_retries: 3,

@@ -3,6 +3,7 @@
 //! HTTP requests to a hub.
 
 use super::{HubError, HubId, RepoKind, files::escape, id::is_commit};
+use crate::http::{FetchError, MinRate};
 use indicatif::ProgressBar;
 use reqwest::{
     StatusCode,
@@ -16,16 +17,17 @@ use std::{
     error::Error as _,
     fmt::Write as _,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     path::Path,
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Time to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time until the headers of a response, and then until each of its next bytes.
+/// Time until the headers of a response, and then until each of its next bytes. [`Body`] limits the
+/// time of all.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 18;
@@ -53,6 +55,8 @@ pub struct HubClient {
     transport: Transport,
     endpoint: String,
     token: Option<String>,
+    /// Slowest transfer that is waited for.
+    min_rate: MinRate,
 }
 
 /// A file as a hub describes it.
@@ -147,14 +151,18 @@ impl HubClient {
             .build()
             .map_err(RequestError::from);
         match client {
-            Ok(client) => Ok(Self { transport: Transport::Network(client), endpoint, token }),
+            Ok(client) => Ok(Self::over(Transport::Network(client), endpoint, token)),
             Err(error) => Err(HubError::of_request(RepoKind::Model, &endpoint, error)),
         }
     }
 
     /// Creates a client that `answers` answers.
     pub(super) fn answered_by(endpoint: String, answers: HubAnswers) -> Self {
-        Self { transport: Transport::Answers(answers), endpoint, token: None }
+        Self::over(Transport::Answers(answers), endpoint, None)
+    }
+
+    fn over(transport: Transport, endpoint: String, token: Option<String>) -> Self {
+        Self { transport, endpoint, token, min_rate: MinRate::default() }
     }
 
     /// Returns the address of the hub.
@@ -185,7 +193,9 @@ impl HubClient {
         let path = format!("{}/{}/revision/{revision}?{query}", kind.api(), id.name());
         let (Revision { sha, description }, _) =
             self.json(kind, &format!("{}/{path}", self.endpoint))?;
-        if is_commit(&sha) {
+        // A commit that was asked for is no other one.
+        let is_asked = !id.is_pinned() || sha.eq_ignore_ascii_case(id.revision());
+        if is_commit(&sha) && is_asked {
             return Ok((sha, description));
         }
         Err(HubError::Answer {
@@ -324,7 +334,7 @@ impl HubClient {
             )));
         }
         let missing = (length - bytes.len()) as u64;
-        let read = response.take(missing).read_to_end(bytes)?;
+        let read = self.body(response).take(missing).read_to_end(bytes)?;
         if (read as u64) < missing {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
@@ -353,12 +363,17 @@ impl HubClient {
         Ok(response)
     }
 
+    /// Returns the body of a response, which has to come at the least rate.
+    fn body(&self, response: Response) -> Body<Response> {
+        Body { bytes: response, min_rate: self.min_rate, waited: Duration::ZERO, received: 0 }
+    }
+
     /// Requests `url` and returns the body and the address of the next page.
     fn get_bytes(&self, url: &str) -> Result<(Vec<u8>, Option<String>), RequestError> {
         let mut body = Vec::new();
         let response = self.get(url, None)?;
         let next = next_page(response.headers());
-        response.take(MAX_ANSWER_BYTES + 1).read_to_end(&mut body)?;
+        self.body(response).take(MAX_ANSWER_BYTES + 1).read_to_end(&mut body)?;
         if body.len() as u64 > MAX_ANSWER_BYTES {
             let reason = format!("its answer exceeds {MAX_ANSWER_BYTES} bytes");
             return Err(RequestError::Answer(reason));
@@ -389,7 +404,7 @@ impl HubClient {
         if offset > 0 && size == Some(offset) {
             return Ok(());
         }
-        let mut response = self.get(url, (offset > 0).then(|| format!("bytes={offset}-")))?;
+        let response = self.get(url, (offset > 0).then(|| format!("bytes={offset}-")))?;
         if offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             // The server ignores ranges and sends the whole file.
             file.set_len(0).map_err(disk)?;
@@ -398,7 +413,7 @@ impl HubClient {
         let position = bar.position();
         bar.inc(offset);
         let max_bytes = size.map_or(u64::MAX, |size| size.saturating_sub(offset));
-        let copied = copy(&mut response, &mut file, max_bytes, bar);
+        let copied = copy(&mut self.body(response), &mut file, max_bytes, bar);
         if copied.is_err() {
             bar.set_position(position);
         }
@@ -428,6 +443,33 @@ impl HubFile {
         Ok((!digest.eq_ignore_ascii_case(stated)).then(|| {
             format!("the received file has another {name} than the hub states; try again")
         }))
+    }
+}
+
+/// Body that has to come at a least rate. The client limits the time of each read only, within
+/// which a hub could send a byte at a time and have no end.
+struct Body<R> {
+    bytes: R,
+    min_rate: MinRate,
+    /// Time that was waited for bytes in this window. What is done with them takes none of it.
+    waited: Duration,
+    /// Bytes that came in this window.
+    received: u64,
+}
+
+impl<R: Read> Read for Body<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let start = Instant::now();
+        let read = self.bytes.read(buffer)?;
+        self.waited += start.elapsed();
+        self.received += read as u64;
+        if read > 0 && self.waited >= self.min_rate.window {
+            if self.received < self.min_rate.bytes {
+                return Err(io::Error::new(ErrorKind::TimedOut, FetchError::TooSlow));
+            }
+            (self.waited, self.received) = (Duration::ZERO, 0);
+        }
+        Ok(read)
     }
 }
 
@@ -484,6 +526,67 @@ fn copy(
 mod tests {
     use super::*;
     use reqwest::header::HeaderValue;
+    use std::{
+        io::{BufRead, BufReader},
+        net::{TcpListener, TcpStream},
+    };
+
+    /// Sends a file of so many bytes, in pieces with pauses between them, until nobody reads it.
+    fn drip(stream: TcpStream, length: usize, piece: usize) -> io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        let request = stream.by_ref().lines();
+        request.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\nConnection: close\r\nContent-Length: {length}\r\n\
+             Content-Range: bytes 0-{}/{length}\r\n\r\n",
+            length - 1
+        );
+        stream.get_mut().write_all(head.as_bytes())?;
+        for _ in 0..length / piece {
+            thread::sleep(Duration::from_millis(20));
+            stream.get_mut().write_all(&vec![b'x'; piece])?;
+        }
+        Ok(())
+    }
+
+    /// Returns a client of a hub that drips, which has to send 100 bytes a second, and the address
+    /// of a file.
+    fn dripping(length: usize, piece: usize) -> (HubClient, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                // The client hangs up.
+                let _ = drip(stream.unwrap(), length, piece);
+            }
+        });
+        let min_rate = MinRate { window: Duration::from_secs(1), bytes: 100 };
+        let client = HubClient::new(address.clone(), None).unwrap();
+        (HubClient { min_rate, ..client }, format!("{address}/file"))
+    }
+
+    #[test]
+    fn a_hub_that_drips_is_left() {
+        const LENGTH: usize = 2_000;
+        let (client, url) = dripping(LENGTH, 1);
+        let (folder, size) = (tempfile::tempdir().unwrap(), LENGTH as u64);
+        let (part, bar) = (folder.path().join("part"), ProgressBar::hidden());
+        let errors = [
+            client.download(&url, &part, Some(size), &bar).unwrap_err(),
+            client.get_bytes(&url).unwrap_err(),
+            client.append_range(&url, 0, LENGTH, size, &mut Vec::new()).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, RequestError::Transfer(_)), "{error:?}");
+            assert_eq!(error.to_string(), FetchError::TooSlow.to_string());
+            assert!(error.retry_after(0).is_some() && error.retry_after(MAX_RETRIES).is_none());
+        }
+        // The next attempt goes on behind what came.
+        assert!(fs::metadata(&part).unwrap().len() > 0);
+
+        let (client, url) = dripping(60_000, 1_000);
+        assert_eq!(client.get_bytes(&url).unwrap().0.len(), 60_000);
+    }
 
     #[test]
     fn requests_are_repeated_as_the_hub_asks() {

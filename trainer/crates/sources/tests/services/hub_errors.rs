@@ -178,9 +178,21 @@ fn another_part_of_the_set_does_not_go_on() {
 
 /// Returns the message of reading from a hub that gives the same answer to all requests.
 fn refusal_of(answer: impl Fn() -> Response + Send + Sync + 'static) -> String {
+    refusal_by(spec(), answer)
+}
+
+fn refusal_by(spec: DatasetSpec, answer: impl Fn() -> Response + Send + Sync + 'static) -> String {
     let (server, cache) = (Server::start(move |_| answer()), tempfile::tempdir().unwrap());
-    let mut source = source(&server, cache.path(), spec(), Transfer::Whole);
+    let mut source = source(&server, cache.path(), spec, Transfer::Whole);
     Memory::default().fill(&mut source).unwrap_err().to_string()
+}
+
+#[test]
+fn a_commit_that_was_asked_for_is_no_other_one() {
+    let (asked, other) = ("cd".repeat(20), "ab".repeat(20));
+    let spec = DatasetSpec::new(format!("org/set@{asked}"));
+    let message = refusal_by(spec, move || Response::json(&json!({"sha": other})));
+    says(&message, &[&format!("the commit of org/set@{asked} is"), &"ab".repeat(20)]);
 }
 
 #[test]

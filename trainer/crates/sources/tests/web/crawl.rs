@@ -3,7 +3,8 @@
 //! Crawls of well-behaved sites.
 
 use super::server::{
-    Reply, Server, client, html, missing, options, redirect, response, run, run_with,
+    Reply, SECOND, Server, client, html, in_ten_years, missing, options, redirect, response, run,
+    run_with, wait_for_batch,
 };
 use pol_corpus::{RawStore, filters::OptOutList};
 use pol_sources::{
@@ -50,7 +51,10 @@ fn site(path: &str) -> Reply {
              href='/private/x'>p</a> <a href='http://other.test/'>o</a> <a href='/old'>old</a> <a \
              href='/gone'>g</a> <a href='/picture.png'>p</a>",
         ),
-        "/a" => html(
+        "/a" => response(
+            "200 OK",
+            "Content-Type: text/html\r\n\
+             Link: <https://creativecommons.org/licenses/by-nc/4.0/>; rel=license\r\n",
             "<link rel=license href='https://creativecommons.org/licenses/by-sa/4.0/'><meta \
              name=robots content='noarchive, max-snippet:5'><a href='/'>back</a>",
         ),
@@ -58,7 +62,12 @@ fn site(path: &str) -> Reply {
         "/b/c" => html("<link rel=canonical href='/b/c'><p>text</p>"),
         "/b/print" => html("<link rel=canonical href='/b/c'><p>text</p>"),
         "/old" => redirect("/new"),
-        "/new" => response("200 OK", "Content-Type: text/plain\r\n", "plain text"),
+        "/new" => response(
+            "200 OK",
+            "Content-Type: text/plain\r\nLink: </>; rel=\"up\", \
+             <https://creativecommons.org/publicdomain/zero/1.0/>; rel=\"license\"\r\n",
+            "plain text",
+        ),
         "/picture.png" => response("200 OK", "Content-Type: image/png\r\n", "png"),
         _ => missing(),
     }
@@ -104,6 +113,9 @@ async fn a_site_is_read_once_by_its_rules() {
     assert_eq!(a.licence.as_deref(), Some("CC-BY-SA-4.0"));
     assert!(a.signals.contains(&"robots: noarchive".to_owned()), "{:?}", a.signals);
     assert!(a.source == "web" && a.fetched.is_some());
+    let new = &filled.document("/new").origin;
+    assert_eq!(new.licence.as_deref(), Some("CC0-1.0"));
+    assert_eq!(new.signals, ["license: https://creativecommons.org/publicdomain/zero/1.0/"]);
     assert_eq!(filled.totals.documents, 5);
 }
 
@@ -314,6 +326,32 @@ async fn known_pages_are_asked_for_changes() {
     let changed = run_with(&mut crawl, &watch(2500)).await;
     assert_eq!(changed.documents.len(), 1);
     assert!(changed.documents[0].bytes.ends_with(b"version 2</a>"));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_delays_a_round_by_an_interval_at_most() {
+    let server = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        _ => html("text"),
+    })
+    .await;
+    let options = || CrawlOptions { revisit: Some(2 * SECOND), ..crawl_options(&server) };
+    let crawl = || Crawl::new(Visitor::new(client()), options()).unwrap();
+    let mut first = crawl();
+    assert_eq!(run(&mut first).await.end, End::Idle);
+    for (begun, most_seconds) in [(0, 0), (in_ten_years(), 2), (u64::MAX, 2)] {
+        let mut cursor = first.cursor();
+        assert!(cursor["begun"].is_u64(), "{cursor}");
+        cursor["begun"] = begun.into();
+        let mut later = crawl();
+        later.resume(cursor).unwrap();
+        let (before, waited) = (server.pages().len(), wait_for_batch(&mut later).await);
+        assert!(waited <= most_seconds * SECOND, "{begun}: {waited:?}");
+        assert_eq!(server.pages().len(), before + 1, "{begun}");
+        // The next run knows the time of this one.
+        let begun = later.cursor()["begun"].as_u64().unwrap();
+        assert!((1..in_ten_years()).contains(&begun), "{begun}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 //! Watches of feeds.
 
-use super::server::{Reply, Server, client, html, missing, redirect, response, run, run_with};
+use super::server::{
+    Reply, SECOND, Server, client, html, in_ten_years, missing, redirect, response, run, run_with,
+    wait_for_batch,
+};
 use pol_sources::{
     Budget, End, FillOptions, Source, SourceError, Step,
     crawl::Visitor,
@@ -16,8 +19,6 @@ use std::{
     time::Duration,
 };
 use url::Url;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn feeds(urls: Vec<Url>, follow: Follow) -> Feeds {
     let options = FeedOptions { follow, ..FeedOptions::new("news", urls) };
@@ -125,7 +126,7 @@ async fn atom_and_json_feeds_state_their_licence_and_order() {
         ),
         "/json" => response(
             "200 OK",
-            "",
+            "Link: <https://creativecommons.org/publicdomain/zero/1.0/>; rel=\"license\"\r\n",
             "{\"version\":\"https://jsonfeed.org/version/1.1\",\"title\":\"t\",\"items\":[{\"id\":\
              \"1\",\"content_html\":\"<p>json text</p>\"}]}",
         ),
@@ -139,7 +140,8 @@ async fn atom_and_json_feeds_state_their_licence_and_order() {
     let origin = &filled.documents[0].origin;
     assert_eq!(origin.licence.as_deref(), Some("CC-BY-4.0"));
     assert_eq!(origin.signals, ["rights: all rights reserved"]);
-    assert_eq!(filled.documents[2].origin.part, ["1"]);
+    let origin = &filled.documents[2].origin;
+    assert_eq!((&origin.part[0][..], origin.licence.as_deref()), ("1", Some("CC0-1.0")));
 }
 
 #[tokio::test]
@@ -187,6 +189,31 @@ async fn feeds_that_are_none_are_refused_and_the_others_go_on() {
     assert!(reason("/none").contains("404"));
     assert!(refused.iter().any(|refusal| refusal.reason.contains("is away or busy")));
     assert_eq!(refused.len(), 8);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_delays_a_feed_by_an_interval_at_most() {
+    let server = Server::start(|got, base| match got.path.as_str() {
+        "/feed" => rss(&item("a", base, "text")),
+        _ => missing(),
+    })
+    .await;
+    let url = server.url("/feed");
+    let mut first = quick_feeds(vec![url.clone()]);
+    assert_eq!(run(&mut first).await.end, End::Idle);
+    for (due, most_seconds) in [(0, 0), (in_ten_years(), 2), (u64::MAX, 2)] {
+        let mut cursor = first.cursor();
+        let saved = &mut cursor["feeds"][url.as_str()]["due"];
+        assert!(saved.is_u64(), "{saved}");
+        *saved = due.into();
+        let mut later = quick_feeds(vec![url.clone()]);
+        later.resume(cursor).unwrap();
+        let (before, waited) = (server.pages().len(), wait_for_batch(&mut later).await);
+        assert!(waited <= most_seconds * SECOND, "{due}: {waited:?}");
+        assert_eq!(server.pages().len(), before + 1, "{due}");
+        let next = later.cursor()["feeds"][url.as_str()]["due"].as_u64().unwrap();
+        assert!((1..in_ten_years()).contains(&next), "{next}");
+    }
 }
 
 #[tokio::test]

@@ -4,20 +4,22 @@
 
 use pol_corpus::{CorpusError, RawDocument, Refusal};
 use pol_sources::{
-    End, FillOptions, Progress, Sink, Source, Totals, fill,
+    End, FillOptions, Progress, Sink, Source, Step, Totals, fill,
     http::{HttpClient, HttpOptions, MinRate},
 };
 use serde_json::Value;
 use std::{
     future::pending,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use url::Url;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Answer to a request.
 pub(crate) enum Reply {
@@ -228,4 +230,24 @@ pub(crate) async fn run_with(source: &mut dyn Source, options: &FillOptions) -> 
     let (end, totals) = fill(source, &mut memory, options, &observer, pending()).await.unwrap();
     let refused = refused.into_inner().unwrap();
     Filled { documents: memory.documents, refused, end, totals }
+}
+
+/// Waits as a source asks, until it has a batch. Returns the time that it asked for.
+pub(crate) async fn wait_for_batch(source: &mut dyn Source) -> Duration {
+    let mut waited = Duration::ZERO;
+    loop {
+        match source.next().await.unwrap() {
+            Step::Wait(time) if waited < 10 * SECOND => {
+                tokio::time::sleep(time).await;
+                waited += time;
+            }
+            Step::Batch(_) => return waited,
+            step => panic!("{step:?} after {waited:?}"),
+        }
+    }
+}
+
+/// Returns the time in ten years, in seconds since 1970: that of a clock that was wrong.
+pub(crate) fn in_ten_years() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 10 * 365 * 24 * 3600
 }
