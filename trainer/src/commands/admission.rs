@@ -260,6 +260,8 @@ fn print_json(id: ManifestId, manifest: &Manifest<AccountId>) {
             "consumed": manifest.consumed,
             "contentHash": format!("0x{}", hex::encode(info.content_hash)),
             "documents": info.documents,
+            "parents": info.parents,
+            "activity": info.derivation.activity,
         })
     );
 }

@@ -11,9 +11,11 @@ use super::{
     describe::DescribeOptions,
     governance::describe_decision,
     ingest::IngestOptions,
+    opt_outs::OptOutsOptions,
+    parents::{DerivingActivity, StatedParents},
     prove::{ProveOptions, VerifyOptions},
     redraw::RedrawOptions,
-    registration::{Registrar, Terms},
+    registration::{Registrar, Terms, UNKNOWN_LICENCE},
     trace::TraceOptions,
     train_quality::TrainQualityOptions,
     withdrawal::WithdrawOptions,
@@ -31,6 +33,9 @@ Examples:
       on a dev chain, where alice decides
   pol-trainer data register --key-file key.json --data data \\
       --address https://example.org/texts --licence CC-BY-4.0
+  pol-trainer data register --key-file key.json --data translated --licence CC-BY-4.0 \\
+      --parent 3 --activity transformation
+      text that was made from that of manifest 3
 
 A registered manifest waits until governance admits it. Members fetch the shards from you: pass
 --data to `pol-trainer` to serve them.";
@@ -114,6 +119,8 @@ pub(crate) enum DataCommand {
     /// Report as a validator that a manifest cannot be read, after trying it.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
+    /// Find documents in shards whose owners opted out since, and their manifests.
+    OptOuts(OptOutsOptions),
     /// Withdraw manifests and sources of this account, and get their deposits back.
     Withdraw(WithdrawOptions),
     /// Follow a shard or a passage back to its source and forward to the model.
@@ -145,9 +152,20 @@ pub(crate) struct RegisterOptions {
     /// Origin of the text, such as a URL; at most 256 bytes.
     #[arg(long, value_name = "TEXT", default_value = "local")]
     address: String,
-    /// SPDX identifier of the licence.
-    #[arg(long, value_name = "SPDX", default_value = "LicenseRef-Public-Domain")]
+    /// SPDX identifier of the licence. By default the chain is told that nothing is stated about
+    /// it.
+    #[arg(long, value_name = "SPDX", default_value = UNKNOWN_LICENCE)]
     licence: String,
+    /// Number of a manifest that the text was made from. Can be repeated, up to 8 times.
+    ///
+    /// Manifests of this chain that documents name as those that they were derived from are parents
+    /// too, as those of a data set that `data describe` described. No text can be made from a
+    /// manifest that was retired for an opt-out, a licence, a contamination, or for cause.
+    #[arg(long, value_name = "MANIFEST")]
+    parent: Vec<ManifestId>,
+    /// Way in which the text was made from that of its parents. [default: selection]
+    #[arg(long, value_enum, value_name = "ACTIVITY")]
+    activity: Option<DerivingActivity>,
 }
 
 /// Runs a subcommand of `data`.
@@ -166,6 +184,7 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
         DataCommand::Resume(options) => options.resume().await,
         DataCommand::Retire(options) => admission::retire(options).await,
         DataCommand::Report(options) => options.report().await,
+        DataCommand::OptOuts(options) => options.run().await,
         DataCommand::Withdraw(options) => options.run().await,
         DataCommand::Trace(options) => options.run().await,
         DataCommand::Prove(options) => tokio::task::spawn_blocking(move || options.run()).await?,
@@ -178,7 +197,8 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
 /// Registers a source and its manifests on the chain, as far as they are not there.
 async fn register(options: RegisterOptions) -> Result<()> {
     let signer = options.key.signer()?;
-    let terms = Terms::new(&options.address, &options.licence)?;
+    let parents = StatedParents::new(&options.parent, options.activity)?;
+    let terms = Terms::new(&options.address, &options.licence)?.with_parents(parents);
     let chain = options.node.connect().await?;
     let registrar = Registrar { chain: &chain, signer: &signer, held_out: true, limit: None };
     let registration = registrar.register(&options.data, &terms, async || Ok(())).await?;

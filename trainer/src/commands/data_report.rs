@@ -93,7 +93,7 @@ impl SummaryOptions {
 }
 
 /// Returns the folder itself if it was ingested, or the data of the sources in it.
-fn data_folders(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn data_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     if folder.join(REPORT_FILE).is_file() {
         return Ok(vec![folder.to_owned()]);
     }

@@ -6,7 +6,12 @@ use super::text_model::{NativeTextModel, identify};
 use crate::files::{read_limited, read_text};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use pol_synthesis::{PromptSet, Recipe, Resources, SynthesisError, Synthesizer, TextModel};
+use pol_corpus::Tool;
+use pol_data::documents::LineageRecord;
+use pol_primitives::lineage::Activity;
+use pol_synthesis::{
+    GENERATOR_VERSION, PromptSet, Recipe, Resources, SynthesisError, Synthesizer, TextModel,
+};
 use std::path::{Path, PathBuf};
 
 /// Largest file of prompts, in bytes.
@@ -27,6 +32,21 @@ pub(crate) fn read_recipe(path: &Path) -> Result<Recipe> {
 /// Returns the recipe of a model for which nobody wrote one: continuations of bundled beginnings.
 pub(crate) fn usual_recipe(model: &Path) -> Result<Recipe> {
     Ok(Recipe::continuations(identify(model)?, [0; 32], DOCUMENTS))
+}
+
+/// Returns the making of what a recipe makes.
+pub(crate) fn lineage_of(recipe: &Recipe) -> LineageRecord {
+    let generator = GENERATOR_VERSION.to_string();
+    let (activity, version) = match recipe.model() {
+        None => (Activity::Generation, generator),
+        Some(model) => (Activity::Sampling, format!("{generator} with {}", model.decoder)),
+    };
+    LineageRecord {
+        activity,
+        tool: Tool { name: "pol-synthesis".into(), version },
+        configuration: recipe.digest(),
+        documents: None,
+    }
 }
 
 /// Files that recipes may need.

@@ -6,6 +6,7 @@ use super::{
     decoder::thread_count,
     drawing::{RecipeFiles, read_recipe},
     progress::progress_bar,
+    redrawn_data::{Redrawing, RedrawnDataOptions},
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -29,9 +30,14 @@ Examples:
   pol-trainer data redraw --recipe recipe.json --model smollm2 --document 17 > document
       make one document again; `data verify proof.json --document document` then shows that it is
       in a manifest of the chain
+  pol-trainer data redraw --recipe recipe.json --tokenizer tokenizer.json --ingest again \\
+      --content-hash 0x5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9
+      make the shards of all documents again by the options.json beside the recipe, and say whether
+      the chain has that manifest: MATCH or MISMATCH
 
-`data acquire` writes the recipe of a source to OUT/NAME/recipe.json. Its digest is in the lineage \
-of the manifest. A text of a model may be left out because it repeats earlier ones, which only a \
+`data acquire` writes the recipe of a source to OUT/NAME/recipe.json, and what its shards depend \
+on besides it to OUT/NAME/options.json. The digest of the recipe is in the lineage of the \
+manifest. A text of a model may be left out because it repeats earlier ones, which only a \
 comparison of all documents can show.";
 
 /// Options of `data redraw`.
@@ -44,11 +50,13 @@ pub(crate) struct RedrawOptions {
     #[command(flatten)]
     files: RecipeFiles,
     /// Folder to compare with: `data` or `raw` of a source of `data acquire`.
-    #[arg(long, value_name = "DIR", required_unless_present = "document")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["document", "ingest"])]
     against: Option<PathBuf>,
     /// Index of the only document to make. Without --against it goes to standard output.
     #[arg(long, value_name = "INDEX")]
     document: Option<u32>,
+    #[command(flatten)]
+    data: RedrawnDataOptions,
     /// Threads. [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -61,6 +69,11 @@ impl RedrawOptions {
     /// Makes documents again.
     pub(crate) fn run(self) -> Result<()> {
         let recipe = read_recipe(&self.recipe)?;
+        if let Some(folder) = self.data.ingest.clone() {
+            let Self { recipe: path, files, against, data, threads, json, .. } = self;
+            let threads = thread_count(threads)?;
+            return data.run(&folder, Redrawing { path, recipe, files, against, threads, json });
+        }
         // A folder of another recipe is found before a model is loaded.
         let held = self.against.as_deref().map(|folder| Held::read(folder, &recipe)).transpose()?;
         let loaded = self.files.load(recipe, thread_count(self.threads)?)?;

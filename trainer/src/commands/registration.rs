@@ -8,21 +8,28 @@
 //! call. It looks again behind each call: if another process of the account registered the same at
 //! the same time, the older entry counts, and the newer one is withdrawn.
 
-use super::holdings::Holdings;
+use super::{
+    holdings::Holdings,
+    parents::{self, Making, ParentError, StatedParents},
+};
 use crate::{
     context::submit_housekeeping,
     display::{account_name, format_amount, short_hash},
 };
 use pol_chain::{AccountId, Call, Chain, ChainError, DepositRates, Signer};
-use pol_data::{DataError, IngestRecord, ManifestSummary};
+use pol_data::{DataError, IngestRecord, ManifestSummary, documents::croissant::ManifestName};
 use pol_primitives::{
-    Balance, Hash, MILLION, POL,
+    Balance, Hash, POL, Ppm,
     data::{Manifest, ManifestId, ManifestInfo, ManifestStatus, ShortText, Source, SourceId},
+    lineage::Retirement,
 };
-use std::{borrow::Cow, path::Path};
+use std::{borrow::Cow, collections::BTreeSet, path::Path};
 
 /// Balance that an account needs beside deposits, to pay fees.
 const FEE_RESERVE: Balance = POL;
+
+/// Statement that the licence of a text is not known, by the SPDX specification.
+pub(super) const UNKNOWN_LICENCE: &str = "NOASSERTION";
 
 /// Reason why nothing more was registered.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +75,15 @@ pub(super) enum RegistrationError {
         /// Its owner.
         owner: String,
     },
+    /// The text has no quality that its provider could claim.
+    #[error(
+        "the record of the folder has no quality of the text, which an earlier version of this \
+         program did not measure: ingest the text again with --force; nothing was registered"
+    )]
+    NoQuality,
+    /// The chain would not take the parents.
+    #[error("{0}; nothing was registered")]
+    Parents(#[from] ParentError),
     /// The folder is damaged.
     #[error("{error}; nothing was registered")]
     Damaged {
@@ -125,6 +141,7 @@ type Result<T, E = RegistrationError> = std::result::Result<T, E>;
 pub(super) struct Terms {
     address: ShortText,
     licence: ShortText,
+    parents: StatedParents,
 }
 
 impl Terms {
@@ -134,7 +151,16 @@ impl Terms {
             ShortText::try_from(text.as_bytes().to_vec())
                 .map_err(|_| RegistrationError::LongText(name))
         };
-        Ok(Self { address: text(address, "the address")?, licence: text(licence, "the licence")? })
+        Ok(Self {
+            address: text(address, "the address")?,
+            licence: text(licence, "the licence")?,
+            parents: StatedParents::default(),
+        })
+    }
+
+    /// Adds the manifests that the text was made from.
+    pub(super) fn with_parents(self, parents: StatedParents) -> Self {
+        Self { parents, ..self }
     }
 
     /// Returns the stated origin.
@@ -205,19 +231,29 @@ impl Registrar<'_> {
         };
         let sides: Vec<_> = sides.into_iter().filter(wanted).collect();
         let holdings = self.holdings().await?;
-        let found: Vec<_> =
-            sides.iter().map(|(split, held_out)| oldest(&holdings, split, *held_out)).collect();
-        // Both sides of a split have to be of the same source.
+        let found =
+            sides.iter().map(|(split, held_out)| oldest(&holdings, &split.content_hash, *held_out));
+        let found: Vec<_> = found.collect();
+        for (id, manifest) in found.iter().flatten() {
+            terms.parents.check_registered(*id, &manifest.info)?;
+        }
+        // Both sides of a split have to be of the same source, and made in the same way.
         let source = found.iter().flatten().map(|(_, manifest)| manifest.info.source).next();
         let source = source.or_else(|| terms.sources(&holdings).next());
+        let making = match found.iter().flatten().next() {
+            Some((_, manifest)) => Making::of(&manifest.info),
+            None => self.making(folder, &record, terms).await?,
+        };
         if found.iter().any(Option::is_none) {
             check_format(self.chain, &record).await?;
+            claimed_quality(&record)?;
+            self.check_parents(&making.parents).await?;
             let missing = sides.iter().zip(&found).filter(|(_, found)| found.is_none());
             let missing: Vec<_> = missing.map(|((split, _), _)| *split).collect();
             self.check_content(&record, &missing).await?;
             self.check_funds(source.is_none(), &missing).await?;
             let is_new = found.iter().all(Option::is_none);
-            check_data(folder)
+            blocking(folder, pol_data::verify)
                 .await
                 .map_err(|error| RegistrationError::Damaged { error, is_new })?;
             prepare().await.map_err(RegistrationError::Unprepared)?;
@@ -231,7 +267,10 @@ impl Registrar<'_> {
             let is_new = found.is_none();
             let (id, manifest) = match found {
                 Some(found) => found,
-                None => self.register_manifest(source, &record, split, held_out).await?,
+                None => {
+                    let info = manifest_info(&record, split, source, held_out, making.clone())?;
+                    self.register_manifest(info).await?
+                }
             };
             let deposit = self.chain.manifest_deposit(id).await?;
             let Manifest { status, .. } = manifest;
@@ -246,7 +285,7 @@ impl Registrar<'_> {
     }
 
     async fn register_source(&self, terms: &Terms) -> Result<SourceId> {
-        let Terms { address, licence } = terms.clone();
+        let Terms { address, licence, .. } = terms.clone();
         self.chain.submit(self.signer, Call::RegisterSource { address, licence }).await?;
         let holdings = self.holdings().await?;
         let mut sources = terms.sources(&holdings);
@@ -259,20 +298,17 @@ impl Registrar<'_> {
 
     async fn register_manifest(
         &self,
-        source: SourceId,
-        record: &IngestRecord,
-        split: &ManifestSummary,
-        held_out: bool,
+        info: ManifestInfo,
     ) -> Result<(ManifestId, Manifest<AccountId>)> {
-        let info = manifest_info(record, split, source, held_out);
+        let (content_hash, held_out) = (info.content_hash, info.held_out);
         self.chain.submit(self.signer, Call::RegisterManifest(Box::new(info))).await?;
         let holdings = self.holdings().await?;
-        for (later, manifest) in holdings.manifests_of(&split.content_hash, held_out).skip(1) {
+        for (later, manifest) in holdings.manifests_of(&content_hash, held_out).skip(1) {
             if manifest.status == ManifestStatus::Proposed {
                 self.withdraw(Call::WithdrawManifest(later), "manifest", later).await;
             }
         }
-        let found = oldest(&holdings, split, held_out);
+        let found = oldest(&holdings, &content_hash, held_out);
         found.ok_or(RegistrationError::TakenBack("manifest"))
     }
 
@@ -288,6 +324,58 @@ impl Registrar<'_> {
             Ok(false) => {}
             Err(error) => tracing::warn!("{name} {id} is there twice, and stays: {error}"),
         }
+    }
+
+    /// Returns the making of the data in `folder`, with the parents that the provider states and
+    /// those that the documents name.
+    async fn making(&self, folder: &Path, record: &IngestRecord, terms: &Terms) -> Result<Making> {
+        let lineage = record.lineage();
+        let names = match lineage.documents {
+            Some(_) => {
+                let named = blocking(folder, parents::named_in).await;
+                // Nothing of the data is registered where their making is asked for.
+                named.map_err(|error| RegistrationError::Damaged { error, is_new: true })??
+            }
+            None => BTreeSet::new(),
+        };
+        let mut named = BTreeSet::new();
+        for name in &names {
+            named.extend(self.parent(name).await?);
+        }
+        Ok(Making::new(lineage.derivation(), &terms.parents, &named)?)
+    }
+
+    /// Returns the manifest of this chain that a document names as its parent. One that the chain
+    /// no longer keeps can be none, unless it keeps that nothing may be made from it.
+    async fn parent(&self, name: &ManifestName) -> Result<Option<ManifestId>> {
+        let chain = self.chain;
+        let id = match name {
+            ManifestName::Content(hash) => chain.manifest_of_content(hash).await?,
+            ManifestName::OnChain { genesis, id } => {
+                (*genesis == chain.genesis_hash()).then_some(*id)
+            }
+        };
+        let Some(id) = id else { return Ok(None) };
+        let is_known = self.bar(id).await?.is_some() || chain.manifest(id).await?.is_some();
+        Ok(is_known.then_some(id))
+    }
+
+    /// Returns the decision by which nothing may be made from a manifest.
+    async fn bar(&self, id: ManifestId) -> Result<Option<Retirement>> {
+        Ok(self.chain.retirement(id).await?.filter(Retirement::bars_children))
+    }
+
+    /// Fails if the chain takes nothing that is made from these manifests.
+    async fn check_parents(&self, parents: &[ManifestId]) -> Result<()> {
+        for &id in parents {
+            if let Some(retirement) = self.bar(id).await? {
+                return Err(ParentError::Retired { id, retirement }.into());
+            }
+            if self.chain.manifest(id).await?.is_none() {
+                return Err(ParentError::Unknown(id).into());
+            }
+        }
+        Ok(())
     }
 
     /// Fails if the network has the text from elsewhere.
@@ -335,19 +423,22 @@ impl Registrar<'_> {
 /// Returns the oldest of the account's manifests with this content.
 fn oldest(
     holdings: &Holdings,
-    split: &ManifestSummary,
+    content_hash: &Hash,
     held_out: bool,
 ) -> Option<(ManifestId, Manifest<AccountId>)> {
-    let mut found = holdings.manifests_of(&split.content_hash, held_out);
+    let mut found = holdings.manifests_of(content_hash, held_out);
     found.next().map(|(id, manifest)| (id, manifest.clone()))
 }
 
-/// Fails if a file of the data is damaged.
-async fn check_data(folder: &Path) -> Result<(), DataError> {
+/// Reads a folder, or a part of it, in a thread of its own.
+async fn blocking<T: Send + 'static>(
+    folder: &Path,
+    read: impl FnOnce(&Path) -> Result<T, DataError> + Send + 'static,
+) -> Result<T, DataError> {
     let path = folder.to_owned();
-    let checked = tokio::task::spawn_blocking(move || pol_data::verify(&path)).await;
+    let task = tokio::task::spawn_blocking(move || read(&path)).await;
     let ended = |error| DataError::InvalidRecord { path: folder.to_owned(), reason: error };
-    checked.map_err(|error| ended(error.to_string()))?.map(drop)
+    task.map_err(|error| ended(error.to_string()))?
 }
 
 /// Fails unless data have the format of the recipe.
@@ -388,21 +479,26 @@ fn manifest_info(
     split: &ManifestSummary,
     source: SourceId,
     held_out: bool,
-) -> ManifestInfo {
-    let lineage = record.lineage();
-    ManifestInfo {
+    Making { parents, derivation }: Making,
+) -> Result<ManifestInfo> {
+    Ok(ManifestInfo {
         source,
         merkle_root: split.merkle_root,
         content_hash: split.content_hash,
         tokenizer: record.tokenizer,
         shards: split.shards,
         shard_tokens: record.shard_tokens,
-        parents: Default::default(),
-        quality: record.quality.unwrap_or(MILLION),
+        parents,
+        quality: claimed_quality(record)?,
         held_out,
-        derivation: lineage.derivation(),
-        documents: lineage.documents,
-    }
+        derivation,
+        documents: record.lineage().documents,
+    })
+}
+
+/// Returns the quality that the provider claims: the one that was measured.
+fn claimed_quality(record: &IngestRecord) -> Result<Ppm> {
+    record.quality.ok_or(RegistrationError::NoQuality)
 }
 
 #[cfg(test)]
@@ -429,7 +525,7 @@ mod tests {
     #[test]
     fn the_oldest_source_with_the_same_terms_counts() {
         let terms = Terms::new("https://example.org", "CC0-1.0").unwrap();
-        let Terms { address, licence } = terms.clone();
+        let Terms { address, licence, .. } = terms.clone();
         let of = |address: &ShortText| Source {
             owner: [1; 32],
             address: address.clone(),
@@ -439,6 +535,21 @@ mod tests {
         let holdings = Holdings { sources: sources.into(), ..Holdings::default() };
         assert_eq!(terms.sources(&holdings).collect::<Vec<_>>(), [2, 9]);
         assert_eq!(terms.address(), "https://example.org");
+    }
+
+    #[test]
+    fn quality_that_nobody_measured_is_not_claimed() {
+        let mut record = IngestRecord { quality: Some(730_000), ..IngestRecord::default() };
+        let split = ManifestSummary::default();
+        let derivation = record.lineage().derivation();
+        let making = Making { parents: vec![2, 5].try_into().unwrap(), derivation };
+        let info = |record: &IngestRecord| manifest_info(record, &split, 1, true, making.clone());
+        let measured = info(&record).unwrap();
+        assert_eq!((measured.quality, measured.parents.as_slice()), (730_000, &[2, 5][..]));
+        record.quality = None;
+        let error = info(&record).unwrap_err();
+        assert!(matches!(error, RegistrationError::NoQuality), "{error}");
+        assert!(error.to_string().contains("ingest the text again"), "{error}");
     }
 
     #[test]

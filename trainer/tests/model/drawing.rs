@@ -358,3 +358,122 @@ fn the_origin_of_a_models_text_is_the_model_wherever_its_folder_is() {
     assert_eq!(address("model"), format!("drawn: text of the model 0x{root}"));
     assert_eq!(address("moved"), address("model"));
 }
+
+/// Source of tasks that are held against lists and other data, and of which not all are read.
+const TASKS: &str = "
+[[source]]
+name = \"tasks\"
+kind = \"synthetic\"
+max_documents = 60
+quality_threshold = 0.05
+held_out = 0.2
+cut_repeats = true
+[source.synthesis.recipe]
+version = 1
+seed = \"0x0909090909090909090909090909090909090909090909090909090909090909\"
+documents = 90
+[source.synthesis.recipe.content.tasks]
+families = [\"arithmetic\"]
+levels = [1, 3]
+";
+
+/// Options of the lists and data of these tasks.
+const LISTS: [[&str; 2]; 3] = [
+    ["--opt-out", "opt-out.txt"],
+    ["--decontaminate", "test.txt"],
+    ["--signatures", "first/signatures.bin"],
+];
+
+impl Folder {
+    /// Makes data of the tasks, and returns their record.
+    fn make_tasks(&self) -> Value {
+        let hash = blake3::hash(b"nothing").to_hex();
+        fs::write(self.0.join("opt-out.txt"), format!("hash {hash}\n")).unwrap();
+        fs::write(self.0.join("test.txt"), "Nine words that are in no task of any kind.").unwrap();
+        let lists = "opt_out = \"opt-out.txt\"\ndecontaminate = [\"test.txt\"]\n\
+                     against = [\"first/signatures.bin\"]\n";
+        let outcome = acquire(&self.configure("out", &format!("{lists}{TASKS}"))).remove("tasks");
+        let mut outcome = outcome.unwrap();
+        assert_eq!((&outcome["documents"], &outcome["ended"]), (&json!(60), &json!("budget")));
+        assert!(outcome["data"]["held_out"]["shards"].as_u64() > Some(0), "{outcome:#}");
+        outcome["data"].take()
+    }
+
+    /// Makes the data of the tasks again in the folder `out`, with files of `lists`, and compares
+    /// them. Returns `true` if they are the same, and what is told and said about it.
+    fn remake_tasks(
+        &self,
+        out: &str,
+        lists: &[[&str; 2]],
+        more: &[&str],
+    ) -> (bool, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pol-trainer"));
+        command.current_dir(&self.0).args(["data", "redraw", "--recipe", "out/tasks/recipe.json"]);
+        command.args(["--ingest", out]).args(lists.as_flattened()).args(more);
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    }
+}
+
+#[test]
+fn manifests_are_made_again_from_the_recipe_and_the_options_of_its_ingestion() {
+    let folder = Folder::new("drawing-manifests");
+    let made = folder.make_tasks();
+    let against = ["--against", "out/tasks/data"];
+    let (is_same, told, error) = folder.remake_tasks("again", &LISTS, &against);
+    assert!(is_same, "{told}{error}");
+    let names = ["training manifest", "held-out manifest", "records of documents"];
+    for (line, name) in told.lines().zip(names) {
+        assert!(line.starts_with(&format!("MATCH: {name} 0x")), "{told}");
+    }
+    assert_eq!(told.lines().count(), names.len());
+
+    // Somebody who has no data needs the tokenizer, and the hash that the chain knows.
+    let of_chain = |hash| ["--tokenizer", "first/tokenizer.json", "--content-hash", hash];
+    let held_out = made["held_out"]["content_hash"].as_str().unwrap();
+    let (is_same, told, error) = folder.remake_tasks("alone", &LISTS, &of_chain(held_out));
+    assert!(is_same, "{told}{error}");
+    assert_eq!(told, format!("MATCH: held-out manifest {held_out}\n"));
+    let other = hex::encode([7; 32]);
+    let more = [&of_chain(&other)[..], &["--json", "--threads", "1"]].concat();
+    let (is_same, told, error) = folder.remake_tasks("other", &LISTS, &more);
+    assert!(!is_same && error.contains("are not what the recipe and the options make"), "{error}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["same"], &told["compared"][0]["same"]), (&json!(false), &json!(false)));
+}
+
+#[test]
+fn another_option_gives_other_manifests_and_another_file_is_refused() {
+    let folder = Folder::new("drawing-options");
+    folder.make_tasks();
+    let against = ["--against", "out/tasks/data"];
+    let text = fs::read_to_string(folder.0.join("out/tasks/options.json")).unwrap();
+    let more = [&against[..], &["--options", "changed.json"]].concat();
+    for (out, from, to) in [
+        ("fewer", "\"documents\": 60", "\"documents\": 30"),
+        ("held", "\"held_out\": 200000", "\"held_out\": 400000"),
+    ] {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text, "{from}");
+        fs::write(folder.0.join("changed.json"), changed).unwrap();
+        let (is_same, told, error) = folder.remake_tasks(out, &LISTS, &more);
+        assert!(!is_same && told.starts_with("MISMATCH: training manifest 0x"), "{told}{error}");
+    }
+
+    let tokenizer = fs::read_to_string(folder.0.join("first/tokenizer.json")).unwrap();
+    fs::write(folder.0.join("other.json"), tokenizer + " ").unwrap();
+    let with_other = [&against[..], &["--tokenizer", "other.json"]].concat();
+    for (lists, more, reason) in [
+        (&LISTS[1..], &against[..], "--opt-out: the data were held against one with the digest"),
+        (&LISTS[..2], &against, "--signatures: the data were compared with the files"),
+        (&LISTS[..], &with_other, "the data have the tokenizer 0x"),
+        (&LISTS[..], &[], "give --against or --content-hash"),
+    ] {
+        let (is_same, _, error) = folder.remake_tasks("refused", lists, more);
+        assert!(!is_same && error.contains(reason), "{error}");
+    }
+    assert!(!folder.0.join("refused").exists());
+    let (_, _, error) = folder.remake_tasks("fewer", &LISTS, &against);
+    assert!(error.contains("fewer holds files; choose another folder"), "{error}");
+}

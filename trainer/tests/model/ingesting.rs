@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::common::{MODELS, json, refusal, run};
-use serde_json::json;
+use crate::common::{MODELS, json, refusal, run, stdout};
+use serde_json::{Value, json};
 use std::{fs, io, process::Command};
 
 #[test]
@@ -151,4 +151,76 @@ fn folders_and_other_files_in_the_place_of_a_proof_are_told() {
     // A member says so before it looks for a node.
     let error = refusal(&["--dev-account", "trainer-1", "--data", here], 1);
     assert!(error.contains("is not an ingested folder"), "{error}");
+}
+
+#[test]
+fn documents_that_are_opted_out_later_are_found_in_the_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let text = |seed: u32| -> String {
+        (0..60).map(|at| format!("Zebra {} saw river {seed} at {at}. ", at * 31 + seed)).collect()
+    };
+    let row = |address: &str, text: &str| json!({ "url": address, "text": text }).to_string();
+    let rows = [
+        row("https://example.org/a", &text(1)),
+        row("https://kept.test/b", &text(2)),
+        row("https://gone.test/b", &text(2)),
+        row("https://kept.test/c", &text(3)),
+        row("https://kept.test/d", &text(4)),
+    ];
+    fs::write(path("posts.jsonl"), rows.join("\n")).unwrap();
+    let vocabulary = pol_data::MIN_VOCABULARY.to_string();
+    let sizes = ["--vocabulary", &vocabulary, "--sequence", "16", "--shard-tokens", "64"];
+    let (posts, data) = (path("posts.jsonl"), path("data"));
+    let ingest = ["data", "ingest", "--input", &posts, "--out", &data, "--held-out", "0"];
+    let made = json(&run(&[&ingest[..], &sizes, &["--json"]].concat()));
+    assert_eq!((&made["documents"], &made["dropped"]), (&json!(4), &json!(1)));
+
+    let find = |list: &str| {
+        fs::write(path("list.txt"), list).unwrap();
+        let found =
+            stdout(&run(&["data", "opt-outs", "--list", &path("list.txt"), &data, "--json"]));
+        let mut found = found.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        (found.next(), found.next())
+    };
+    assert_eq!(find("host example.com\n"), (None, None));
+    let hash = blake3::hash(text(3).as_bytes()).to_hex();
+    let (found, other) = find(&format!("host example.org\nhash {hash}\nhost gone.test"));
+    let found = found.unwrap();
+    assert_eq!((other, &found["heldOut"]), (None, &json!(false)));
+    assert_eq!(found["contentHash"], made["train"]["content_hash"]);
+    assert_eq!((&found["manifest"], &found["status"]), (&Value::Null, &Value::Null));
+    let documents = found["documents"].as_array().unwrap();
+    let told: Vec<_> = documents
+        .iter()
+        .map(|it| {
+            (it["place"].as_str().unwrap(), it["rule"].as_str().unwrap(), it["like"].as_str())
+        })
+        .collect();
+    let (first, second, third) = (
+        "posts.jsonl › line 1 › https://example.org/a",
+        "posts.jsonl › line 2 › https://kept.test/b",
+        "posts.jsonl › line 4 › https://kept.test/c",
+    );
+    let like = "posts.jsonl › line 3 › https://gone.test/b";
+    assert_eq!(
+        told,
+        [
+            (first, "opt_out.host", None),
+            (second, "opt_out.host", Some(like)),
+            (third, "opt_out.hash", None),
+        ]
+    );
+    // Each is in shards of its own, apart from those at its ends, and the last document is in more.
+    let shards: Vec<_> = documents.iter().map(|it| it["shards"].as_array().unwrap()).collect();
+    assert!(shards.iter().all(|shards| shards.len() > 3), "{found:#}");
+    assert_eq!(found["shards"].as_array().unwrap().last(), shards[2].last());
+    assert!(
+        found["shards"].as_array().unwrap().len()
+            < made["train"]["shards"].as_u64().unwrap() as usize
+    );
+    let told = stdout(&run(&["data", "opt-outs", "--list", &path("list.txt"), &data]));
+    assert!(told.contains("opted out: 3 documents, in "), "{told}");
+    let error = refusal(&["data", "opt-outs", "--list", &path("list.txt"), &path("no")], 1);
+    assert!(error.contains("cannot read "), "{error}");
 }

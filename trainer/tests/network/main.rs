@@ -12,6 +12,7 @@ mod explaining;
 mod faults;
 mod harness;
 mod index;
+mod lineage;
 mod mistakes;
 mod monitoring;
 mod process;

@@ -3,7 +3,10 @@
 //! Collection of a source's documents, and the data that are made of them.
 
 use super::{
-    super::ingest::Display,
+    super::{
+        ingest::Display,
+        recorded_options::{RecordedOptions, ReferenceDigests, options_path},
+    },
     RAW, Stop,
     config::{Config, Kind, SourceConfig},
     display::FillDisplay,
@@ -399,24 +402,33 @@ impl Collector<'_> {
         let may_grow = !offered.is_empty() || outcome.ended == Some(Ended::Idle);
         references.against.extend(offered);
         let open = Some(IngestState::new(&inputs, &config, &references)?);
+        // The recipe alone does not tell how its data were made.
+        let recipe = config.lineage.as_ref().map(|lineage| lineage.configuration);
+        let options_file = options_path(folder, state.sealed.len());
         let before = self.intact(&data, state.open == open).await?;
         if self.stop.is_set() {
             outcome.ended = Some(Ended::Stopped);
             return Ok(());
         }
-        if state.open == open && before.is_some() {
+        let is_told = recipe.is_none() || options_file.is_file();
+        if state.open == open && before.is_some() && is_told {
             (outcome.data, outcome.inputs) = (before, Some(inputs));
             return Ok(());
         }
-        let json = self.json;
+        let (json, documents) = (self.json, inputs.documents);
         let task = tokio::task::spawn_blocking(move || {
             let display = Display::new(json);
             let started = Instant::now();
             let references = pol_data::load_references(&references)?;
+            let digests = recipe.map(|_| ReferenceDigests::of(&references)).transpose()?;
             let record = pol_data::ingest(&config, references, &|progress| display.show(progress));
             pol_metrics::data().ingestion_duration_seconds.observe_since(started);
             display.end();
-            record
+            let record = record?;
+            let options = recipe.zip(digests).map(|(recipe, digests)| {
+                RecordedOptions::new(&config, recipe, documents, digests, &record)
+            });
+            Ok((record, options))
         });
         // An ingestion that the end of the program interrupts goes on in the next run.
         let made = tokio::select! {
@@ -427,7 +439,8 @@ impl Collector<'_> {
             }
         };
         match made {
-            Ok(record) => {
+            Ok((record, options)) => {
+                options.map_or(Ok(()), |options| options.write(&options_file))?;
                 state.open = open;
                 state.write(folder)?;
                 outcome.made = before.as_ref() != Some(&record);

@@ -6,7 +6,10 @@ mod checks;
 pub(super) mod keys;
 
 use super::{
-    super::registration::Terms,
+    super::{
+        parents::{DerivingActivity, StatedParents},
+        registration::{Terms, UNKNOWN_LICENCE},
+    },
     bounds::Mistakes,
     croissant::CroissantConfig,
     provider_config::ProviderConfig,
@@ -23,7 +26,7 @@ use pol_corpus::{
 use pol_data::{EndOfText, IngestConfig, check_tokenizer};
 use pol_primitives::{
     MILLION, Ppm,
-    data::{MAX_SHARD_TOKENS, SourceKind},
+    data::{MAX_SHARD_TOKENS, ManifestId, SourceKind},
 };
 use pol_sources::{
     Budget, SourceError,
@@ -41,8 +44,6 @@ use std::{
 
 /// Bytes that count as a token while a source is read, before a tokenizer sees its text.
 pub(super) const TOKEN_BYTES: u64 = 4;
-/// Statement that the licence of a text is not known, by the SPDX specification.
-const UNKNOWN_LICENCE: &str = "NOASSERTION";
 
 /// Configuration of an acquisition.
 #[derive(Clone, Debug, Deserialize)]
@@ -203,6 +204,12 @@ pub(super) struct SourceConfig {
     /// SPDX identifier of the licence, as it is stated on the chain.
     #[serde(default)]
     licence: Option<String>,
+    /// Manifests that the text was made from, beside those that its documents name.
+    #[serde(default)]
+    parents: Vec<ManifestId>,
+    /// Way in which it was made from them, in place of a selection.
+    #[serde(default)]
+    activity: Option<DerivingActivity>,
     #[serde(default)]
     pub(super) files: Option<Vec<PathBuf>>,
     #[serde(default)]
@@ -440,7 +447,8 @@ impl SourceConfig {
             None => format!("{}: {}", self.name, supplier.origin()?),
         };
         let licence = self.licence.clone().or_else(|| supplier.licence());
-        Ok(Terms::new(&address, licence.as_deref().unwrap_or(UNKNOWN_LICENCE))?)
+        let terms = Terms::new(&address, licence.as_deref().unwrap_or(UNKNOWN_LICENCE))?;
+        Ok(terms.with_parents(StatedParents::new(&self.parents, self.activity).context("parents")?))
     }
 
     fn preset(&self) -> Result<Preset> {

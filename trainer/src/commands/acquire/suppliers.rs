@@ -5,7 +5,7 @@
 mod checks;
 
 use super::{
-    super::drawing::{RecipeFiles, read_recipe, usual_recipe},
+    super::drawing::{RecipeFiles, lineage_of, read_recipe, usual_recipe},
     address::{Address, urls},
     bounds::check_file,
     croissant::{CroissantConfig, CroissantSource, Opener},
@@ -13,9 +13,8 @@ use super::{
 };
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
-use pol_corpus::{Tool, filters::Preset};
+use pol_corpus::filters::Preset;
 use pol_data::documents::LineageRecord;
-use pol_primitives::lineage::Activity;
 use pol_sources::{
     Source,
     connectors::{
@@ -26,7 +25,7 @@ use pol_sources::{
     feeds::{FeedOptions, Feeds, Follow},
     hub::{CatalogueEntry, DatasetSpec, Hub, HubId, HubSource, Transfer, catalogue},
 };
-use pol_synthesis::{GENERATOR_VERSION, Recipe};
+use pol_synthesis::Recipe;
 use serde::Deserialize;
 use std::{
     env,
@@ -264,18 +263,7 @@ impl Supplier<'_> {
     /// Returns the making of the text, if it is not collected.
     pub(super) fn lineage(self) -> Result<Option<LineageRecord>> {
         let Self::Synthesis(synthesis) = self else { return Ok(None) };
-        let recipe = synthesis.load()?;
-        let generator = GENERATOR_VERSION.to_string();
-        let (activity, version) = match recipe.model() {
-            None => (Activity::Generation, generator),
-            Some(model) => (Activity::Sampling, format!("{generator} with {}", model.decoder)),
-        };
-        Ok(Some(LineageRecord {
-            activity,
-            tool: Tool { name: "pol-synthesis".into(), version },
-            configuration: recipe.digest(),
-            documents: None,
-        }))
+        Ok(Some(lineage_of(&synthesis.load()?)))
     }
 
     /// Opens the source, which has the name `name` and the folder `folder`. `visitor` is there if

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{
-    super::{drawing::RecipeFiles, registration::Terms},
+    super::{
+        drawing::RecipeFiles,
+        parents::{DerivingActivity, StatedParents},
+        registration::Terms,
+    },
     bounds::Mistakes,
     config::Kind,
     state::{IngestState, Inputs, SourceState},
@@ -246,6 +250,11 @@ fn values_out_of_their_range_are_refused_at_the_start() {
             "is not finite; give a number",
         ),
         (&format!("{files}licence = \" \""), "licence: it is empty"),
+        (
+            &format!("{files}parents = [0, 1, 2, 3, 4, 5, 6, 7, 8]"),
+            "parents: the text is derived from 9 manifests, and one names at most 8",
+        ),
+        (&format!("{files}activity = \"collection\""), "unknown variant `collection`, expected"),
         (&format!("{files}address = \"\""), "address: it is empty"),
         (&format!("[http]\nhost_delay_ms = 86400001\n{files}"), "http.host_delay_ms: 86400001"),
         (&format!("[http]\nmax_bytes = 1\n{files}"), "http.max_bytes: 1 is out of its range"),
@@ -463,6 +472,9 @@ fn providers_state_where_a_text_is_from() {
     assert_eq!(described, Terms::new("a: 1 files or folders", "NOASSERTION").unwrap());
     let hub = terms("hub = { id = \"org/name\", licence = \"MIT\" }");
     assert_eq!(hub, Terms::new("a: data set org/name", "MIT").unwrap());
+    let derived = terms("files = [\"a.txt\"]\nparents = [5, 2]\nactivity = \"transformation\"");
+    let parents = StatedParents::new(&[2, 5], Some(DerivingActivity::Transformation)).unwrap();
+    assert_eq!(derived, described.with_parents(parents));
 }
 
 #[test]

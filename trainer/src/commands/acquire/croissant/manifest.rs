@@ -9,7 +9,10 @@ use indicatif::ProgressBar;
 use pol_corpus::RawDocument;
 use pol_data::{
     DataError, SPLITS, ShardFolder, TOKENIZER_FILE,
-    documents::{RECORDS_FILE, Texts, croissant::ChosenFile},
+    documents::{
+        RECORDS_FILE, Texts,
+        croissant::{ChosenFile, ManifestName, derivation_signal},
+    },
 };
 use pol_primitives::Hash;
 use pol_sources::{
@@ -134,8 +137,8 @@ impl Iterator for Joined {
             }
             let mut origin = record.origin;
             origin.licence = origin.licence.or_else(|| self.manifest.licence.clone());
-            let hash = hex::encode(self.manifest.content_hash);
-            origin.signals.push(format!("prov:wasDerivedFrom: urn:pol:manifest:{hash}"));
+            let name = ManifestName::Content(self.manifest.content_hash);
+            origin.signals.push(derivation_signal(name));
             return Some(Ok(RawDocument::of_text(origin, text)));
         }
     }

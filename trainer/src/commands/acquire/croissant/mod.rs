@@ -13,7 +13,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use async_trait::async_trait;
 use indicatif::ProgressBar;
 use manifest::{Manifest, ManifestReader};
-use pol_data::documents::croissant::{ChosenFile, MAX_DESCRIPTION_BYTES, SourceDescription};
+use pol_data::documents::croissant::{
+    ChosenFile, MAX_DESCRIPTION_BYTES, SourceDescription, derivation_signal,
+};
 use pol_sources::{
     Source, SourceError, Step,
     files::{FileList, FilePlace, FileSource, ListedFile, Members},
@@ -150,7 +152,7 @@ impl Described {
         text_fields: &[String],
     ) -> Result<FileList> {
         let SourceDescription { licence, parents, usage, .. } = &self.description;
-        let parents = parents.iter().map(|parent| format!("prov:wasDerivedFrom: {parent}"));
+        let parents = parents.iter().map(derivation_signal);
         let usage = usage.iter().map(|condition| format!("usageInfo: {condition}"));
         let signals: Vec<String> = parents.chain(usage).collect();
         let bytes: usize = signals.iter().chain(licence).map(String::len).sum();

@@ -2,6 +2,7 @@
 
 //! Description of a manifest.
 
+use super::ManifestName;
 use crate::{DataError, error::IoContext};
 use pol_primitives::{
     Hash,
@@ -99,17 +100,12 @@ pub struct ManifestFacts<'a> {
     pub files: &'a [FileFacts],
 }
 
-/// Returns the name of a manifest among all chains.
-pub fn manifest_iri(genesis: &Hash, id: ManifestId) -> String {
-    format!("urn:pol:{}:manifest:{id}", hex::encode(genesis))
-}
-
 /// Returns the description of a manifest in JSON-LD.
 ///
 /// It has no more than the given facts, so that the same facts give the same description.
 pub fn describe(facts: &ManifestFacts<'_>) -> Value {
     let ManifestFacts { genesis, id, info, owner, address, licence, .. } = facts;
-    let iri = manifest_iri(genesis, *id);
+    let iri = ManifestName::OnChain { genesis: *genesis, id: *id }.to_string();
     let side = if info.held_out { "held-out" } else { "training" };
     let mut description = json!({
         "@context": context(),
@@ -168,11 +164,12 @@ fn is_web_address(address: &str) -> bool {
 }
 
 /// Returns the address of a licence of the SPDX list, or the expression itself if it is another
-/// one.
+/// one, or the statement that there is none or that none is known.
 fn licence_address(licence: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-.+".contains(c);
-    let is_listed =
-        !licence.is_empty() && !licence.starts_with("LicenseRef-") && licence.chars().all(is_part);
+    let is_listed = !["", "NONE", "NOASSERTION"].contains(&licence)
+        && !licence.starts_with("LicenseRef-")
+        && licence.chars().all(is_part);
     if is_listed { format!("{}{licence}.html", super::import::SPDX) } else { licence.into() }
 }
 
@@ -223,7 +220,8 @@ fn origins(facts: &ManifestFacts<'_>) -> Vec<Value> {
         json!({ "@type": "prov:Entity", "prov:label": facts.address })
     };
     let parent = |parent: &ParentFacts| {
-        let mut entity = json!({ "@id": manifest_iri(&facts.genesis, parent.id) });
+        let name = ManifestName::OnChain { genesis: facts.genesis, id: parent.id };
+        let mut entity = json!({ "@id": name.to_string() });
         if let Some(content_hash) = &parent.content_hash {
             entity["identifier"] = identifier(super::import::CONTENT_HASH, hash_text(content_hash));
         }
@@ -296,6 +294,15 @@ mod tests {
         }
     }
 
+    /// Writes a description into the folder that POL_DESCRIPTIONS names, where
+    /// `scripts/croissant-check.sh` has the reference implementation read it.
+    fn keep(name: &str, description: &Value) {
+        if let Some(folder) = std::env::var_os("POL_DESCRIPTIONS") {
+            let path = Path::new(&folder).join(name).with_extension("json");
+            std::fs::write(path, description.to_string()).unwrap();
+        }
+    }
+
     fn facts<'a>(info: &'a ManifestInfo, files: &'a [FileFacts]) -> ManifestFacts<'a> {
         ManifestFacts {
             genesis: [9; 32],
@@ -326,6 +333,7 @@ mod tests {
         let info = info();
         let files = [file];
         let description = describe(&facts(&info, &files));
+        keep("manifest-with-files", &description);
         let json = serde_json::to_vec(&description).unwrap();
         let read = SourceDescription::parse(&json).unwrap();
         assert_eq!(read.name, "pol-manifest-3");
@@ -334,8 +342,8 @@ mod tests {
         assert_eq!(read.content_hash, Some([2; 32]));
         assert_eq!(read.files[0].sha256, Some(files[0].sha256));
         assert_eq!(read.files[0].bytes, Some(3));
-        let parent = manifest_iri(&[9; 32], 1);
-        assert_eq!(read.parents, ["https://example.org/texts", parent.as_str()]);
+        let parent = ManifestName::OnChain { genesis: [9; 32], id: 1 };
+        assert_eq!(read.parents, ["https://example.org/texts", &parent.to_string()]);
         assert!(matches!(
             FileFacts::read(folder.path(), "missing", "text/plain"),
             Err(DataError::Io { .. })
@@ -359,7 +367,10 @@ mod tests {
             retirement: Some(retirement),
             ..facts(&info, &[])
         };
+        let unknown = describe(&ManifestFacts { licence: "NOASSERTION", ..facts.clone() });
+        assert_eq!(unknown["license"], "NOASSERTION");
         let description = describe(&facts);
+        keep("retired-manifest", &description);
         let activity = &description["prov:wasGeneratedBy"];
         assert_eq!(activity["prov:label"], "selection");
         assert_eq!(activity["prov:wasAssociatedWith"]["prov:label"], "pol-data");
@@ -368,7 +379,8 @@ mod tests {
         assert_eq!(description["prov:wasInvalidatedBy"]["prov:label"], "retirement: opt-out");
         assert_eq!(description["usageInfo"][0]["name"], "x-robots-tag: noai");
         assert_eq!(description["license"], "LicenseRef-Public-Domain");
-        assert_eq!(description["url"], manifest_iri(&[9; 32], 3));
+        let name = ManifestName::OnChain { genesis: [9; 32], id: 3 };
+        assert_eq!(description["url"], name.to_string());
         assert_eq!(description.get("datePublished"), None);
     }
 }

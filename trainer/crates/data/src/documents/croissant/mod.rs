@@ -8,16 +8,19 @@
 //!
 //! - [`describe`] returns the description of a manifest, from facts that the chain and its provider
 //!   know.
+//! - [`ManifestName`] is the name that a manifest has in descriptions and records.
 //! - [`SourceDescription`] reads the description of a source: its files, records, licence, and
 //!   parents. It chooses the files and fields that hold text.
 
 mod choice;
 mod export;
 mod import;
+mod names;
 mod records;
 mod terms;
 
 pub use choice::{ChosenFile, ChosenText};
-pub use export::{FileFacts, ManifestFacts, ParentFacts, describe, manifest_iri};
+pub use export::{FileFacts, ManifestFacts, ParentFacts, describe};
 pub use import::{DescribedFile, MAX_DESCRIPTION_BYTES, SourceDescription};
+pub use names::{ManifestName, derivation_signal};
 pub use records::{DescribedField, DescribedRecords, FieldPlace};
