@@ -297,6 +297,7 @@ mod tests {
             "pol-trainer data ingest --input a --out b --json",
             "pol-trainer data acquire --config a --json",
             "pol-trainer data train-quality --good a --poor b --out c --json",
+            "pol-trainer data fetch-signatures --out a --json",
             "pol-trainer data trace 0/1 --json",
         ] {
             assert_eq!(format(line), ErrorFormat::Json, "{line}");

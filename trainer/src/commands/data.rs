@@ -3,7 +3,7 @@
 //! Texts on their way to shards, to manifests on chain, and into the model.
 
 use super::{
-    acquire::AcquireOptions,
+    acquire::{AcquireOptions, FetchSignaturesOptions},
     admission::{
         self, AdmitOptions, KindOption, ListOptions, ManifestOptions, ReportOptions, RetireOptions,
     },
@@ -95,6 +95,8 @@ pub(crate) enum DataCommand {
     Acquire(AcquireOptions),
     /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
     Ingest(IngestOptions),
+    /// Make signatures of what others registered, to compare texts with.
+    FetchSignatures(FetchSignaturesOptions),
     /// Train a model of quality on good and poor texts, and measure it.
     TrainQuality(TrainQualityOptions),
     /// Sum up ingested folders: sources, quality, drops, and languages.
@@ -173,6 +175,7 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Acquire(options) => options.run().await,
         DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || options.run()).await?,
+        DataCommand::FetchSignatures(options) => options.run().await,
         DataCommand::TrainQuality(options) => {
             tokio::task::spawn_blocking(move || options.run()).await?
         }

@@ -119,9 +119,9 @@ pub(crate) struct IngestOptions {
     /// [default: text, content, or another usual name]
     #[arg(long, value_name = "NAME", requires = "decontaminate")]
     decontaminate_field: Vec<String>,
-    /// signatures.bin of another ingestion. Documents like those in it are dropped. Can be
-    /// repeated.
-    #[arg(long, value_name = "FILE")]
+    /// signatures.bin of another ingestion, or folder of `data fetch-signatures`. Documents like
+    /// those in it are dropped. Can be repeated.
+    #[arg(long, value_name = "PATH")]
     against: Vec<PathBuf>,
     /// Cut passages that occurred before.
     #[arg(long)]

@@ -35,6 +35,6 @@ pub use decontamination::{
 pub use deduplicator::{Deduplicator, Entry};
 pub use repeats::{RepeatConfig, RepeatFinder, Repeats, cut};
 pub use signature::{Signature, Signer};
-pub use signature_file::SignatureFile;
+pub use signature_file::{ManifestSignatureWriter, SignatureFile};
 pub use sort::{ExternalSort, Sorted};
 pub use split::{HeldOut, draw};

@@ -183,6 +183,14 @@ pub struct DocumentRecord {
         with = "pol_primitives::hex_hash::option"
     )]
     pub survivor: Option<Hash>,
+    /// Registered manifest that the survivor is in, by the BLAKE3 of its body, if it is a document
+    /// of another provider.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "pol_primitives::hex_hash::option"
+    )]
+    pub survivor_manifest: Option<Hash>,
     /// Text that nobody may train on and that shares a passage with this one, by its BLAKE3.
     #[serde(
         default,

@@ -18,6 +18,6 @@ pub use document::{
 pub use error::CorpusError;
 pub use formats::{
     Content, Documents, DomSmoothie, HtmlExtractor, Input, Limits, RandomAccess, ReadOptions,
-    TEXT_FIELDS, documents, inputs, is_pipe,
+    TEXT_FIELDS, documents, inputs, is_pipe, piece_end,
 };
 pub use store::{RawDocuments, RawHeader, RawStore, Store, StoreReader, Stored};

@@ -6,7 +6,10 @@
 
 use pol_corpus::{
     CorpusError,
-    dedup::{DedupConfig, Deduplicator, Entry, Membership, Signature, SignatureFile},
+    dedup::{
+        DedupConfig, Deduplicator, Entry, ManifestSignatureWriter, Membership, Signature,
+        SignatureFile,
+    },
 };
 use pol_primitives::{Hash, MILLION};
 use proptest::prelude::*;
@@ -145,6 +148,42 @@ fn documents_of_other_manifests_survive_before_the_own_ones() {
     let dedup = open(&own);
     assert!(dedup.is_filled());
     assert_eq!(survivors(&finish(dedup)), [None, None, None, Some(7)]);
+}
+
+#[test]
+fn of_many_manifests_the_first_with_a_document_has_the_survivor() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = DedupConfig::default();
+    // More files than are open at a time. Both documents are in two of them, in another edition.
+    let manifest = |number: u8| [number.wrapping_add(1); 32];
+    let open = |number: u8| {
+        let path = folder.path().join(format!("{number}.signatures"));
+        let mut writer =
+            ManifestSignatureWriter::open(&path, &config, &manifest(number), 0).unwrap();
+        // Some hold nothing.
+        if number % 7 != 3 {
+            writer.write(&text(100 + u32::from(number), 0, 0)).unwrap();
+        }
+        match number {
+            1 | 140 => writer.write(&text(1, number.into(), 90)).unwrap(),
+            129 | 149 => writer.write(&text(2, number.into(), 90)).unwrap(),
+            _ => {}
+        }
+        writer.commit().unwrap();
+        SignatureFile::open(&path, &config).unwrap()
+    };
+    let mut dedup = self::open(&folder.path().join("own"));
+    for (id, text) in [(0, text(1, 0, 0)), (1, text(2, 0, 0)), (2, text(3, 0, 0))] {
+        dedup.add(entry(id), &text).unwrap();
+    }
+    dedup.add(entry(3), &text(3, 1, 90)).unwrap();
+    (0..150).for_each(|number| dedup.against(open(number)));
+    let found = finish(dedup);
+    let survivor = |at: usize| found[at].duplicate.as_ref().map(|of| (of.text, of.manifest));
+    assert_eq!(survivor(0), Some((hash(&text(1, 1, 90)), Some(manifest(1)))));
+    assert_eq!(survivor(1), Some((hash(&text(2, 129, 90)), Some(manifest(129)))));
+    assert_eq!(survivor(2), None);
+    assert_eq!(survivor(3), Some((hash(&text(3, 0, 0)), None)), "it is an own one");
 }
 
 fn corpus() -> Vec<(Entry, String)> {

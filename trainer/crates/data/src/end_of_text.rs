@@ -35,7 +35,7 @@ pub enum EndOfText {
 
 impl EndOfText {
     /// Returns name and id of the separator, or the reason why there is none.
-    fn choose(&self, tokenizer: &Tokenizer) -> Result<(String, u32), String> {
+    pub(crate) fn choose(&self, tokenizer: &Tokenizer) -> Result<(String, u32), String> {
         let model = match self {
             Self::Named(name) => return named(tokenizer, name),
             Self::Model(tokens) => tokens.as_slice(),

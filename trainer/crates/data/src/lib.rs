@@ -24,6 +24,7 @@
 //! - [`verify`] checks every file of such a folder against its digest.
 //! - [`load_references`] reads what documents are held against, also from such folders.
 //! - [`restore_signatures`] makes signatures anew that were lost.
+//! - [`network`] makes the signatures of what others registered, from the shards that they serve.
 //! - [`ShardFolder`] reads the shards of a manifest, to serve them to peers.
 //! - [`decode_shard`] and [`body_hashes`] parse and check the bytes that a peer sent.
 //! - [`Tokenizer`] encodes text; [`EndOfText`] chooses the token that separates texts.
@@ -70,6 +71,7 @@ mod encoder;
 mod end_of_text;
 mod error;
 mod ingest;
+pub mod network;
 mod references;
 mod shards;
 mod signatures;

@@ -3,8 +3,8 @@
 //! Texts in ingested folders that nobody may train on.
 
 use crate::{
-    DataError, HELD_OUT, RECORD_FILE, TRAIN, documents::Texts, shards::BODY_FILE,
-    verify::verify_sides,
+    DataError, HELD_OUT, RECORD_FILE, TRAIN, documents::Texts, network::signature_files,
+    shards::BODY_FILE, verify::verify_sides,
 };
 use pol_corpus::{
     Origin, Side,
@@ -17,14 +17,23 @@ use std::{
 };
 
 /// Reads the lists and models that documents are held against. Of an ingested folder, the held-out
-/// text is kept out of the data, and of a folder of shards within one, the text in these.
+/// text is kept out of the data, and of a folder of shards within one, the text in these. A folder
+/// of signatures stands for its files, in the order of their manifests.
 ///
 /// # Errors
 ///
 /// Fails if a file cannot be read or is not what it should be, and if an ingested folder is damaged
 /// or holds nothing out.
 pub fn load_references(files: &ReferenceFiles) -> Result<References, DataError> {
-    files.load_with(add_ingested)
+    let mut references = files.load_with(add_ingested)?;
+    references.against.clear();
+    for path in &files.against {
+        match path.is_dir() {
+            true => references.against.extend(signature_files(path)?),
+            false => references.against.push(path.clone()),
+        }
+    }
+    Ok(references)
 }
 
 /// Adds the texts of an ingested folder. Returns `false` if the path is that of something else.

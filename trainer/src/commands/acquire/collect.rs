@@ -10,15 +10,16 @@ use super::{
     RAW, Stop,
     config::{Config, Kind, SourceConfig},
     display::FillDisplay,
+    network::{NetworkSignatures, in_order},
     refusals::{self, RefusalCount},
-    state::{IngestState, Inputs, SourceState, batch_folder, batch_folders},
+    state::{Batch, IngestState, Inputs, SourceState, batch_folder, batch_folders},
     suppliers::Supplier,
 };
 use crate::error::{explain, is_disk_full};
 use anyhow::{Context, Result, bail, ensure};
 use pol_corpus::{RawStore, dedup::DedupConfig, pipeline::Supply};
 use pol_data::{DataError, IngestRecord, RECORD_FILE, SIGNATURES_FILE, restore_signatures};
-use pol_primitives::Hash;
+use pol_primitives::{Hash, data::ManifestId};
 use pol_sources::{Budget, End, FillOptions, Totals, fill, http::HttpClient};
 use serde::Serialize;
 use std::{
@@ -29,6 +30,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Time for which the signatures of other providers are taken for all that there are, until data
+/// are to be registered.
+const NETWORK_AGE: Duration = Duration::from_secs(600);
+
 /// Collector of sources.
 pub(super) struct Collector<'a> {
     pub(super) config: &'a Config,
@@ -38,6 +43,8 @@ pub(super) struct Collector<'a> {
     pub(super) json: bool,
     /// Bytes of text after which a source's data are full, and the next ones begin.
     pub(super) batch_bytes: Option<u64>,
+    /// Signatures of what other providers registered, if new data are compared with them.
+    pub(super) network: Option<&'a NetworkSignatures>,
     /// Data of which all files were verified in this run: folders, and requests of their ingestion.
     pub(super) verified: RefCell<BTreeSet<(PathBuf, Hash)>>,
     /// Sources with data that others cannot be compared with, and the first reason of each.
@@ -223,6 +230,38 @@ impl Collector<'_> {
         outcome
     }
 
+    /// Collects from a source again, after `before`, if other providers registered something since
+    /// its data were compared with theirs.
+    pub(super) async fn collect_news(&self, source: &SourceConfig, mut before: Outcome) -> Outcome {
+        match self.has_news(source).await {
+            Ok(true) => {
+                let mut outcome = self.collect(source).await;
+                outcome.new_documents += before.new_documents;
+                outcome.made |= before.made;
+                outcome
+            }
+            Ok(false) => {
+                if self.stop.is_set() {
+                    before.ended = Some(Ended::Stopped);
+                }
+                before
+            }
+            Err(error) => {
+                before.fail(&error);
+                // They wait until they can be compared.
+                before.inputs = None;
+                before
+            }
+        }
+    }
+
+    async fn has_news(&self, source: &SourceConfig) -> Result<bool> {
+        let network = self.network.filter(|_| !is_recipe(source));
+        let Some(network) = network else { return Ok(false) };
+        let report = network.update(Duration::ZERO).await?;
+        Ok(report.is_some_and(|report| report.has_changed))
+    }
+
     async fn try_collect(&self, source: &SourceConfig, outcome: &mut Outcome) -> Result<()> {
         let folder = self.config.out.join(&source.name);
         let state = SourceState::read(&folder)?;
@@ -315,9 +354,10 @@ impl Collector<'_> {
         Ok(record)
     }
 
-    /// Returns the signature files of the sealed data of all sources, with which new data of
-    /// `source` are compared. What a recipe makes is not compared with that of others, since the
-    /// recipe alone has to give the same data to anybody.
+    /// Returns the signature files of the sealed data of all sources, and of what other providers
+    /// registered, with which new data of `source` are compared. Those of a chain come with the
+    /// numbers of their manifests. What a recipe makes is not compared with that of others, since
+    /// the recipe alone has to give the same data to anybody.
     ///
     /// Files that are lost are made anew. Those of another source that cannot be used are left out,
     /// and the source is noted, so that it stops no other.
@@ -325,29 +365,44 @@ impl Collector<'_> {
         &self,
         source: &SourceConfig,
         dedup: &DedupConfig,
-    ) -> Result<Vec<PathBuf>> {
-        let is_made = matches!(source.supplier()?, Supplier::Synthesis(_));
+    ) -> Result<Vec<(Option<ManifestId>, PathBuf)>> {
+        let is_made = is_recipe(source);
         let sources = self.config.sources.iter();
         let mut files = Vec::new();
+        if let Some(network) = self.network.filter(|_| !is_made) {
+            network.update(NETWORK_AGE).await?;
+            files.extend(network.files()?);
+        }
         for other in sources.filter(|other| !is_made || other.name == source.name) {
             let folder = self.config.out.join(&other.name);
             let sealed = match SourceState::read(&folder) {
-                Ok(state) => state.sealed_folders(&folder),
+                Ok(state) => self.sealed(&folder, &state),
                 Err(error) => {
                     self.note_broken(other, &error);
                     // Nobody knows which are sealed. What is like the others stays in them.
-                    batch_folders(&folder)
+                    batch_folders(&folder).into_iter().map(|data| (None, data)).collect()
                 }
             };
-            for data in sealed {
+            for (number, data) in sealed {
                 match self.usable_signatures(&data, dedup).await {
-                    Ok(file) => files.extend(file),
+                    Ok(file) => files.extend(file.map(|file| (number, file))),
                     Err(error) if other.name == source.name => return Err(error),
                     Err(error) => self.note_broken(other, &error),
                 }
             }
         }
         Ok(files)
+    }
+
+    /// Returns the folders of sealed data of the source in `folder`, with the numbers of the first
+    /// manifests that they are on the provider's chain.
+    fn sealed(&self, folder: &Path, state: &SourceState) -> Vec<(Option<ManifestId>, PathBuf)> {
+        let chain = self.network.map(NetworkSignatures::chain_name);
+        let number_of = |batch: &Batch| {
+            let record = batch.on_chain.as_ref().filter(|it| chain.as_ref() == Some(&it.chain))?;
+            record.manifests.iter().copied().min()
+        };
+        state.sealed.iter().map(number_of).zip(state.sealed_folders(folder)).collect()
     }
 
     /// Returns the signature file of a folder of data, made anew if it was lost, or `None` if the
@@ -400,7 +455,7 @@ impl Collector<'_> {
         let offered = self.offered_signatures(source, &config.corpus.dedup).await?;
         // Nothing may be left where all was offered before, by this source or another.
         let may_grow = !offered.is_empty() || outcome.ended == Some(Ended::Idle);
-        references.against.extend(offered);
+        references.against = in_order(references.against, offered);
         let open = Some(IngestState::new(&inputs, &config, &references)?);
         // The recipe alone does not tell how its data were made.
         let recipe = config.lineage.as_ref().map(|lineage| lineage.configuration);
@@ -460,6 +515,11 @@ impl Collector<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Returns `true` if a recipe makes the text of a source.
+fn is_recipe(source: &SourceConfig) -> bool {
+    matches!(source.supplier(), Ok(Supplier::Synthesis(_)))
 }
 
 /// Returns `true` if a quantity has come to its limit.

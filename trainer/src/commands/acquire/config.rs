@@ -12,6 +12,7 @@ use super::{
     },
     bounds::Mistakes,
     croissant::CroissantConfig,
+    network::TURN,
     provider_config::ProviderConfig,
     suppliers::{
         CrawlConfig, DocumentationConfig, FeedsConfig, HackerNewsConfig, HubConfig, MastodonConfig,
@@ -23,7 +24,7 @@ use pol_corpus::{
     filters::{CleanConfig, OptOutList, Preset},
     pipeline::{PipelineConfig, ReferenceFiles, Supply},
 };
-use pol_data::{EndOfText, IngestConfig, check_tokenizer};
+use pol_data::{EndOfText, IngestConfig, check_tokenizer, network::UpdateOptions};
 use pol_primitives::{
     MILLION, Ppm,
     data::{MAX_SHARD_TOKENS, ManifestId, SourceKind},
@@ -335,6 +336,19 @@ impl Config {
         match &self.end_of_text {
             Some(name) => EndOfText::Named(name.clone()),
             None => super::super::ingest::end_of_text_beside(&self.tokenizer),
+        }
+    }
+
+    /// Returns the options by which a provider makes signatures of what others registered.
+    pub(super) fn network_update(&self, provider: &ProviderConfig) -> UpdateOptions {
+        UpdateOptions {
+            tokenizer: Some(self.tokenizer.clone()),
+            end_of_text: self.end_of_text(),
+            max_bytes: provider.compare_bytes,
+            max_time: Duration::from_secs(60 * u64::from(provider.compare_minutes)),
+            turn: TURN,
+            retry: false,
+            now: 0,
         }
     }
 

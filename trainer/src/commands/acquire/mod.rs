@@ -11,6 +11,7 @@ mod croissant;
 mod demand;
 mod display;
 mod events;
+mod network;
 mod provider;
 mod provider_config;
 mod read;
@@ -35,6 +36,7 @@ use clap::Args;
 use collect::{Collector, Ended, Outcome};
 use config::{Config, Kind, SourceConfig};
 use events::Events;
+pub(super) use network::FetchSignaturesOptions;
 use pol_metrics::PassEnd;
 use provider::Provider;
 use serde_json::{Map, Value, json};
@@ -201,6 +203,7 @@ impl AcquireOptions {
             stop: stop.clone(),
             json: self.json,
             batch_bytes: provider.map(Provider::batch_bytes),
+            network: provider.and_then(Provider::network),
             verified: RefCell::default(),
             broken: RefCell::default(),
         };

@@ -14,6 +14,7 @@ use super::{
     config::{Config, Kind, SourceConfig, TOKEN_BYTES},
     demand::{Demand, Offer, Supply},
     events::Events,
+    network::NetworkSignatures,
     provider_config::ProviderConfig,
     serving::{Server, is_store_failure},
     state::{ChainRecord, SourceState, batch_folder},
@@ -68,6 +69,7 @@ pub(super) struct Provider<'a> {
     events: Events,
     stop: Stop,
     supply: watch::Receiver<Option<Supply>>,
+    network: Option<NetworkSignatures>,
     state: Mutex<ProviderState>,
 }
 
@@ -130,9 +132,14 @@ impl<'a> Provider<'a> {
         let watching =
             tokio::spawn(async move { roles::run(&watched, &first_block, &mut watcher).await });
         tokio::spawn(tell_absences(supply.clone(), events));
-        let state = Mutex::default();
+        let (state, own) = (Mutex::default(), vec![signer.account()]);
+        let network = options.compare.then(|| {
+            let path = NetworkSignatures::path_in(&config.out, &first_block);
+            let update = config.network_update(&options);
+            NetworkSignatures::new(context.clone(), stop.clone(), own, path, first_block, update)
+        });
         let provider =
-            Self { config, options, context, signer, server, events, stop, supply, state };
+            Self { config, options, context, signer, server, events, stop, supply, network, state };
         provider.introduce().await?;
         for source in &config.sources {
             provider.take_up(source).await?;
@@ -175,6 +182,11 @@ impl<'a> Provider<'a> {
         Ok(())
     }
 
+    /// Returns the signatures of what other providers registered, if data are compared with them.
+    pub(super) fn network(&self) -> Option<&NetworkSignatures> {
+        self.network.as_ref()
+    }
+
     /// Bytes of text after which a source's data are full.
     pub(super) fn batch_bytes(&self) -> u64 {
         let tokens = u64::from(self.options.max_shards) * u64::from(self.config.shard_tokens);
@@ -210,6 +222,9 @@ impl<'a> Provider<'a> {
                 }
             }
             let mut outcome = collector.collect(source).await;
+            if self.is_due(&outcome) {
+                outcome = collector.collect_news(source, outcome).await;
+            }
             if self.is_due(&outcome)
                 && let Err(error) = self.offer(source, &mut outcome).await
             {

@@ -2,7 +2,7 @@
 
 //! Section `provider`: the account that registers the data of an acquisition, and its limits.
 
-use super::bounds::Mistakes;
+use super::{bounds::Mistakes, network::DEFAULT_BYTES};
 use crate::options::SwarmOptions;
 use pol_primitives::{Balance, POL, data::MAX_SHARDS};
 use serde::Deserialize;
@@ -38,6 +38,12 @@ pub(super) struct ProviderConfig {
     pub(super) held_out: bool,
     /// Go on serving shards that nobody needs any more.
     pub(super) archive: bool,
+    /// Compare new data with what other providers registered.
+    pub(super) compare: bool,
+    /// Bytes that an update of their signatures fetches and writes.
+    pub(super) compare_bytes: u64,
+    /// Minutes that an update takes at most.
+    pub(super) compare_minutes: u32,
 }
 
 impl Default for ProviderConfig {
@@ -57,6 +63,9 @@ impl Default for ProviderConfig {
             max_shards: 4_096,
             held_out: true,
             archive: false,
+            compare: true,
+            compare_bytes: DEFAULT_BYTES,
+            compare_minutes: 60,
         }
     }
 }
@@ -80,6 +89,17 @@ impl ProviderConfig {
              out"
             .into()
         });
+        for (field, value) in [
+            ("compare_bytes", self.compare_bytes),
+            ("compare_minutes", self.compare_minutes.into()),
+        ] {
+            mistakes.require(value > 0, || {
+                format!(
+                    "provider.{field}: with 0 nothing would ever be fetched; raise it, or set \
+                     provider.compare to false"
+                )
+            });
+        }
         mistakes.require((1..=MAX_SHARDS).contains(max_shards), || {
             format!("provider.max_shards: {max_shards} must be at least 1 and at most {MAX_SHARDS}")
         });

@@ -147,6 +147,7 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
         (&format!("[provider]\nmin_shards = 5000\n{files}"), "more than max_shards".into()),
         (&format!("[provider]\nbudget = 5\n{files}"), "provider.budget: there is no".into()),
         (&format!("[provider]\nmax_deposit = 0\n{files}"), "provider.max_deposit: with 0".into()),
+        (&format!("[provider]\ncompare_bytes = 0\n{files}"), "set provider.compare to fal".into()),
         (&format!("{files}licence = \"{}\"", "x".repeat(257)), "the licence is longer".into()),
         (&files.replace("a.txt", "b.txt"), "b.txt is not there".into()),
         (&source("dataset", ""), "it has 0 of files, hub, croissant".into()),
@@ -505,6 +506,7 @@ fn collector(config: &Config) -> Collector<'_> {
         stop: Stop(watch::channel(false).1),
         json: true,
         batch_bytes: Some(1),
+        network: None,
         verified: RefCell::default(),
         broken: RefCell::default(),
     }

@@ -11,14 +11,17 @@ use super::{
     union_find::UnionFind,
 };
 use crate::error::CorpusError;
-use pol_primitives::Ppm;
-use std::path::Path;
+use pol_primitives::{Hash, Ppm};
+use std::{collections::VecDeque, path::Path};
 
 /// Bytes before the signature in a record of a document: its number, group, and quality.
 pub(super) const PREFIX: usize = 20;
 /// Number of earlier documents with the same key that a document is compared with, beside the
 /// first. The sum over all documents stays linear however many are alike.
 const WINDOW: usize = 4;
+/// Number of signature files that are open at a time. A network may have more than a process may
+/// open.
+const OPEN_FILES: usize = 128;
 
 /// All documents of a search: the own ones, and then those of others.
 pub(super) struct Documents {
@@ -26,6 +29,10 @@ pub(super) struct Documents {
     own_len: u32,
     len: u32,
     foreign: Vec<SignatureFile>,
+    /// Index behind the last document of each foreign file.
+    ends: Vec<u32>,
+    /// Foreign files that are open, the one opened first in front.
+    open: VecDeque<usize>,
     layout: Layout,
     similarity: Ppm,
 }
@@ -38,9 +45,15 @@ impl Documents {
         similarity: Ppm,
     ) -> Result<Self, CorpusError> {
         let own = Table::open(own, [0, 0], PREFIX + layout.width(), 1)?;
-        let len = foreign.iter().map(SignatureFile::documents).sum::<u64>() + own.len();
-        let len = u32::try_from(len).map_err(|_| too_many())?;
-        Ok(Self { own_len: own.len() as u32, own, len, foreign, layout, similarity })
+        let own_len = u32::try_from(own.len()).map_err(|_| too_many())?;
+        let (mut len, mut ends) = (own_len, Vec::with_capacity(foreign.len()));
+        for file in &foreign {
+            let documents = u32::try_from(file.documents()).map_err(|_| too_many())?;
+            len = len.checked_add(documents).ok_or_else(too_many)?;
+            ends.push(len);
+        }
+        let open = VecDeque::new();
+        Ok(Self { own, own_len, len, foreign, ends, open, layout, similarity })
     }
 
     /// Returns the number of own documents. Their indices come first.
@@ -63,14 +76,30 @@ impl Documents {
         if index < self.own_len {
             return Ok(&self.own.record(index.into())?[PREFIX..]);
         }
-        let mut index = u64::from(index - self.own_len);
-        for file in &mut self.foreign {
-            match index.checked_sub(file.documents()) {
-                Some(rest) => index = rest,
-                None => return file.signature(index),
+        let number = self.file_of(index);
+        let start = number.checked_sub(1).and_then(|before| self.ends.get(before).copied());
+        let start = start.unwrap_or(self.own_len);
+        if !self.foreign.get(number).ok_or_else(too_many)?.is_open() {
+            if self.open.len() >= OPEN_FILES
+                && let Some(file) =
+                    self.open.pop_front().and_then(|first| self.foreign.get_mut(first))
+            {
+                file.close();
             }
+            self.open.push_back(number);
         }
-        Err(too_many())
+        self.foreign.get_mut(number).ok_or_else(too_many)?.signature((index - start).into())
+    }
+
+    /// Returns the manifest that a document is in, if it is a foreign one whose file names it.
+    pub(super) fn manifest(&self, index: u32) -> Option<Hash> {
+        let is_foreign = index >= self.own_len;
+        self.foreign.get(self.file_of(index)).filter(|_| is_foreign)?.manifest()
+    }
+
+    /// Returns the number of the file that a foreign document is in.
+    fn file_of(&self, index: u32) -> usize {
+        self.ends.partition_point(|end| *end <= index)
     }
 
     /// Returns the function that tells the likeness of two signatures if their documents are

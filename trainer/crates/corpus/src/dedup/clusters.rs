@@ -43,6 +43,9 @@ pub struct Duplicate {
     pub survivor: Option<u64>,
     /// BLAKE3 of the survivor's text.
     pub text: Hash,
+    /// Registered manifest that the survivor is in, by the BLAKE3 of its body, if the file of its
+    /// signature names one.
+    pub manifest: Option<Hash>,
     /// `true` if both texts are equal but for case and white space.
     pub exact: bool,
     /// Estimated Jaccard similarity of the shingles.
@@ -104,6 +107,7 @@ fn read(record: &[u8]) -> Membership {
     let duplicate = (record[40] != Kind::Survivor as u8).then(|| Duplicate {
         survivor: Some(id_of(&record[45..])).filter(|id| *id != id_of(record)),
         text: hash(53),
+        manifest: Some(hash(85)).filter(|manifest| *manifest != Hash::default()),
         exact: record[40] == Kind::Exact as u8,
         similarity,
     });

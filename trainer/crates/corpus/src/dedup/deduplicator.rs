@@ -8,7 +8,7 @@ use super::{
     config::DedupConfig,
     signature::{Signature, Signer},
     signature_file::SignatureFile,
-    survivors::write_memberships,
+    survivors::{LAYOUT, write_memberships},
     table::{Steps, TableWriter},
 };
 use crate::error::CorpusError;
@@ -145,6 +145,7 @@ impl Deduplicator {
         let config = self.config;
         let mut threshold = Hash::default();
         threshold[..4].copy_from_slice(&config.similarity.to_be_bytes());
+        threshold[4] = LAYOUT;
         let inputs = self.foreign.iter().map(SignatureFile::checksum);
         let steps = self.steps.with([threshold].into_iter().chain(inputs));
         for step in [PAIRS, SETS, MEMBERSHIPS] {

@@ -16,9 +16,12 @@ use std::{iter::Peekable, path::Path};
 /// Number of survivors of one set that a document is compared with. A set has several where
 /// likeness was handed on over many documents.
 const LEADERS: usize = 256;
-/// Bytes of a membership: number, cluster, kind, similarity, number and name of the survivor. A
-/// foreign survivor has the number of the document itself.
-pub(super) const MEMBERSHIP: usize = 8 + 32 + 1 + 4 + 8 + 32;
+/// Bytes of a membership: number, cluster, kind, similarity, number and name of the survivor, and
+/// its manifest. A foreign survivor has the number of the document itself, and zeros stand for no
+/// manifest.
+pub(super) const MEMBERSHIP: usize = 8 + 32 + 1 + 4 + 8 + 32 + 32;
+/// Version of this layout, by which what another version left is not read.
+pub(super) const LAYOUT: u8 = 1;
 
 /// Kind of a membership.
 #[derive(Clone, Copy)]
@@ -62,7 +65,8 @@ pub(super) fn write_memberships(
             if let Some(own) = documents.own(survivor)? {
                 record[45..53].copy_from_slice(&own[..8]);
             }
-            record[53..].copy_from_slice(&name_of(documents.signature(survivor)?));
+            record[53..85].copy_from_slice(&name_of(documents.signature(survivor)?));
+            record[85..].copy_from_slice(&documents.manifest(survivor).unwrap_or_default());
         }
         writer.write(&record)?;
     }

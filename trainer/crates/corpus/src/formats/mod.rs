@@ -70,6 +70,13 @@ const NO_TEXT: &str = "no text in it";
 /// Reason for which inputs without a byte are refused.
 const EMPTY: &str = "empty";
 
+/// Returns the length of the first piece of a text: at most [`MAX_PIECE_BYTES`], up to the end of a
+/// paragraph, a line, or a word if there is one in the second half. It is zero for no text only.
+#[must_use]
+pub fn piece_end(text: &str) -> usize {
+    Units::Bytes.cut(text.as_bytes(), MAX_PIECE_BYTES)
+}
+
 /// Raw bytes of an input.
 pub enum Content {
     /// Bytes in memory.

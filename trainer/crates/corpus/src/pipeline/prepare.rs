@@ -130,6 +130,7 @@ impl Preparer<'_> {
             quality: judged.quality,
             decisions,
             survivor: None,
+            survivor_manifest: None,
             reference: judged.reference,
             place: None,
         };

@@ -123,6 +123,7 @@ impl<'a> Row<'a> {
             quality: self.quality,
             decisions: self.decisions.into_owned(),
             survivor: None,
+            survivor_manifest: None,
             reference: self.reference,
             place: None,
         };
@@ -336,6 +337,7 @@ mod tests {
             quality,
             decisions: rules.into_iter().zip(verdicts).map(decide).collect(),
             survivor: None,
+            survivor_manifest: None,
             reference: quality.map(|_| [7; 32]),
             place: None,
         }

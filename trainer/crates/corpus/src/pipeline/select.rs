@@ -208,6 +208,7 @@ impl Selection {
         let Some(membership) = self.clusters.get(id)? else { return dropped(record) };
         if let Some(duplicate) = membership.duplicate {
             record.survivor = Some(duplicate.text);
+            record.survivor_manifest = duplicate.manifest;
             let rule = if duplicate.exact { "duplicate.exact" } else { "duplicate.near" };
             record.decisions.push(Decision {
                 rule: rule.into(),

@@ -87,6 +87,7 @@ pub(super) mod tests {
                 measured: Some(3),
             }],
             survivor: None,
+            survivor_manifest: None,
             reference: None,
             place,
         }
