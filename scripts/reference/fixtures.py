@@ -38,6 +38,8 @@ falcon-apart  norms of their own, keys and values of groups by turns with their 
 opt           ReLU, learned positions of which two stand for nothing
 mixtral       five experts, of which two are active
 qwen3-moe     seven experts, of which three are active, with weights that add up to 1
+phi3-long     rotation of a part of each head with factors for short and for long texts, a window, tied
+llama-longrope  a text longer than those of the first training, with one factor for all
 """
 
 import json
@@ -204,6 +206,35 @@ FIXTURES = {
     "mixtral": MixtralConfig(**{**LLAMA, "intermediate_size": 8}, num_local_experts=5, num_experts_per_tok=2, **SPECIAL),
     "qwen3-moe": Qwen3MoeConfig(
         **LLAMA, head_dim=6, moe_intermediate_size=8, num_experts=7, num_experts_per_tok=3, norm_topk_prob=True, **SPECIAL
+    ),
+    "phi3-long": Phi3Config(
+        **{**LLAMA, "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 8 * CONTEXT},
+        original_max_position_embeddings=CONTEXT,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10_000.0,
+            "partial_rotary_factor": 0.75,
+            "short_factor": [1.0, 1.0, 1.0],
+            "long_factor": [1.0, 4.0, 8.5],
+        },
+        sliding_window=7,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        **SPECIAL,
+    ),
+    "llama-longrope": LlamaConfig(
+        **LLAMA,
+        head_dim=6,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10_000.0,
+            "short_factor": [1.25, 1.25, 1.25],
+            "long_factor": [1.25, 1.25, 1.25],
+            "factor": 2.0,
+            "attention_factor": 1.125,
+            "original_max_position_embeddings": LENGTH // 2,
+        },
+        **SPECIAL,
     ),
 }
 

@@ -10,7 +10,7 @@ llama.gguf          the checkpoint in llama/, converted as llama.cpp does: rows 
                     a byte-pair tokenizer
 gpt2.gguf           the checkpoint in gpt2/, likewise: projections transposed, a copy of the tied head
 FAMILY.gguf         the checkpoint in FAMILY/, likewise, for each of FAMILIES: norms of Gemma with their 1, heads of GPT-NeoX apart,
-                    divisors of LLaMA 3.1's rotation as a tensor
+                    divisors of LLaMA 3.1's rotation and of Phi-3's as tensors
 encodings.gguf      a tensor of each encoding, of random blocks with usual and extreme scales; encodings-big-endian.gguf, the same in
                     the other order of bytes, without the types that llama.cpp misreads in it; and encodings.safetensors with their
                     values, by the package's decoders where it has one
@@ -118,6 +118,8 @@ FAMILIES = {
     "falcon-apart": gguf.MODEL_ARCH.FALCON,
     "mixtral": gguf.MODEL_ARCH.LLAMA,
     "qwen3-moe": gguf.MODEL_ARCH.QWEN3MOE,
+    "phi3": gguf.MODEL_ARCH.PHI3,
+    "phi3-long": gguf.MODEL_ARCH.PHI3,
 }
 
 
@@ -141,6 +143,13 @@ def rotation(writer, name, config, size):
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if rope["rope_type"] == "llama3":
         writer.add_tensor("rope_freqs.weight", divisors(rope, size))
+    if rope["rope_type"] == "longrope":
+        original = rope["original_max_position_embeddings"]
+        factor = config["max_position_embeddings"] / original
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors((1 + np.log(factor) / np.log(original)) ** 0.5)
+        for length in ("long", "short"):
+            writer.add_tensor(f"rope_factors_{length}.weight", np.array(rope[f"{length}_factor"], np.float32))
 
 
 def stacked(tensors):
@@ -177,6 +186,10 @@ def family(fixtures, name, arch):
     elif arch == gguf.MODEL_ARCH.FALCON:
         writer.add_head_count_kv(groups)
         writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+    elif arch == gguf.MODEL_ARCH.PHI3:
+        writer.add_head_count_kv(groups)
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+        writer.add_sliding_window(config["sliding_window"] or 0)
     else:
         writer.add_head_count_kv(groups)
         writer.add_key_length(size)

@@ -4,9 +4,11 @@
 
 usage: PYTHON scripts/reference/tokenizer_fixtures.py trainer/crates/import/tests/fixtures/tokenizers
 
-PYTHON is any with: pip install gguf==0.19.0 sentencepiece==0.2.3 protobuf transformers==5.23.0 tokenizers==0.23.3
+PYTHON is that of setup.sh with: pip install gguf==0.19.0 sentencepiece==0.2.3 protobuf tokenizers==0.23.3
 
-llama.gguf      a vocabulary that SentencePiece trained, as llama.cpp's converter writes that of LLaMA 2, with a model
+llama           a LLaMA 2 as transformers has it, with a vocabulary that SentencePiece trained, and what transformers writes
+                with it after some texts
+llama.gguf      the same, model and vocabulary, as llama.cpp's converter writes them
 plain.gguf      the same without a model, for texts that begin without a space
 gemma.gguf      another with runs of spaces, line ends, and a tag that are defined by the user, written as that of Gemma
 pairs.gguf      a vocabulary of byte pairs, whose merges cross all words; the tests name the family
@@ -25,8 +27,10 @@ import gguf
 import numpy as np
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import CohereTokenizer, GPTNeoXTokenizer, Qwen2Tokenizer
+import torch
+from safetensors.torch import load_file
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoModelForCausalLM, CohereTokenizer, GPTNeoXTokenizer, LlamaConfig, Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import LlamaConverter, SentencePieceExtractor
 from transformers.integrations.gguf import gguf_tokenizer_mapping
 from transformers.models.qwen3_5.tokenization_qwen3_5 import Qwen3_5Tokenizer
@@ -93,23 +97,81 @@ def converted(description, added, size):
     return tokens, scores, types
 
 
-def add_model(writer, size, width=8):
-    """A model of one block, so that the file can be imported."""
-    writer.add_block_count(1)
-    writer.add_context_length(64)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(width)
-    writer.add_head_count(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    random = np.random.default_rng(0)
-    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
-        writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
-    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
-        writer.add_tensor(f"blk.0.{name}.weight", random.normal(size=(width, width)).astype(np.float16))
-    writer.add_tensor("token_embd.weight", random.normal(size=(size, width)).astype(np.float16))
+# Texts to go on with.
+PROMPTS = ["The quick brown fox", " Hello  world\n", "東京 🙂 \x00", "def main(x):\n\t", "</s> <think>so"]
 
 
-def write_pieces(path, architecture, vocabulary, prefix):
+def checkpoint(folder, size):
+    """Writes a small LLaMA 2 in half precision, as transformers does."""
+    config = LlamaConfig(
+        vocab_size=size, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=64, rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape)
+            parameter.copy_(noise if parameter.dim() == 2 else 1 + 0.2 * noise)
+    model.half().save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    return json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+
+
+def add_model(writer, config, tensors):
+    """Writes a LLaMA as llama.cpp's converter does: the two of each rotated pair side by side, norms in single precision."""
+    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(groups)
+    writer.add_rope_dimension_count(config["hidden_size"] // heads)
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    for name, tensor in sorted(tensors.items()):
+        tensor = tensor.numpy()
+        if ".q_proj." in name or ".k_proj." in name:
+            pairs = tensor.reshape(heads if ".q_proj." in name else groups, 2, -1, tensor.shape[1])
+            tensor = pairs.swapaxes(1, 2).reshape(tensor.shape)
+        tensor = tensor if tensor.ndim == 2 else tensor.astype(np.float32)
+        writer.add_tensor(names.get_name(name, (".weight",)), np.ascontiguousarray(tensor))
+
+
+def written(folder, tokenizer):
+    """What transformers writes after the prompts, taking the likeliest token each time."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    found = []
+    for prompt in PROMPTS:
+        tokens, prompted = tokenizer.encode(prompt).ids, len(tokenizer.encode(prompt).ids)
+        while len(tokens) < prompted + 24 and tokens[-1] != 2:
+            with torch.no_grad():
+                best = model(torch.tensor([tokens])).logits[0, -1].topk(2)
+            # No other arithmetic may take another token.
+            assert best.values[0] - best.values[1] > 1e-3, (prompt, best)
+            tokens.append(best.indices[0].item())
+        new = tokens[prompted:]
+        text = tokenizer.decode(new, skip_special_tokens=True)
+        found.append({"prompt": prompt, "prompt_tokens": tokens[:prompted], "tokens": new, "text": text})
+    return found
+
+
+def whole_model(folder, tokenizer, size):
+    """Writes the folder of a LLaMA 2 with this tokenizer, and returns the model."""
+    config, tensors = checkpoint(folder, size)
+    begins = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    tokenizer.post_processor = begins
+    tokenizer.save(str(folder / "tokenizer.json"))
+    described = {"add_bos_token": True, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described, indent=2) + "\n")
+    (folder / "written.json").write_text(json.dumps(written(folder, tokenizer), indent=1) + "\n")
+    return config, tensors
+
+
+def write_pieces(path, architecture, vocabulary, prefix, model=None):
     tokens, scores, types = vocabulary
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_tokenizer_model("llama")
@@ -124,8 +186,8 @@ def write_pieces(path, architecture, vocabulary, prefix):
     writer.add_add_eos_token(False)
     if not prefix:
         writer.add_add_space_prefix(False)
-    if path.stem == "llama":
-        add_model(writer, len(tokens))
+    if model:
+        add_model(writer, *model)
     finish(writer)
 
 
@@ -142,7 +204,6 @@ def llama(folder):
     vocabulary = converted(description, added, size + 6)
     expected = {}
     for name, prefix in (("llama", True), ("plain", False)):
-        write_pieces(folder / f"{name}.gguf", "llama", vocabulary, prefix)
         description.normalizer_spec.add_dummy_prefix = prefix
         pieces = processor(description)
         with tempfile.NamedTemporaryFile() as file:
@@ -151,6 +212,8 @@ def llama(folder):
             tokenizer = conversion(file.name, prefix)
         tokenizer.add_tokens([AddedToken(token, normalized=False, special=special) for token, special in added.values()])
         expected[name] = {"sentencepiece": [pieces.encode(text) for text in TEXTS], "transformers": cut(tokenizer)}
+        model = whole_model(folder / name, tokenizer, size + 6) if prefix else None
+        write_pieces(folder / f"{name}.gguf", "llama", vocabulary, prefix, model)
     return expected
 
 

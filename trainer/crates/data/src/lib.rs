@@ -90,7 +90,7 @@ pub use signatures::restore_signatures;
 pub use tokenizer::{Tokenizer, TokenizerError, call_tokenizers};
 pub use tokenizer_trainer::MIN_VOCABULARY;
 pub use verify::verify;
-pub use words::byte_characters;
+pub use words::{byte_characters, byte_entry, entry_byte};
 
 /// Folder of the training manifest, in an ingestion's folder.
 pub const TRAIN: &str = "train";

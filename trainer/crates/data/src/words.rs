@@ -162,6 +162,19 @@ pub fn byte_characters() -> [char; 256] {
     })
 }
 
+/// Returns the entry that stands for a byte in a vocabulary of SentencePiece, such as `<0x0A>`.
+pub fn byte_entry(byte: u8) -> String {
+    format!("<0x{byte:02X}>")
+}
+
+/// Returns the byte that an entry such as `<0x0A>` stands for. Decoders read digits of either case,
+/// and text becomes the entries of [`byte_entry`] only.
+pub fn entry_byte(entry: &str) -> Option<u8> {
+    let code = entry.strip_prefix("<0x")?.strip_suffix('>')?;
+    let is_code = code.len() == 2 && code.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_code.then(|| u8::from_str_radix(code, 16).ok()).flatten()
+}
+
 /// Returns the characters by which byte-level models write `word`.
 pub(crate) fn spell(word: &str, characters: &[char; 256]) -> impl Iterator<Item = char> {
     word.bytes().map(|byte| characters[usize::from(byte)])
@@ -173,8 +186,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashSet;
     use tokenizers::{
-        OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-        pre_tokenizers::byte_level::ByteLevel,
+        Decoder, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+        decoders::byte_fallback::ByteFallback, pre_tokenizers::byte_level::ByteLevel,
     };
 
     fn of_the_library(text: &str) -> Vec<String> {
@@ -192,6 +205,28 @@ mod tests {
         let characters: HashSet<char> = byte_characters().into_iter().collect();
         assert_eq!(characters, ByteLevel::alphabet().into_iter().collect());
         assert_eq!(byte_characters()[usize::from(b' ')], '\u{120}');
+    }
+
+    #[test]
+    fn entries_of_bytes_are_those_of_the_library() {
+        let decoded = |entry: &str| {
+            let texts = ByteFallback::new().decode_chain(vec![entry.to_owned()]).unwrap();
+            texts.concat()
+        };
+        for byte in 0..=u8::MAX {
+            let entry = byte_entry(byte);
+            assert_eq!(entry_byte(&entry), Some(byte));
+            assert_eq!(entry_byte(&format!("<0x{byte:02x}>")), Some(byte));
+            let text = String::from_utf8_lossy(&[byte]).into_owned();
+            assert_eq!(decoded(&entry), text, "{entry}");
+        }
+        for other in
+            ["", "<0x>", "<0x0>", "<0x000>", "<0xGG>", "<0x\u{e9}>", "0x41", "<0x41", "<0X41>"]
+        {
+            assert_eq!((entry_byte(other), decoded(other).as_str()), (None, other));
+        }
+        // The library reads a sign as a digit, which no vocabulary has.
+        assert_eq!(entry_byte("<0x+A>"), None);
     }
 
     #[test]

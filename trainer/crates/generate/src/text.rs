@@ -7,7 +7,7 @@ use crate::{
     chat::{ChatEncoder, ChatMessage, ChatTemplate},
     constraint::{Constraint, ConstraintFactory},
 };
-use pol_data::{Tokenizer, TokenizerError, call_tokenizers};
+use pol_data::{Tokenizer, TokenizerError, call_tokenizers, entry_byte};
 use serde_json::Value;
 use std::{collections::HashMap, fs, path::Path, sync::OnceLock};
 use tokenizers::{Decoder, DecoderWrapper};
@@ -241,7 +241,7 @@ impl<'a> Pieces<'a> {
             let bytes = token.chars().map(|letter| byte_level.get(&letter).copied());
             return bytes.collect::<Option<_>>().unwrap_or_else(|| token.as_bytes().to_vec());
         }
-        if let Some(byte) = fallback_byte(token).filter(|_| self.decoder.is_some()) {
+        if let Some(byte) = entry_byte(token).filter(|_| self.decoder.is_some()) {
             return vec![byte];
         }
         let (before, after) = self.around;
@@ -251,13 +251,6 @@ impl<'a> Pieces<'a> {
         });
         piece.unwrap_or_else(|| token.to_owned()).into_bytes()
     }
-}
-
-/// Returns the byte that an entry such as `<0x0A>` stands for.
-fn fallback_byte(token: &str) -> Option<u8> {
-    let code = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    let is_code = code.len() == 2 && code.bytes().all(|digit| digit.is_ascii_hexdigit());
-    is_code.then(|| u8::from_str_radix(code, 16).ok()).flatten()
 }
 
 /// Returns the bytes that the characters of byte-level vocabularies stand for.

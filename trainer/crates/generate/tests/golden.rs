@@ -13,7 +13,7 @@ use pol_model::{Layout, Weights};
 use std::{collections::BTreeMap, path::Path};
 use tch::{Device, Kind, Tensor};
 
-const FAMILIES: [&str; 28] = [
+const FAMILIES: [&str; 30] = [
     "gpt2",
     "dialogpt",
     "gpt-neo",
@@ -42,6 +42,8 @@ const FAMILIES: [&str; 28] = [
     "opt",
     "falcon",
     "falcon-apart",
+    "phi3-long",
+    "llama-longrope",
 ];
 
 struct Golden {

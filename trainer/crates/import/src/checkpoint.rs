@@ -6,7 +6,7 @@ use crate::{
     files::TensorTable,
     folder,
     mapping::{Factors, ImportPlan},
-    report::{ImportReport, unused_rows_note},
+    report::{ImportReport, shorter_context_note, unused_rows_note},
     source_files::{self, CONFIG_FILE, TOKENIZER_CONFIG_FILE, read_file},
     tokenizer,
 };
@@ -95,7 +95,8 @@ impl Checkpoint {
         from: &str,
         tokenizer: Option<TokenizerFile>,
     ) -> Result<Self, ImportError> {
-        let ModelDescription { mut spec, tensor_map, factors, mut special } = description;
+        let ModelDescription { mut spec, tensor_map, factors, mut special, stated_context } =
+            description;
         let outside = special.remove_outside(spec.vocabulary);
         let unwrapped = table.rename(without_wrappers).map_err(|name| {
             let reason = "is there twice, with and without the prefix of a wrapper".to_owned();
@@ -115,6 +116,7 @@ impl Checkpoint {
         if unwrapped > 0 {
             notes.push(format!("prefixes of wrappers were taken off {unwrapped} names of tensors"));
         }
+        notes.extend(shorter_context_note(spec.context, stated_context));
         if factors != Factors::default() {
             notes.push(format!(
                 "factors of the {} family are part of the weights here",

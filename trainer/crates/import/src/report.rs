@@ -58,6 +58,15 @@ impl Adaptation {
     }
 }
 
+/// Returns a note about a context that is shorter than the checkpoint's.
+pub(crate) fn shorter_context_note(context: u32, stated: u32) -> Option<String> {
+    let note = format!(
+        "texts have at most {context} tokens here, and not {stated}: the rotation of longer ones \
+         is another (longrope)"
+    );
+    (context < stated).then_some(note)
+}
+
 /// Returns a note about rows of the embedding that the tokenizer has no entry for.
 pub(crate) fn unused_rows_note(entries: u32, vocabulary: u32) -> Option<String> {
     let unused = vocabulary.checked_sub(entries).filter(|&unused| unused > 0)?;

@@ -6,6 +6,7 @@ use super::{
     ModelDescription, SpecialTokens,
     gguf_families::{self, Sizes},
     gguf_fields::Fields,
+    unknown_architecture,
 };
 use crate::{
     ImportError,
@@ -29,7 +30,7 @@ pub(crate) fn read(
     };
     let fields = Fields { metadata, architecture, from };
     let Some((tensor_map, family)) = gguf_families::find(architecture, table) else {
-        let feature = format!("the architecture '{architecture}'");
+        let feature = unknown_architecture(architecture);
         return Err(fields.unsupported(feature, gguf_families::ADVICE.as_str()));
     };
     let experts = experts(&fields)?;
@@ -48,9 +49,10 @@ pub(crate) fn read(
         tied: is_tied(table, embedding, from)?,
         experts,
     };
+    let stated_context = sizes.context;
     let (spec, factors) = family.spec(&fields, table, sizes)?;
     let special = special_tokens(metadata);
-    Ok(ModelDescription { spec, tensor_map, factors, special })
+    Ok(ModelDescription { spec, tensor_map, factors, special, stated_context })
 }
 
 /// Returns the experts of a family whose weights of chosen ones add up to 1.

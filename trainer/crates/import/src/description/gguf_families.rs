@@ -27,6 +27,7 @@ pub(super) enum Family {
     GptNeox,
     Falcon,
     Llama,
+    Phi3,
     Qwen3,
     SmolLm3,
     Olmo2,
@@ -37,7 +38,7 @@ pub(super) enum Family {
 
 /// Architectures that can be imported, as `general.architecture` names them, in the order of their
 /// names, with other models that they stand for.
-static ARCHITECTURES: [(&str, &str, &TensorMap, Family); 12] = [
+static ARCHITECTURES: [(&str, &str, &TensorMap, Family); 13] = [
     ("falcon", "", &gguf_maps::FALCON, Family::Falcon),
     ("gemma", "", &gguf_maps::GEMMA, Family::Gemma),
     ("gemma2", "", &gguf_maps::GEMMA_2, Family::Gemma2),
@@ -46,6 +47,7 @@ static ARCHITECTURES: [(&str, &str, &TensorMap, Family); 12] = [
     ("gptneox", "", &gguf_maps::GPT_NEOX, Family::GptNeox),
     ("llama", "Mistral and Mixtral", &gguf_maps::LLAMA, Family::Llama),
     ("olmo2", "", &gguf_maps::OLMO_2, Family::Olmo2),
+    ("phi3", "Phi-4", &gguf_maps::PHI_3, Family::Phi3),
     ("qwen2", "", &gguf_maps::QWEN_2, Family::Llama),
     ("qwen3", "", &gguf_maps::QWEN_3, Family::Qwen3),
     ("qwen3moe", "", &gguf_maps::QWEN_3_MOE, Family::Qwen3),
@@ -119,7 +121,7 @@ impl Family {
         sizes: Sizes,
     ) -> Result<(ModelSpec, Factors), ImportError> {
         let Sizes { vocabulary, width, layers, heads, feed_forward, context, tied, .. } = sizes;
-        let windowed = matches!(self, Self::Gemma2 | Self::Gemma3);
+        let windowed = matches!(self, Self::Phi3 | Self::Gemma2 | Self::Gemma3);
         if !windowed && fields.integer("attention.sliding_window")?.is_some_and(|size| size != 0) {
             let feature =
                 format!("a sliding window ({}.attention.sliding_window)", fields.architecture);
@@ -133,6 +135,17 @@ impl Family {
         let spec = self.rotated(fields, table, sizes)?;
         Ok(match self {
             Self::Gpt2 | Self::Llama => (spec, Factors::default()),
+            Self::Phi3 => {
+                // llama.cpp heeds no window of this family, and the checkpoint has it in all
+                // blocks. 0 stands for none.
+                let window: Option<u32> = match fields.integer("attention.sliding_window")? {
+                    None | Some(0) => None,
+                    Some(size) => Some(fields.fit("attention.sliding_window", size)?),
+                };
+                let window = window.filter(|&window| window < spec.context);
+                let local = window.map(|window| LocalAttention { window, period: 1, layers: 1 });
+                (ModelSpec { local, ..spec }, Factors::default())
+            }
             Self::Qwen3 => {
                 let query_key_norm = Some(QueryKeyNorm::Head);
                 (ModelSpec { query_key_norm, ..spec }, Factors::default())
@@ -176,7 +189,8 @@ impl Family {
         let Sizes { vocabulary, width, heads, layers, feed_forward, context, tied, experts } =
             sizes;
         let head_size = head_size(fields, width, heads)?;
-        let dimensions = rotated_dimensions(fields, head_size, self == Self::GptNeox)?;
+        let partial = matches!(self, Self::GptNeox | Self::Phi3);
+        let dimensions = rotated_dimensions(fields, head_size, partial)?;
         let base = fields.float("rope.freq_base")?.unwrap_or(10_000.0);
         let base = whole_base(base).ok_or_else(|| {
             fields.refuse(format!("rope.freq_base is {base}, not a whole number"))
@@ -192,6 +206,7 @@ impl Family {
             _ => Norm::Rms { epsilon: fields.epsilon("attention.layer_norm_rms_epsilon")? },
         };
         let has = |name: &str| table.entries().contains_key(name);
+        let rotation = gguf_rope::read(fields, table, dimensions, base, context)?;
         Ok(ModelSpec {
             vocabulary,
             width,
@@ -200,7 +215,7 @@ impl Family {
             key_value_heads,
             head_size,
             feed_forward,
-            context,
+            context: rotation.context,
             activation: Activation::Silu,
             gated: true,
             norm,
@@ -217,7 +232,7 @@ impl Family {
             tied,
             experts,
             mind: Mind::default(),
-            scaling: gguf_rope::scaling(fields, table, dimensions, base)?,
+            scaling: rotation.scaling,
             other_rotation: None,
             query_key_norm: None,
             norms: NormPlacement::Before,

@@ -2,7 +2,9 @@
 
 //! Tensor names of the families as llama.cpp has them.
 
-use crate::mapping::{TensorMap, TensorRule, identity, transpose, transpose_each, zeros};
+use crate::mapping::{
+    TensorMap, TensorRule, identity, transpose, transpose_each, transpose_half, zeros,
+};
 
 /// Tensors of LLaMA.
 pub(crate) const LLAMA: TensorMap = TensorMap {
@@ -33,7 +35,11 @@ pub(crate) const LLAMA: TensorMap = TensorMap {
     ],
     head: "output.weight",
     own_rules: &[],
-    skipped: &[("rope_freqs.weight", "divisors of the rotation, which the specification has")],
+    skipped: &[
+        ("rope_freqs.weight", "divisors of the rotation, which the specification has"),
+        ("rope_factors_short.weight", "divisors of the rotation, which the specification has"),
+        ("rope_factors_long.weight", "divisors of the rotation of texts that are too long here"),
+    ],
     // llama.cpp stores each pair that is rotated together side by side.
     interleaved: true,
 };
@@ -106,6 +112,18 @@ pub(crate) const GEMMA_2: TensorMap =
 pub(crate) const GEMMA_3: TensorMap = TensorMap {
     family: "gemma3",
     own_rules: &[QUERY_NORM, KEY_NORM, BEHIND_ATTENTION, BEHIND_FEED_FORWARD],
+    ..QWEN_2
+};
+
+/// Tensors of Phi-3 and Phi-4, with queries, keys, and values in one tensor, and gates and values in
+/// another.
+pub(super) const PHI_3: TensorMap = TensorMap {
+    family: "phi3",
+    own_rules: &[
+        transpose("h.*.attn.c_attn.weight", &["blk.*.attn_qkv.weight"]),
+        transpose_half("h.*.mlp.c_gate.weight", &["blk.*.ffn_up.weight"], 0),
+        transpose_half("h.*.mlp.c_fc.weight", &["blk.*.ffn_up.weight"], 1),
+    ],
     ..QWEN_2
 };
 

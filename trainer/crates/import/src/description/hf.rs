@@ -4,13 +4,13 @@
 
 use super::{
     ModelDescription, SpecialTokens, hf_config::HfConfig, hf_experts, hf_families, hf_later,
-    hf_maps, listed,
+    hf_maps, listed, unknown_architecture,
 };
 use crate::{
     ImportError,
     mapping::{Factors, TensorMap},
 };
-use pol_primitives::model::{ModelSpec, NormPlacement};
+use pol_primitives::model::{ModelSpec, NormPlacement, PositionEncoding};
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
@@ -115,9 +115,8 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
         return Err(config.refuse("it has no model_type; it does not describe a model".into()));
     };
     let family = FAMILIES.iter().find(|family| family.model_type == model_type);
-    let family = family.ok_or_else(|| {
-        config.unsupported(format!("the architecture '{model_type}'"), ADVICE.as_str())
-    })?;
+    let family = family
+        .ok_or_else(|| config.unsupported(unknown_architecture(model_type), ADVICE.as_str()))?;
     let (spec, tensor_map, factors) = (family.read)(&config)?;
     if config.map.get("quantization_config").is_some_and(|value| !value.is_null()) {
         let advice = "take the checkpoint that was not quantised, or a GGUF file";
@@ -131,7 +130,12 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
         end: token_ids(&map, "eos_token_id"),
         ..SpecialTokens::default()
     };
-    Ok(ModelDescription { spec, tensor_map, factors, special })
+    let stated_context = match spec.positions {
+        PositionEncoding::Learned => spec.context,
+        // It was read before, where the family has it.
+        _ => config.size("max_position_embeddings", None).unwrap_or(spec.context),
+    };
+    Ok(ModelDescription { spec, tensor_map, factors, special, stated_context })
 }
 
 /// Returns the tokens under `key`: none, one or several.

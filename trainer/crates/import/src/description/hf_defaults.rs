@@ -67,7 +67,11 @@ pub(super) const SMOLLM_3: Defaults =
 
 pub(super) const PHI: Defaults = Defaults { epsilon: 1e-5, rope: rotated(0.5), ..LLAMA };
 
-pub(super) const PHI_3: Defaults = Defaults { epsilon: 1e-5, rope: rotated(1.0), ..LLAMA };
+pub(super) const PHI_3: Defaults = Defaults {
+    epsilon: 1e-5,
+    rope: RopeDefaults { original_context: Some(4_096), ..rotated(1.0) },
+    ..LLAMA
+};
 
 pub(super) const STABLELM: Defaults =
     Defaults { epsilon: 1e-5, key_value_heads: Some(32), rope: rotated(0.25), ..LLAMA };

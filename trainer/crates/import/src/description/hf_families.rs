@@ -380,7 +380,7 @@ pub(super) fn blocks(config: &HfConfig, usual: &Defaults) -> Result<ModelSpec, I
             .narrow("num_key_value_heads", config.size("num_key_value_heads", Some(default))?)?,
         head_size,
         feed_forward: config.size("intermediate_size", None)?,
-        context: config.size("max_position_embeddings", None)?,
+        context: rope.context_within(config.size("max_position_embeddings", None)?),
         activation: config.activation("hidden_act", Some("silu"))?,
         gated: true,
         norm: Norm::Rms { epsilon: config.epsilon("rms_norm_eps", usual.epsilon)? },

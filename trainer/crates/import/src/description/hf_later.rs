@@ -110,6 +110,7 @@ pub(super) fn gemma_3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     let is_local = |block: usize| !(block + 1).is_multiple_of(interval);
     let rope = Rope::new(config, &hf_defaults::GEMMA_3_SLIDING, spec.head_size)?;
     let base = RotaryBase { base: rope.base, scaling: rope.scaling };
+    let spec = ModelSpec { context: rope.context_within(spec.context), ..spec };
     let other = pattern(config, &sliding_blocks(config, spec.layers, is_local)?)?;
     // The reference has a bound of scores too, and does not apply it.
     let caps = SoftCaps { attention: None, logits: cap(config, "final_logit_softcapping", None)? };
@@ -240,6 +241,7 @@ pub(super) fn falcon(config: &HfConfig) -> Result<ModelSpec, ImportError> {
             interleaved: false,
         },
         scaling: rope.scaling,
+        context: rope.context_within(spec.context),
         parallel,
         norms: if apart { NormPlacement::Apart } else { NormPlacement::Before },
         biases: Biases {

@@ -2,7 +2,12 @@
 
 //! Rotary positions in a `config.json`.
 
-use super::{UNSCALED_MODEL, hf_config::HfConfig, scaling, scaling::Yarn, whole_base};
+use super::{
+    UNSCALED_MODEL,
+    hf_config::HfConfig,
+    scaling::{self, LongRope, LongRopeError, MANY_FACTORS, Yarn},
+    whole_base,
+};
 use crate::ImportError;
 use pol_primitives::model::RotaryScaling;
 use serde_json::{Map, Value};
@@ -13,6 +18,8 @@ pub(super) struct Rope {
     /// Number of dimensions of a head that are rotated.
     pub(super) dimensions: u16,
     pub(super) scaling: Option<RotaryScaling>,
+    /// Longest text that is rotated so, if longer ones are not.
+    longest: Option<u32>,
 }
 
 /// Usual values of a family, where its config has none, and the names it has for them.
@@ -27,6 +34,8 @@ pub(super) struct RopeDefaults {
     pub(super) share_key: &'static str,
     /// Kind of blocks, in a family whose blocks have rotations of their own.
     pub(super) blocks: Option<Blocks>,
+    /// Context of the first training, in a family that does not look for it in the object.
+    pub(super) original_context: Option<u32>,
 }
 
 /// Kinds of blocks with rotations of their own.
@@ -44,6 +53,7 @@ impl RopeDefaults {
         base_key: "rope_theta",
         share_key: "partial_rotary_factor",
         blocks: None,
+        original_context: None,
     };
 }
 
@@ -97,13 +107,19 @@ impl Rope {
         }
         // Rounded down, as the reference does.
         let dimensions = (f64::from(head_size) * factor) as u16;
-        let scaling = match found {
+        let (scaling, longest) = match found {
             Some((key, parameters)) => {
-                Scaling { config, key, parameters, dimensions, base }.read()?
+                let usual_original = defaults.original_context;
+                Scaling { config, key, parameters, dimensions, base, usual_original }.read()?
             }
-            None => None,
+            None => (None, None),
         };
-        Ok(Self { base, dimensions, scaling })
+        Ok(Self { base, dimensions, scaling, longest })
+    }
+
+    /// Returns the part of `context` within which texts are rotated so.
+    pub(super) fn context_within(&self, context: u32) -> u32 {
+        self.longest.map_or(context, |longest| longest.min(context))
     }
 }
 
@@ -131,17 +147,21 @@ struct Scaling<'a> {
     parameters: &'a Map<String, Value>,
     dimensions: u16,
     base: u32,
+    /// Context of the first training, where the config does not say it outside the object.
+    usual_original: Option<u32>,
 }
 
 impl Scaling<'_> {
-    fn read(&self) -> Result<Option<RotaryScaling>, ImportError> {
+    /// Returns the scaling, and the longest text that has it if longer ones have another.
+    fn read(&self) -> Result<(Option<RotaryScaling>, Option<u32>), ImportError> {
         let Self { config, key, .. } = self;
         let kind = self.kind()?;
         let scaling = match kind {
-            "default" => return Ok(None),
+            "default" => return Ok((None, None)),
             // Within the context, which no text here exceeds, it changes nothing.
-            "dynamic" => return Ok(None),
-            "linear" => scaling::linear(self.number("factor")?),
+            "dynamic" => return Ok((None, None)),
+            "longrope" => return self.long_rope(),
+            "linear" => scaling::linear(self.number("factor")?, 1.0),
             "llama3" => {
                 let original = self.original()?;
                 let wavelength = |name: &str| Ok::<_, ImportError>(original / self.number(name)?);
@@ -159,13 +179,52 @@ impl Scaling<'_> {
                 ));
             }
         };
-        let invalid = || {
-            config.refuse(format!(
-                "{key} has numbers that rope scaling of type '{kind}' cannot have; factors are at \
-                 least 1"
-            ))
+        Ok((Some(scaling.ok_or_else(|| self.out_of_range(kind))?), None))
+    }
+
+    fn out_of_range(&self, kind: &str) -> ImportError {
+        self.config.refuse(format!(
+            "{} has numbers that rope scaling of type '{kind}' cannot have; factors are at least 1",
+            self.key
+        ))
+    }
+
+    /// Reads a scaling with factors for short and for long texts.
+    fn long_rope(&self) -> Result<(Option<RotaryScaling>, Option<u32>), ImportError> {
+        let Self { config, key, .. } = self;
+        let (original, context) = (self.original()?, self.context()?);
+        let factor = match self.optional("factor")? {
+            Some(factor) => factor,
+            None => f64::from(context) / original,
         };
-        scaling.map(Some).ok_or_else(invalid)
+        let amplitude = match self.optional("attention_factor")? {
+            Some(amplitude) => amplitude,
+            None => LongRope::usual_amplitude(factor, original),
+        };
+        let (short, long) = (self.factors("short_factor")?, self.factors("long_factor")?);
+        let long_rope =
+            LongRope { short: &short, long: &long, original: original as u32, amplitude };
+        match long_rope.scaling() {
+            Ok(scaling) => Ok((scaling, long_rope.longest())),
+            Err(LongRopeError::ManyFactors) => {
+                Err(config.unsupported(format!("{MANY_FACTORS} ({key})"), UNSCALED_MODEL))
+            }
+            Err(LongRopeError::OutOfRange) => Err(self.out_of_range("longrope")),
+        }
+    }
+
+    /// Returns the factor of each rotated pair.
+    fn factors(&self, name: &str) -> Result<Vec<f32>, ImportError> {
+        let pairs = usize::from(self.dimensions / 2);
+        let listed = present(self.parameters.get(name)).and_then(Value::as_array);
+        let listed = listed.filter(|listed| listed.len() == pairs);
+        let factor = |factor: &Value| factor.as_f64().map(|factor| factor as f32);
+        listed.and_then(|listed| listed.iter().map(factor).collect()).ok_or_else(|| {
+            self.config.refuse(format!(
+                "{}.{name} does not list a number for each of the {pairs} rotated pairs of a head",
+                self.key
+            ))
+        })
     }
 
     fn yarn(&self) -> Result<Yarn, ImportError> {
@@ -204,6 +263,12 @@ impl Scaling<'_> {
         let Self { config, key, parameters, .. } = self;
         let named = ["rope_type", "type"].into_iter().find_map(|key| present(parameters.get(key)));
         match named {
+            // Names that Phi-3 has had for one thing.
+            Some(Value::String(kind))
+                if kind == "su" || (kind == "yarn" && parameters.contains_key("short_factor")) =>
+            {
+                Ok("longrope")
+            }
             Some(Value::String(kind)) => Ok(kind),
             Some(other) => Err(config.refuse(format!("{key} has the type {other}, not a string"))),
             None if present(parameters.get("factor")).is_some() => Err(config.unsupported(
@@ -220,6 +285,9 @@ impl Scaling<'_> {
         // Some families say it outside the object.
         if !self.config.is_missing(name) {
             return Ok(self.config.size(name, None)?.into());
+        }
+        if let Some(usual) = self.usual_original {
+            return Ok(usual.into());
         }
         match self.optional(name)? {
             Some(original) if original >= 1.0 => Ok(original),

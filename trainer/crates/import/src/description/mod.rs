@@ -65,6 +65,9 @@ pub(crate) struct ModelDescription {
     /// Factors that the family applies while it computes.
     pub(crate) factors: Factors,
     pub(crate) special: SpecialTokens,
+    /// Context that the checkpoint states. That of the specification is shorter where longer texts
+    /// have another rotation.
+    pub(crate) stated_context: u32,
 }
 
 /// Format of checkpoints.
@@ -99,6 +102,16 @@ fn listed<'a>(names: impl DoubleEndedIterator<Item = (&'a str, &'a str)>) -> Str
     let last = names.next_back().unwrap_or_default();
     let others: Vec<String> = names.collect();
     if others.is_empty() { last } else { format!("{}, and {last}", others.join(", ")) }
+}
+
+/// Names an architecture that cannot be imported, with the part that a specification lacks where
+/// it is the attention that is biased by distance (Press et al. 2022, "Train Short, Test Long").
+fn unknown_architecture(name: &str) -> String {
+    let part = match name {
+        "bloom" | "mpt" => ", with biases of attention by distance (ALiBi)",
+        _ => "",
+    };
+    format!("the architecture '{name}'{part}")
 }
 
 /// Remedy for scaled rotary positions.

@@ -10,9 +10,10 @@ const WAVELENGTH_UNIT: f64 = RotaryScaling::WAVELENGTH_UNIT as f64;
 /// Unit of pairs.
 const PAIR_UNIT: u32 = RotaryScaling::PAIR_UNIT;
 
-/// Returns linear scaling by `factor`, or `None` if it is out of range.
-pub(crate) fn linear(factor: f64) -> Option<RotaryScaling> {
-    scaled(factor, ScalingRamp::All, 1.0)
+/// Returns linear scaling by `factor` with an `amplitude` of queries and keys, or `None` if they are
+/// out of range.
+pub(crate) fn linear(factor: f64, amplitude: f64) -> Option<RotaryScaling> {
+    scaled(factor, ScalingRamp::All, amplitude)
 }
 
 /// Returns the scaling of LLaMA 3 between two wavelengths in tokens, or `None` if a number is out
@@ -69,6 +70,63 @@ impl Yarn {
             return None;
         }
         scaled(self.factor, ScalingRamp::Pairs { first, last }, self.amplitude)
+    }
+}
+
+/// Rotation whose rates are divided by other numbers in texts that are longer than those of the
+/// first training (Ding et al. 2024, "LongRoPE").
+///
+/// A specification has one rotation for all texts. It is that of short ones, and its context ends
+/// where they do.
+pub(crate) struct LongRope<'a> {
+    /// Divisor of the rate of each pair in texts of at most `original` tokens.
+    pub(crate) short: &'a [f32],
+    /// Divisors in longer texts.
+    pub(crate) long: &'a [f32],
+    /// Context of the first training, in tokens.
+    pub(crate) original: u32,
+    /// Factor of queries and keys in all texts.
+    pub(crate) amplitude: f64,
+}
+
+/// Reason for which a [`LongRope`] is no scaling of a specification.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LongRopeError {
+    /// The divisors of short texts differ, and a specification has no list of them.
+    ManyFactors,
+    /// A number is out of range.
+    OutOfRange,
+}
+
+/// Feature that [`LongRopeError::ManyFactors`] names.
+pub(crate) const MANY_FACTORS: &str =
+    "rope scaling of type 'longrope' with short factors that differ between pairs";
+
+impl LongRope<'_> {
+    /// Returns the usual factor of queries and keys in a model whose context is `factor` times that
+    /// of its first training.
+    pub(crate) fn usual_amplitude(factor: f64, original: f64) -> f64 {
+        if factor > 1.0 { (1.0 + factor.ln() / original.ln()).sqrt() } else { 1.0 }
+    }
+
+    /// Returns the scaling of short texts, if there is any.
+    pub(crate) fn scaling(&self) -> Result<Option<RotaryScaling>, LongRopeError> {
+        let factor = self.short.first().copied().unwrap_or(1.0);
+        if self.short.iter().any(|other| other != &factor) {
+            return Err(LongRopeError::ManyFactors);
+        }
+        let scaling = linear(factor.into(), self.amplitude).ok_or(LongRopeError::OutOfRange)?;
+        let none = RotaryScaling {
+            factor: RotaryScaling::FACTOR_UNIT,
+            ramp: ScalingRamp::All,
+            amplitude: RotaryScaling::AMPLITUDE_UNIT,
+        };
+        Ok((scaling != none).then_some(scaling))
+    }
+
+    /// Returns the longest text that is short, unless long ones are rotated alike.
+    pub(crate) fn longest(&self) -> Option<u32> {
+        (self.short != self.long).then_some(self.original)
     }
 }
 
@@ -211,7 +269,7 @@ mod tests {
                 assert_eq!((found.original, found.beta_fast), (32_768.0, 32.0));
             }
         }
-        assert!(yarn_of(&linear(2.0).unwrap(), 128, 10_000, 64).is_none());
+        assert!(yarn_of(&linear(2.0, 1.0).unwrap(), 128, 10_000, 64).is_none());
     }
 
     /// Divisors of LLaMA 3.2, as llama.cpp's converter writes them.
@@ -249,10 +307,42 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_may_have_another_rotation() {
+        let amplitude = LongRope::usual_amplitude(32.0, 4_096.0);
+        let long_rope = |short, long| LongRope { short, long, original: 4_096, amplitude };
+        // Phi-4-mini's, whose factor of queries and keys others write as 1.1902.
+        let (ones, others) = ([1.0f32; 3], [1.0, 1.118_320_7, 32.03]);
+        let phi4 = long_rope(&ones, &others);
+        let scaling = phi4.scaling().unwrap().unwrap();
+        assert_eq!((scaling.factor, scaling.amplitude), (1_000_000, 1_190_238_071));
+        assert_eq!((scaling.ramp, phi4.longest()), (ScalingRamp::All, Some(4_096)));
+        // All texts alike.
+        let alike = long_rope(&[1.05, 1.05], &[1.05, 1.05]);
+        assert_eq!(alike.scaling().unwrap().unwrap().factor, 1_050_000);
+        assert_eq!(alike.longest(), None);
+        let none = LongRope { amplitude: 1.0, ..phi4 };
+        assert_eq!((none.scaling(), none.longest()), (Ok(None), Some(4_096)));
+        assert_eq!(long_rope(&others, &ones).scaling(), Err(LongRopeError::ManyFactors));
+        for (factor, amplitude) in [(0.5, 1.0), (f32::NAN, 1.0), (1.0, f64::INFINITY)] {
+            let short = [factor];
+            let out = LongRope { short: &short, amplitude, ..long_rope(&ones, &ones) };
+            let expected = if factor.is_nan() {
+                LongRopeError::ManyFactors
+            } else {
+                LongRopeError::OutOfRange
+            };
+            assert_eq!(out.scaling(), Err(expected));
+        }
+        assert_eq!(LongRope::usual_amplitude(1.0, 4_096.0), 1.0);
+        assert!(LongRope::usual_amplitude(2.0, 1.0).is_infinite());
+    }
+
+    #[test]
     fn numbers_out_of_range_are_no_scaling() {
-        assert_eq!(linear(0.5), None);
-        assert_eq!(linear(5_000.0), None);
-        assert_eq!(linear(f64::NAN), None);
+        assert_eq!(linear(0.5, 1.0), None);
+        assert_eq!(linear(5_000.0, 1.0), None);
+        assert_eq!(linear(f64::NAN, 1.0), None);
+        assert_eq!(linear(1.0, -1.0), None);
         assert_eq!(between_wavelengths(8.0, 9.0, 9.0), None);
         assert_eq!(between_wavelengths(8.0, 9.0, f64::INFINITY), None);
         let yarn = |original| Yarn {

@@ -270,6 +270,10 @@ impl Fields {
         self.set("rope.scaling.type", Value::Text(kind.to_owned()));
         self.float("rope.scaling.factor", factor);
         if kind == "linear" {
+            if scaling.amplitude != RotaryScaling::AMPLITUDE_UNIT {
+                let unit = f64::from(RotaryScaling::AMPLITUDE_UNIT);
+                self.float("rope.scaling.attn_factor", f64::from(scaling.amplitude) / unit);
+            }
             return Some(());
         }
         let yarn = yarn_of(&scaling, rotation.dimensions, rotation.base, spec.context)?;

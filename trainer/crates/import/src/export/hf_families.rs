@@ -7,7 +7,8 @@ use super::{
     subject::{HalfRotation, Subject},
 };
 use pol_primitives::model::{
-    Activation, Biases, ModelSpec, NormPlacement, PositionEncoding, SoftCaps,
+    Activation, Biases, ModelSpec, NormPlacement, PositionEncoding, RotaryScaling, ScalingRamp,
+    SoftCaps,
 };
 use serde_json::{Map, Value, json};
 
@@ -35,6 +36,7 @@ pub(super) const FAMILIES: &[Family] = &[
     gpt_neox,
     falcon,
     phi,
+    phi3,
     stablelm,
     starcoder2,
 ];
@@ -381,6 +383,22 @@ fn partly_rotated(subject: &Subject, model_type: &str, class: &str) -> Option<Co
 fn phi(subject: &Subject) -> Option<Config> {
     let config = partly_rotated(subject, "phi", "PhiForCausalLM")?;
     Some(with(config, json!({"qk_layernorm": false})))
+}
+
+fn phi3(subject: &Subject) -> Option<Config> {
+    let (spec, rotation) = (&subject.spec, subject.rotation()?);
+    // The class in transformers knows no scaling but that by factors of each pair.
+    let is_known = |scaling: RotaryScaling| {
+        scaling.ramp == ScalingRamp::All && scaling.amplitude != RotaryScaling::AMPLITUDE_UNIT
+    };
+    (subject.heads_fill_width() && rotation.scaling.is_none_or(is_known)).then_some(())?;
+    let more = json!({
+        "original_max_position_embeddings": spec.context,
+        "partial_rotary_factor": rotated_share(subject, &rotation),
+        "rms_norm_eps": epsilon(spec),
+        "sliding_window": window_of_all(spec)?,
+    });
+    Some(with(blocks(subject, "phi3", "Phi3ForCausalLM")?, more))
 }
 
 fn stablelm(subject: &Subject) -> Option<Config> {

@@ -54,7 +54,21 @@ fn scaled(scaling: &RotaryScaling, rotation: &HalfRotation, context: u32) -> Opt
     let tokens =
         |wavelength: u32| f64::from(wavelength) / f64::from(RotaryScaling::WAVELENGTH_UNIT);
     Some(match scaling.ramp {
-        ScalingRamp::All => json!({"rope_type": "linear", "factor": factor}),
+        ScalingRamp::All if scaling.amplitude == RotaryScaling::AMPLITUDE_UNIT => {
+            json!({"rope_type": "linear", "factor": factor})
+        }
+        // The scaling of short and of long texts alike.
+        ScalingRamp::All => {
+            let factors = vec![factor; usize::from(rotation.dimensions / 2)];
+            let unit = f64::from(RotaryScaling::AMPLITUDE_UNIT);
+            json!({
+                "rope_type": "longrope",
+                "short_factor": factors,
+                "long_factor": factors,
+                "attention_factor": f64::from(scaling.amplitude) / unit,
+                "original_max_position_embeddings": context,
+            })
+        }
         ScalingRamp::Wavelengths { short, long } => {
             let original = tokens(long).ceil().max(1.0);
             json!({

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::files::gguf;
-use std::{fs, path::Path, sync::LazyLock};
+use std::{env, fs, path::Path, sync::LazyLock};
 
 /// Texts, and what others make of them.
 #[derive(Deserialize)]
@@ -133,5 +133,49 @@ fn families_from_before_names_are_known_by_their_architecture() {
         metadata.insert("tokenizer.ggml.pre".into(), Value::Text(pre.into()));
         let text = from_metadata(&metadata, "test").unwrap_err().to_string();
         assert!(text.contains("splits words") || text.contains("how it splits"), "{text}");
+    }
+}
+
+/// Vocabularies in the folder `models` of llama.cpp that have texts and tokens beside them, which
+/// the original tokenizers made.
+const VOCABULARIES: [&str; 12] = [
+    "llama-spm",
+    "phi-3",
+    "gpt-2",
+    "mpt",
+    "starcoder",
+    "refact",
+    "command-r",
+    "llama-bpe",
+    "qwen2",
+    "falcon",
+    "deepseek-llm",
+    "deepseek-coder",
+];
+
+#[test]
+fn vocabularies_of_llama_cpp_give_the_tokens_of_their_originals() {
+    let Some(folder) = env::var_os("POL_LLAMA_CPP") else {
+        eprintln!("skipped: POL_LLAMA_CPP does not name a folder with llama.cpp's sources");
+        return;
+    };
+    let folder = Path::new(&folder).join("models");
+    for name in VOCABULARIES {
+        let read = |end: &str| {
+            let path = folder.join(format!("ggml-vocab-{name}.gguf{end}"));
+            fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
+        let json = json(&gguf::read(Box::new(read(""))).unwrap().0);
+        let tokenizer = Tokenizer::from_bytes(json).unwrap();
+        let (texts, tokens) = (read(".inp"), read(".out"));
+        let texts = str::from_utf8(&texts).unwrap().split("\n__ggml_vocab_test__\n");
+        let mut tokens = str::from_utf8(&tokens).unwrap().lines();
+        for text in texts {
+            let expected = tokens.next().unwrap_or_default().split_whitespace();
+            let expected: Vec<u32> = expected.map(|token| token.parse().unwrap()).collect();
+            let found = tokenizer.encode(text, false).unwrap();
+            assert_eq!(found.get_ids(), expected, "{name} {text:?}");
+        }
+        assert_eq!(tokens.next(), None);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     token_types, vocabulary,
 };
 use crate::files::gguf::{Metadata, Value};
-use pol_data::call_tokenizers;
+use pol_data::{byte_entry, call_tokenizers, entry_byte};
 use std::collections::{HashMap, HashSet};
 use tokenizers::{
     DecoderWrapper, NormalizerWrapper, Tokenizer,
@@ -151,12 +151,8 @@ impl Pieces {
     fn check_bytes(&self) -> Result<(), String> {
         let mut found = [false; 256];
         for (name, &kind) in self.names.iter().zip(&self.types) {
-            let code = name.strip_prefix("<0x").and_then(|name| name.strip_suffix('>'));
-            let is_code = |code: &&str| {
-                let is_digit = |digit: u8| digit.is_ascii_digit() || (b'A'..=b'F').contains(&digit);
-                code.len() == 2 && code.bytes().all(is_digit)
-            };
-            match code.filter(is_code).and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            // Text becomes the entry with capital digits only.
+            match entry_byte(name).filter(|&byte| *name == byte_entry(byte)) {
                 Some(byte) => found[usize::from(byte)] = true,
                 None if name == "\t" => found[usize::from(b'\t')] = true,
                 None if kind == BYTE => {
@@ -168,8 +164,8 @@ impl Pieces {
         match found.iter().position(|found| !found) {
             None => Ok(()),
             Some(byte) => Err(format!(
-                "lacks the byte <0x{byte:02X}>, so there are texts that it cannot \
-                 cut{PASS_TOKENIZER}"
+                "lacks the byte {}, so there are texts that it cannot cut{PASS_TOKENIZER}",
+                byte_entry(byte as u8)
             )),
         }
     }

@@ -293,3 +293,26 @@ pub(crate) fn split_name(
     let best = same.iter().find(|split| split.composes == composes).or(same.first());
     best.and_then(|split| split.names.first().copied())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_splitting_has_a_name() {
+        let name = |split: WordSplit, composes| {
+            split_name(&split.pre_tokenizer().unwrap(), split.has_whole_words, composes)
+        };
+        for split in WordSplit::NAMED {
+            assert_eq!(name(split, split.composes), Some(split.names[0]));
+        }
+        let names: Vec<_> = WordSplit::NAMED.iter().flat_map(|split| split.names).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        assert_eq!(name(WordSplit::GPT2, true), Some("mpt"));
+        assert_eq!(name(WordSplit::gpt2(true), false), None);
+        // A name that stands for composition as well is better than none.
+        let qwen2 = WordSplit { steps: QWEN2, ..WordSplit::GPT2 };
+        assert_eq!(name(qwen2, false), Some("qwen2"));
+    }
+}

@@ -22,7 +22,7 @@ use std::{
 use tokenizers::Tokenizer;
 
 /// Fixtures, and the family that each leaves as in either format. `None` stands for a refusal.
-const FIXTURES: [(&str, &str, Option<&str>); 28] = [
+const FIXTURES: [(&str, &str, Option<&str>); 30] = [
     ("gpt2", "gpt2", Some("gpt2")),
     ("dialogpt", "gpt2", Some("gpt2")),
     ("gpt-neo", "gpt_neo", None),
@@ -35,6 +35,8 @@ const FIXTURES: [(&str, &str, Option<&str>); 28] = [
     ("phi", "phi", None),
     // A LLaMA in all but the names of its tensors, as Granite is in all but its factors.
     ("phi3", "llama", Some("llama")),
+    // A part of each head is rotated.
+    ("phi3-long", "phi3", None),
     ("stablelm", "stablelm", None),
     ("starcoder2", "starcoder2", None),
     ("gpt-bigcode", "gpt_bigcode", None),
@@ -43,6 +45,7 @@ const FIXTURES: [(&str, &str, Option<&str>); 28] = [
     ("llama-3.1", "llama", Some("llama")),
     ("llama-linear", "llama", Some("llama")),
     ("llama-yarn", "llama", Some("llama")),
+    ("llama-longrope", "llama", Some("llama")),
     ("qwen3", "qwen3", Some("qwen3")),
     ("smollm3", "smollm3", Some("smollm3")),
     ("olmo2", "olmo2", Some("olmo2")),

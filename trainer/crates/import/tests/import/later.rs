@@ -2,7 +2,9 @@
 
 //! Families with scaled rotations, norms in other places, and bounds.
 
-use crate::{ChangedFixture, Pair, are_refused, gguf, open, qwen2_gguf, text_pair};
+use crate::{
+    ChangedFixture, Pair, are_refused, gguf, number, open, qwen2_gguf, text_pair, whole_number,
+};
 use pol_import::{Checkpoint, ImportError};
 use pol_primitives::model::{
     Experts, LocalAttention, ModelSpec, NormPlacement, OtherRotation, PositionEncoding,
@@ -276,6 +278,80 @@ fn later_configs_that_do_not_fit_are_explained() {
     ]);
 }
 
+#[test]
+fn short_and_long_texts_may_have_factors_of_their_own() {
+    let expected = *open("phi3-long").spec();
+    let older = |kind: &str| {
+        let scaling = json!({"type": kind, "short_factor": [1, 1, 1], "long_factor": [1, 4, 8.5]});
+        json!({
+            "rope_parameters": null,
+            "rope_theta": 1e4,
+            "partial_rotary_factor": 0.75,
+            "rope_scaling": scaling,
+        })
+    };
+    for kind in ["longrope", "su", "yarn"] {
+        assert_eq!(changed("phi3-long", older(kind)), expected, "{kind}");
+    }
+    let with = |key: &str, value: Value| {
+        let mut changes = older("longrope");
+        changes["rope_scaling"][key] = value;
+        changed("phi3-long", changes)
+    };
+    let amplitude = |spec: ModelSpec| spec.scaling.map(|scaling| scaling.amplitude);
+    assert_eq!(amplitude(with("attention_factor", json!(1.5))), Some(1_500_000_000));
+    // The factor stands for the quotient of the contexts, and 32 is 2 to the fifth.
+    assert_eq!(amplitude(with("factor", json!(2.0))), Some(1_095_445_115));
+    assert_eq!(amplitude(with("factor", json!(0.5))), None);
+    // All texts alike.
+    let same = with("long_factor", json!([1, 1, 1]));
+    assert_eq!((same.context, same.scaling), (256, expected.scaling));
+    let divided = json!({"rope_type": "longrope", "short_factor": [1.05, 1.05], "factor": 4.0,
+        "long_factor": [1.05, 2], "original_max_position_embeddings": 16});
+    let spec = changed("llama-biased", json!({"rope_parameters": divided}));
+    assert_eq!((spec.context, spec.scaling.unwrap().factor), (16, 1_050_000));
+    // No text of such a model is long.
+    let short = changed("phi3-long", json!({"max_position_embeddings": 32}));
+    assert_eq!((short.context, short.scaling), (32, None));
+    // The family has a default, whatever the object says.
+    let usual = changed("phi3-long", json!({"original_max_position_embeddings": null}));
+    assert_eq!((usual.context, usual.scaling), (256, None));
+}
+
+#[test]
+fn factors_that_a_specification_cannot_say_are_refused() {
+    let with = |key: &str, value: Value| {
+        let mut scaling =
+            json!({"type": "su", "short_factor": [1, 1, 1], "long_factor": [1, 4, 8]});
+        scaling[key] = value;
+        json!({"rope_scaling": scaling})
+    };
+    are_refused(&[
+        (
+            "phi3-long",
+            with("short_factor", json!([1, 1.02, 1])),
+            "type 'longrope' with short factors that differ between pairs (rope_scaling)",
+        ),
+        ("phi3-long", with("short_factor", json!([0.5, 0.5, 0.5])), "factors are at least 1"),
+        ("phi3-long", with("attention_factor", json!(-1)), "factors are at least 1"),
+        ("phi3-long", with("attention_factor", json!(0.05)), "an amplitude of at least a tenth"),
+        ("phi3-long", with("long_factor", json!([1, 4])), "long_factor does not list a number for"),
+        ("phi3-long", with("long_factor", json!(4)), "long_factor does not list a number for each"),
+        ("phi3-long", with("short_factor", json!([1, "1", 1])), "short_factor does not list"),
+        ("phi3-long", with("short_factor", Value::Null), "each of the 3 rotated pairs of a head"),
+    ]);
+}
+
+#[test]
+fn attention_that_is_biased_by_distance_is_named() {
+    are_refused(&[
+        ("gpt2", json!({"model_type": "bloom"}), "'bloom', with biases of attention by distance"),
+        ("gpt2", json!({"model_type": "mpt"}), "by distance (ALiBi)"),
+    ]);
+    let text = with_metadata(&[text_pair("general.architecture", "bloom")]).unwrap_err();
+    assert!(text.to_string().contains("by distance (ALiBi)"), "{text}");
+}
+
 /// Opens the Qwen2 fixture as GGUF with further metadata.
 fn with_metadata(more: &[Pair]) -> Result<ModelSpec, ImportError> {
     let (pairs, tensors) = qwen2_gguf();
@@ -283,10 +359,6 @@ fn with_metadata(more: &[Pair]) -> Result<ModelSpec, ImportError> {
     let path = folder.path().join("qwen2.gguf");
     std::fs::write(&path, gguf(&[&pairs[..], more].concat(), &tensors)).unwrap();
     Checkpoint::open(&path, None).map(|checkpoint| *checkpoint.spec())
-}
-
-fn number(key: &'static str, value: f32) -> Pair {
-    (key, 6, value.to_le_bytes().to_vec())
 }
 
 #[test]
@@ -303,8 +375,13 @@ fn scaled_rotations_in_gguf_are_read_as_llama_cpp_does() {
     }
     assert_eq!(scaling(&[kind("none"), factor(4.0)]), None);
     let amplitude = number("qwen2.rope.scaling.attn_factor", 0.5);
-    let yarn = scaling(&[kind("yarn"), factor(2.0), amplitude]).unwrap();
+    let yarn = scaling(&[kind("yarn"), factor(2.0), amplitude.clone()]).unwrap();
     assert_eq!(yarn.amplitude, 534_657_359);
+    // It is applied whatever the type is.
+    for kind in ["linear", "none"] {
+        let found = scaling(&[text_pair("qwen2.rope.scaling.type", kind), amplitude.clone()]);
+        assert_eq!((found.unwrap().factor, found.unwrap().amplitude), (1_000_000, 500_000_000));
+    }
     for (more, says) in [
         (vec![kind("longrope"), factor(4.0)], "rope scaling of type 'longrope'"),
         (vec![factor(0.5)], "factors are at least 1"),
@@ -313,15 +390,62 @@ fn scaled_rotations_in_gguf_are_read_as_llama_cpp_does() {
             "yarn_ext_factor of 0.5",
         ),
         (
-            vec![("qwen2.attention.sliding_window", 4, 7u32.to_le_bytes().to_vec())],
+            vec![whole_number("qwen2.attention.sliding_window", 7)],
             "a sliding window (qwen2.attention.sliding_window)",
         ),
-        (
-            vec![("qwen2.expert_count", 4, 4u32.to_le_bytes().to_vec())],
-            "experts (qwen2.expert_count)",
-        ),
+        (vec![whole_number("qwen2.expert_count", 4)], "experts (qwen2.expert_count)"),
     ] {
         let text = with_metadata(&more).unwrap_err().to_string();
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[test]
+fn factors_of_short_and_long_texts_in_gguf_are_read() {
+    let (pairs, tensors) = qwen2_gguf();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qwen2.gguf");
+    let open = |more: &[Pair], lists: &[(&str, &[f32])]| {
+        let mut tensors: Vec<_> =
+            tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        tensors.extend(lists.iter().map(|(length, factors)| {
+            (format!("rope_factors_{length}.weight"), tch::Tensor::from_slice(factors))
+        }));
+        std::fs::write(&path, gguf(&[&pairs[..], more].concat(), &tensors)).unwrap();
+        Checkpoint::open(&path, None).map(|checkpoint| *checkpoint.spec())
+    };
+    let original = whole_number("qwen2.rope.scaling.original_context_length", 16);
+    let lists: [(&str, &[f32]); 2] = [("short", &[1.0, 1.0]), ("long", &[1.0, 3.0])];
+    let kind = |kind: &str| text_pair("qwen2.rope.scaling.type", kind);
+    for more in [vec![], vec![kind("longrope")], vec![kind("none")]] {
+        let spec = open(&[vec![original.clone()], more].concat(), &lists).unwrap();
+        assert_eq!((spec.context, spec.scaling), (16, None));
+    }
+    let amplitude = number("qwen2.rope.scaling.attn_factor", 1.125);
+    let spec = open(&[original.clone(), amplitude], &lists).unwrap();
+    assert_eq!(spec.scaling.unwrap().amplitude, 1_125_000_000);
+    // The usual factor is not rounded: the square root of 1 + ln 2 / ln 16.
+    let amplitude = number("qwen2.rope.scaling.attn_factor", 1.25f32.sqrt());
+    let spec = open(&[original.clone(), amplitude], &lists).unwrap();
+    assert_eq!(spec.scaling.unwrap().amplitude, 1_118_033_989);
+    // Without the context of the first training, all texts are short.
+    assert_eq!(open(&[], &lists).unwrap().context, 32);
+    let alike: [(&str, &[f32]); 2] = [("short", &[1.5, 1.5]), ("long", &[1.5, 1.5])];
+    let spec = open(std::slice::from_ref(&original), &alike).unwrap();
+    assert_eq!((spec.context, spec.scaling), (32, linear(1_500_000)));
+    let contradicts = "does not fit the rotation that the metadata describe";
+    let cases: [(Vec<Pair>, &[(&str, &[f32])], &str); 8] = [
+        (vec![], &[("short", &[1.0, 2.0]), ("long", &[1.0, 3.0])], "differ between pairs"),
+        (vec![], &[("short", &[0.5, 0.5]), ("long", &[1.0, 3.0])], "factors are at least 1"),
+        (vec![], &lists[..1], "rope_factors_short.weight does not fit"),
+        (vec![], &lists[1..], "rope_factors_long.weight does not fit"),
+        (vec![], &[("short", &[1.0]), ("long", &[1.0, 3.0])], contradicts),
+        (vec![], &[("short", &[1.0, 1.0]), ("long", &[1.0, f32::NAN])], contradicts),
+        (vec![number("qwen2.rope.scaling.factor", 4.0)], &lists, contradicts),
+        (vec![kind("yarn")], &lists, contradicts),
+    ];
+    for (more, lists, says) in cases {
+        let text = open(&more, lists).unwrap_err().to_string();
         assert!(text.contains(says), "{text}");
     }
 }

@@ -10,6 +10,8 @@ mod families;
 mod hub;
 mod later;
 mod real;
+mod reports;
+mod whole;
 
 use indicatif::ProgressBar;
 use pol_import::{
@@ -87,6 +89,8 @@ fn every_family_computes_what_the_reference_does() {
         "falcon-apart",
         "mixtral",
         "qwen3-moe",
+        "phi3-long",
+        "llama-longrope",
     ] {
         let checkpoint = open(name);
         let distance = distance(name, checkpoint.spec(), &checkpoint.parameters().unwrap());
@@ -205,6 +209,8 @@ fn gguf_gives_the_same_model() {
         "falcon-apart",
         "mixtral",
         "qwen3-moe",
+        "phi3",
+        "phi3-long",
     ] {
         let scale = match name {
             // The converter leaves it out, since it is the size of a head in all but two models.
@@ -412,6 +418,16 @@ fn text_pair(key: &'static str, text: &str) -> Pair {
     (key, 8, [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat())
 }
 
+/// Returns the floating-point number of a metadata entry, with its type.
+fn number(key: &'static str, value: f32) -> Pair {
+    (key, 6, value.to_le_bytes().to_vec())
+}
+
+/// Returns the whole number of a metadata entry, with its type.
+fn whole_number(key: &'static str, value: u32) -> Pair {
+    (key, 4, value.to_le_bytes().to_vec())
+}
+
 /// Returns the metadata and tensors of the Qwen2 fixture without its window, as llama.cpp's
 /// converter has them.
 fn qwen2_gguf() -> (Vec<Pair>, Vec<(String, Tensor)>) {
@@ -424,12 +440,12 @@ fn qwen2_gguf() -> (Vec<Pair>, Vec<(String, Tensor)>) {
         ("qwen2.attention.head_count", 4),
         ("qwen2.attention.head_count_kv", 2),
     ] {
-        pairs.push((key, 4, size.to_le_bytes().to_vec()));
+        pairs.push(whole_number(key, size));
     }
     for (key, value) in
         [("qwen2.attention.layer_norm_rms_epsilon", 1e-6f32), ("qwen2.rope.freq_base", 1e4)]
     {
-        pairs.push((key, 6, value.to_le_bytes().to_vec()));
+        pairs.push(number(key, value));
     }
     let tensors = Tensor::read_safetensors(fixture("qwen2").join(WEIGHTS_FILE)).unwrap();
     let names = [
@@ -677,7 +693,7 @@ fn configs_of_unusual_rotations_are_explained() {
         (
             "llama-biased",
             json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "factor": 2.0}}),
-            "rope scaling of type 'longrope'",
+            "short_factor does not list a number for each of the 2 rotated pairs",
         ),
         (
             "llama-biased",
