@@ -15,7 +15,7 @@ use pol_engine::{
     determinism::{self, NumericsMode},
 };
 use pol_generate::bench::{self, DecodingSpeed, GenerationLoad};
-use pol_import::{describe, load};
+use pol_import::describe;
 use pol_primitives::{
     audit::AuditConfig,
     payload::encoded_size,
@@ -280,10 +280,8 @@ impl GenerationSpeed {
     /// Measures in this process.
     fn measure(folder: &Path, options: &BenchOptions) -> Result<Self> {
         let start = Instant::now();
-        let model = load(folder)?;
         let threads = thread_count(Some(options.threads))?;
-        let decoder = AnyDecoder::new(&model.spec, &model.parameters, None, threads)?;
-        drop(model);
+        let decoder = AnyDecoder::read(pol_import::open(folder)?, None, threads)?;
         let load_seconds = start.elapsed().as_secs_f64();
         let measure = |load| match &decoder {
             AnyDecoder::Native(model) => bench::measure(&**model, load),

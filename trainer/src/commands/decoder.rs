@@ -5,6 +5,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use pol_generate::{NativeModel, TorchModel};
+use pol_import::OpenModel;
 use pol_model::{Layout, Weights};
 use pol_primitives::model::ModelSpec;
 use tch::Device;
@@ -35,23 +36,43 @@ impl AnyDecoder {
         choice: Option<DecoderOption>,
         threads: usize,
     ) -> Result<Self> {
-        let decoder = choice.unwrap_or(if NativeModel::supports(spec) {
-            DecoderOption::Native
-        } else {
-            DecoderOption::Torch
-        });
-        Ok(match decoder {
+        match choice.unwrap_or_else(|| usual_decoder(spec)) {
             DecoderOption::Native => {
-                Self::Native(NativeModel::new(spec, parameters, threads)?.into())
+                Ok(Self::Native(NativeModel::new(spec, parameters, threads)?.into()))
             }
-            DecoderOption::Torch => {
-                tch::set_num_threads(i32::try_from(threads)?);
-                let layout = Layout::new(spec).map_err(pol_model::Error::from)?;
-                let weights = Weights::new(&layout, parameters)?;
-                Self::Torch(TorchModel::new(spec, weights, Device::Cpu)?.into())
-            }
-        })
+            DecoderOption::Torch => Self::on_torch(spec, parameters, threads),
+        }
     }
+
+    /// Reads the parameters of an imported model into a decoder. Without a choice it is the native
+    /// one if that supports the model. It keeps them in their own precision, and never all of them
+    /// as float32.
+    pub(crate) fn read(
+        mut model: OpenModel,
+        choice: Option<DecoderOption>,
+        threads: usize,
+    ) -> Result<Self> {
+        let spec = model.spec;
+        match choice.unwrap_or_else(|| usual_decoder(&spec)) {
+            DecoderOption::Native => {
+                let read = |values: &mut [f32]| -> Result<()> { Ok(model.read(values)?) };
+                Ok(Self::Native(NativeModel::from_reader(&spec, threads, read)?.into()))
+            }
+            DecoderOption::Torch => Self::on_torch(&spec, &model.read_all()?, threads),
+        }
+    }
+
+    fn on_torch(spec: &ModelSpec, parameters: &[f32], threads: usize) -> Result<Self> {
+        tch::set_num_threads(i32::try_from(threads)?);
+        let layout = Layout::new(spec).map_err(pol_model::Error::from)?;
+        let weights = Weights::new(&layout, parameters)?;
+        Ok(Self::Torch(TorchModel::new(spec, weights, Device::Cpu)?.into()))
+    }
+}
+
+/// Returns the native decoder if it supports models of `spec`.
+fn usual_decoder(spec: &ModelSpec) -> DecoderOption {
+    if NativeModel::supports(spec) { DecoderOption::Native } else { DecoderOption::Torch }
 }
 
 /// Returns the requested number of threads, or the number of cores.

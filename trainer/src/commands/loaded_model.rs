@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use pol_chain::Chain;
 use pol_engine::determinism::{NumericsMode, is_applied};
 use pol_generate::{ChatTemplate, TextTokenizer};
-use pol_import::{ExportSource, SpecialTokens, load};
+use pol_import::{ExportSource, OpenModel, SpecialTokens};
 use pol_primitives::{Hash, head::Head, model::ModelSpec};
 use pol_receipt::{Difference, Generator};
 use std::{path::Path, sync::Arc};
@@ -34,9 +34,15 @@ pub(crate) struct ModelSource {
     round: Option<u32>,
     spec: ModelSpec,
     root: Hash,
-    parameters: Arc<Vec<f32>>,
+    parameters: Parameters,
     tokenizer: Vec<u8>,
     special: SpecialTokens,
+}
+
+/// Parameters of a model, in memory or still on disk.
+enum Parameters {
+    Memory(Arc<Vec<f32>>),
+    Folder(Box<OpenModel>),
 }
 
 /// A model that makes texts.
@@ -52,14 +58,15 @@ pub(crate) struct LoadedModel {
 }
 
 impl ModelSource {
-    /// Reads the imported model in `folder`.
+    /// Opens the imported model in `folder`. Its parameters are read and compared with the root of
+    /// its report when it is loaded into a decoder.
     ///
     /// # Errors
     ///
     /// Fails if it is not an imported model, or has no tokenizer.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let model = load(folder)?;
-        let tokenizer = model.tokenizer.with_context(|| {
+        let mut model = pol_import::open(folder)?;
+        let tokenizer = model.tokenizer.take().with_context(|| {
             format!(
                 "{} has no tokenizer; import the model again with --tokenizer FILE",
                 folder.display()
@@ -69,10 +76,10 @@ impl ModelSource {
             chain: None,
             round: None,
             spec: model.spec,
-            root: model.root,
-            parameters: Arc::new(model.parameters),
+            root: model.report.root,
             tokenizer,
-            special: model.report.special,
+            special: model.report.special.clone(),
+            parameters: Parameters::Folder(model.into()),
         })
     }
 
@@ -102,7 +109,7 @@ impl ModelSource {
             round: Some(head.round),
             spec: recipe.model,
             root: head.root,
-            parameters: model.parameters,
+            parameters: Parameters::Memory(model.parameters),
             tokenizer: fetch_tokenizer(context, &recipe).await?.to_vec(),
             special: SpecialTokens::default(),
         })
@@ -127,7 +134,8 @@ impl ModelSource {
     ///
     /// # Errors
     ///
-    /// Fails if the tokenizer is damaged, or does not fit the model.
+    /// Fails if the tokenizer is damaged, or does not fit the model, or if parameters cannot be
+    /// read.
     pub(crate) fn into_export(self) -> Result<ExportSource> {
         let mut special = self.special;
         // A network states no tokens that end texts, so those that its tokenizer names do.
@@ -135,8 +143,12 @@ impl ModelSource {
             special.end = TextTokenizer::parse(&self.tokenizer)?.ends().to_vec();
         }
         let name = format!("model-{}", hex::encode(&self.root[..4]));
-        let (parameters, tokenizer) = (self.parameters, self.tokenizer);
-        Ok(ExportSource::new(&self.spec, parameters, self.root, tokenizer, special, &name)?)
+        let parameters = match self.parameters {
+            Parameters::Memory(parameters) => parameters,
+            Parameters::Folder(mut model) => model.read_all()?.into(),
+        };
+        let (root, tokenizer) = (self.root, self.tokenizer);
+        Ok(ExportSource::new(&self.spec, parameters, root, tokenizer, special, &name)?)
     }
 
     /// Loads the model into the chosen decoder with `threads` threads. Beside those that the
@@ -144,7 +156,8 @@ impl ModelSource {
     ///
     /// # Errors
     ///
-    /// Fails if the decoder does not support the model, or if the tokenizer is damaged.
+    /// Fails if the decoder does not support the model, if the tokenizer is damaged, or if
+    /// parameters cannot be read or have changed.
     pub(crate) fn open(
         self,
         choice: Option<DecoderOption>,
@@ -152,7 +165,12 @@ impl ModelSource {
         ends: Option<&[u32]>,
     ) -> Result<LoadedModel> {
         let text = TextTokenizer::parse(&self.tokenizer)?;
-        let decoder = AnyDecoder::new(&self.spec, &self.parameters, choice, threads)?;
+        let decoder = match self.parameters {
+            Parameters::Memory(parameters) => {
+                AnyDecoder::new(&self.spec, &parameters, choice, threads)?
+            }
+            Parameters::Folder(model) => AnyDecoder::read(*model, choice, threads)?,
+        };
         let (name, profile) = match &decoder {
             AnyDecoder::Native(_) => (super::text_model::DECODER, EXACT_PROFILE.to_owned()),
             AnyDecoder::Torch(_) => (TORCH_DECODER, torch_profile(threads)?),

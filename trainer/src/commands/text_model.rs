@@ -7,7 +7,7 @@ use pol_generate::{
     FinishReason, LanguageModel, NativeModel, Prediction, Request, Sampling, SequenceInput,
     TextTokenizer, generate, log_probability,
 };
-use pol_import::{ImportReport, describe, load};
+use pol_import::{ImportReport, describe, open};
 use pol_primitives::{Ppm, model::ModelSpec};
 use pol_synthesis::{
     GeneratedText, ModelError, ModelIdentity, SamplingParameters, TextModel, TextRequest,
@@ -58,13 +58,18 @@ pub(crate) struct NativeTextModel {
 impl NativeTextModel {
     /// Loads the model in a folder, and checks it against the report of its import.
     pub(crate) fn load(folder: &Path, threads: usize) -> Result<Self> {
-        let imported = load(folder)?;
-        let (spec, special) = (&imported.spec, &imported.report.special);
-        let identity = identity(spec, &imported.report);
+        let mut imported = open(folder)?;
+        let identity = identity(&imported.spec, &imported.report);
+        let identity = identity.with_context(|| folder.display().to_string())?;
+        let spec = imported.spec;
+        let model = NativeModel::from_reader::<anyhow::Error>(&spec, threads, |values| {
+            Ok(imported.read(values)?)
+        })?;
+        let special = &imported.report.special;
         let values = [spec.layers, spec.key_value_heads, spec.head_size].map(usize::from);
         Ok(Self {
-            identity: identity.with_context(|| folder.display().to_string())?,
-            model: NativeModel::new(spec, &imported.parameters, threads)?,
+            identity,
+            model,
             text: TextTokenizer::parse(&imported.tokenizer.unwrap_or_default())?
                 .with_ends(&special.end),
             begin: special.begin,

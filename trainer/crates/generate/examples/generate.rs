@@ -14,11 +14,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [folder, prompt] = &arguments[..] else {
         return Err("give the folder of a model and a prompt".into());
     };
-    let imported = pol_import::load(Path::new(folder))?;
-    let tokenizer = imported.tokenizer.ok_or("the model has no tokenizer")?;
+    let mut imported = pol_import::open(Path::new(folder))?;
+    let tokenizer = imported.tokenizer.take().ok_or("the model has no tokenizer")?;
     let tokenizer = TextTokenizer::parse(&tokenizer)?.with_ends(&imported.report.special.end);
-    let threads = thread::available_parallelism()?.get();
-    let model = NativeModel::new(&imported.spec, &imported.parameters, threads)?;
+    let (spec, threads) = (imported.spec, thread::available_parallelism()?.get());
+    let model = NativeModel::from_reader::<Box<dyn Error>>(&spec, threads, |values| {
+        Ok(imported.read(values)?)
+    })?;
 
     let request =
         Request { prompt: tokenizer.encode(prompt)?, max_tokens: 64, ..Request::default() };

@@ -7,10 +7,9 @@ use crate::{
     files::{TensorEntry, TensorTable, safetensors},
     report::ImportReport,
     source_files::{WEIGHTS_FILE, read_file, read_safetensors},
-    tokenizer::TokenizerReport,
 };
 use pol_data::TOKENIZER_FILE;
-use pol_model::{Layout, hash_values};
+use pol_model::Layout;
 use pol_primitives::{Hash, model::ModelSpec};
 use std::{
     fs::{self, File},
@@ -22,6 +21,8 @@ use std::{
 pub const SPEC_FILE: &str = "spec.json";
 /// File of the [`ImportReport`] in JSON.
 pub const REPORT_FILE: &str = "report.json";
+/// Maximum number of parameters that are read at a time, so that they are hashed from a near cache.
+const PART_VALUES: u64 = 1 << 16;
 
 /// An imported model.
 #[derive(Debug)]
@@ -66,43 +67,112 @@ impl ImportedModel {
 
 /// Loads the model in `folder` and checks that the folder has not changed since it was written.
 ///
+/// [`open`] does the same without all parameters in memory at once.
+///
 /// # Errors
 ///
 /// Fails if `folder` is not an imported model, if a file cannot be read, or if its content has
 /// changed.
 pub fn load(folder: &Path) -> Result<ImportedModel, ImportError> {
-    let (spec, report) = describe(folder)?;
-    let damaged = |reason: String| ImportError::Damaged { folder: folder.to_owned(), reason };
-    let layout =
-        Layout::new(&spec).map_err(|invalid| damaged(format!("{SPEC_FILE}: {invalid}")))?;
-    let parameters = load_parameters(folder, &layout)?;
-    let root = hash_values(&parameters);
-    if root != report.root {
-        return Err(damaged(format!("the weights hash to another root than {REPORT_FILE} says")));
-    }
-    let tokenizer = match &report.tokenizer {
-        None => None,
-        Some(expected) => {
-            let json = read_file(&folder.join(TOKENIZER_FILE))?;
-            check_tokenizer(folder, &json, expected)?;
-            Some(json)
-        }
-    };
+    let mut model = open(folder)?;
+    let parameters = model.read_all()?;
+    let root = model.report.root;
+    let OpenModel { spec, tokenizer, report, .. } = model;
     Ok(ImportedModel { spec, parameters, root, tokenizer, report })
 }
 
-/// Reads the weights of `folder`, which must have the tensors of `layout` and no others.
-fn load_parameters(folder: &Path, layout: &Layout) -> Result<Vec<f32>, ImportError> {
-    let (table, entries) = open_layout(folder, layout)?;
-    // Allocated only now that the file is known to have as many values as the specification claims.
-    let mut parameters = Vec::with_capacity(layout.len());
-    for entry in &entries {
-        let values = table
-            .decode(entry)
-            .map_err(|source| ImportError::File { path: folder.join(WEIGHTS_FILE), source })?;
-        parameters.extend_from_slice(&values);
+/// Opens the model in `folder`, whose parameters are then read part by part.
+///
+/// # Errors
+///
+/// Fails if `folder` is not an imported model, if a file cannot be read, or if the tokenizer has
+/// changed.
+pub fn open(folder: &Path) -> Result<OpenModel, ImportError> {
+    let (spec, report) = describe(folder)?;
+    let (table, entries) = open_weights(folder, &spec)?;
+    let tokenizer = own_tokenizer(folder, &report)?;
+    let folder = folder.to_owned();
+    let (read, hasher) = ((0, 0), blake3::Hasher::new());
+    Ok(OpenModel { spec, tokenizer, report, folder, table, entries, read, hasher })
+}
+
+/// An imported model whose parameters are still on disk.
+///
+/// They are read by position and hashed on the way. A file that is cut short or changed meanwhile
+/// is therefore an error, where a mapped one would end the process or change weights in use.
+#[derive(Debug)]
+pub struct OpenModel {
+    /// Architecture.
+    pub spec: ModelSpec,
+    /// Content of `tokenizer.json`, if the model has a tokenizer.
+    pub tokenizer: Option<Vec<u8>>,
+    /// Report of the import. It has the root, which is checked with the last parameter.
+    pub report: ImportReport,
+    folder: PathBuf,
+    table: TensorTable,
+    /// Tensors in canonical order.
+    entries: Vec<TensorEntry>,
+    /// Tensors that were read, and values of the next one.
+    read: (usize, u64),
+    hasher: blake3::Hasher,
+}
+
+impl OpenModel {
+    /// Returns the number of parameters that were not read yet.
+    pub fn remaining(&self) -> usize {
+        let (tensors, values) = self.read;
+        let ahead = self.entries.iter().skip(tensors).map(TensorEntry::len).sum::<u64>();
+        (ahead - values) as usize
     }
-    Ok(parameters)
+
+    /// Reads all parameters that were not read yet, and compares the root as [`read`](Self::read)
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`read`](Self::read) does.
+    pub fn read_all(&mut self) -> Result<Vec<f32>, ImportError> {
+        // The file is known to have as many values as the specification claims.
+        let mut parameters = vec![0.0; self.remaining()];
+        self.read(&mut parameters)?;
+        Ok(parameters)
+    }
+
+    /// Fills `values` with the next parameters in canonical order.
+    ///
+    /// The call that reads the last parameter compares the root of all of them with the report.
+    /// Parameters are not to be used before.
+    ///
+    /// # Errors
+    ///
+    /// Fails if fewer parameters remain, if the file cannot be read, or if the model has another
+    /// root than the report says. The call is then not to be repeated.
+    pub fn read(&mut self, values: &mut [f32]) -> Result<(), ImportError> {
+        let (expected, found) = (self.remaining(), values.len());
+        if found > expected {
+            return Err(pol_model::Error::Length { expected, found }.into());
+        }
+        let mut rest = values;
+        while let Some(entry) = self.entries.get(self.read.0).filter(|_| !rest.is_empty()) {
+            let len = (entry.len() - self.read.1).min(PART_VALUES).min(rest.len() as u64);
+            let (part, after) = rest.split_at_mut(len as usize);
+            self.table.decode_part(entry, self.read.1, part).map_err(|source| {
+                ImportError::File { path: self.folder.join(WEIGHTS_FILE), source }
+            })?;
+            self.hasher.update(bytemuck::cast_slice(part));
+            self.read.1 += len;
+            if self.read.1 == entry.len() {
+                self.read = (self.read.0 + 1, 0);
+            }
+            rest = after;
+        }
+        let is_complete = self.read.0 == self.entries.len() && found > 0;
+        if is_complete && *self.hasher.finalize().as_bytes() != self.report.root {
+            let reason = format!("the weights hash to another root than {REPORT_FILE} says");
+            return Err(ImportError::Damaged { folder: self.folder.clone(), reason });
+        }
+        Ok(())
+    }
 }
 
 /// Opens the weights of `folder`, which must have the tensors of `spec` and no others. Returns the
@@ -113,14 +183,6 @@ pub(crate) fn open_weights(
 ) -> Result<(TensorTable, Vec<TensorEntry>), ImportError> {
     let damaged = |reason: String| ImportError::Damaged { folder: folder.to_owned(), reason };
     let layout = Layout::new(spec).map_err(|invalid| damaged(format!("{SPEC_FILE}: {invalid}")))?;
-    open_layout(folder, &layout)
-}
-
-fn open_layout(
-    folder: &Path,
-    layout: &Layout,
-) -> Result<(TensorTable, Vec<TensorEntry>), ImportError> {
-    let damaged = |reason: String| ImportError::Damaged { folder: folder.to_owned(), reason };
     let table = read_safetensors(&folder.join(WEIGHTS_FILE))?;
     if table.entries().len() != layout.tensors().len() {
         let (found, expected) = (table.entries().len(), layout.tensors().len());
@@ -146,14 +208,15 @@ fn open_layout(
     Ok((table, entries))
 }
 
-/// Checks that `json` is the tokenizer that a report describes.
-pub(crate) fn check_tokenizer(
+/// Reads the tokenizer of an imported model, which must be the one that its report describes.
+pub(crate) fn own_tokenizer(
     folder: &Path,
-    json: &[u8],
-    expected: &TokenizerReport,
-) -> Result<(), ImportError> {
-    if blake3::hash(json) == expected.hash {
-        return Ok(());
+    report: &ImportReport,
+) -> Result<Option<Vec<u8>>, ImportError> {
+    let Some(expected) = &report.tokenizer else { return Ok(None) };
+    let json = read_file(&folder.join(TOKENIZER_FILE))?;
+    if blake3::hash(&json) == expected.hash {
+        return Ok(Some(json));
     }
     let reason = format!("{TOKENIZER_FILE} hashes to something else than {REPORT_FILE} says");
     Err(ImportError::Damaged { folder: folder.to_owned(), reason })
@@ -280,7 +343,8 @@ fn write_weights(
         parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.shape.as_slice())),
     );
     file.write_all(&header).map_err(io_error("write", path))?;
-    // The hash of `hash_values`, tensor by tensor, because a model may not fit in memory.
+    // The hash of `pol_model::hash_values`, tensor by tensor, because a model may not fit in
+    // memory.
     let mut hasher = blake3::Hasher::new();
     for values in tensors {
         let values = values?;

@@ -11,7 +11,8 @@
 //! - [`Checkpoint::open`] reads the description of a checkpoint and derives its
 //!   [`ModelSpec`](pol_primitives::model::ModelSpec).
 //! - [`Checkpoint::save`] decodes one tensor at a time into a folder.
-//! - [`load`] reads such a folder as an [`ImportedModel`]; [`describe`] reads all but its weights.
+//! - [`load`] reads such a folder as an [`ImportedModel`], and [`open`] part by part as an
+//!   [`OpenModel`]; [`describe`] reads all but its weights.
 //! - [`ImportReport`] has the disposition of every tensor.
 //! - [`ImportedModel::adapt`] creates a model of another size.
 //! - [`export()`] writes a model as other programs read it.
@@ -51,7 +52,9 @@ pub use checkpoint::Checkpoint;
 pub use description::{CheckpointFormat, SpecialTokens, checkpoint_formats};
 pub use error::ImportError;
 pub use export::{ExportFormat, ExportReport, ExportSource, ExportType, export};
-pub use folder::{ImportedModel, REPORT_FILE, SPEC_FILE, check_writable, describe, load};
+pub use folder::{
+    ImportedModel, OpenModel, REPORT_FILE, SPEC_FILE, check_writable, describe, load, open,
+};
 pub use hub::{Hub, HubId};
 pub use mapping::{TensorDisposition, TensorReport};
 pub use pol_data::TOKENIZER_FILE;

@@ -24,6 +24,8 @@ pub(super) const MR_WIDE_AVX2: usize = 6;
 const PREFETCH_DISTANCE: usize = 4_096;
 /// Inputs of a quantised block, which share a scale.
 pub(super) const BLOCK_INPUTS: usize = 32;
+/// Inputs of a block with levels of 6 bits.
+pub(super) const SHORT_BLOCK_INPUTS: usize = 16;
 
 /// Instruction sets with kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +59,12 @@ impl Isa {
 pub(super) type F32 = [f32; NR];
 /// Weights of one input, as bfloat16.
 pub(super) type Bf16 = [u16; NR];
+/// Weights of one input, as float16.
+pub(super) type F16 = [u16; NR];
 
 /// Weights `scale · level + offset` of [`BLOCK_INPUTS`] inputs. Scale and offset are f16. Levels
 /// have 4 bits: those of outputs `i` and `i + NR / 2` share a byte, the first in its lower half.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct BlockQ4 {
     pub(super) scale: [u16; NR],
     pub(super) offset: [u16; NR],
@@ -68,10 +72,65 @@ pub(super) struct BlockQ4 {
 }
 
 /// Weights `scale · level` of [`BLOCK_INPUTS`] inputs. The scale is f16.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct BlockQ8 {
     pub(super) scale: [u16; NR],
     pub(super) levels: [[i8; NR]; BLOCK_INPUTS],
+}
+
+/// Weights `scale · level + offset` of [`BLOCK_INPUTS`] inputs, with levels as in [`BlockQ4`].
+///
+/// In Q4_K of GGUF the scale is the product of an f16 and an integer of 6 bits, and so is the
+/// offset. A float32 holds either.
+#[derive(Clone, Copy)]
+pub(super) struct BlockQ4K {
+    pub(super) scale: F32,
+    pub(super) offset: F32,
+    pub(super) levels: [[u8; NR / 2]; BLOCK_INPUTS],
+}
+
+/// The same with levels of 5 bits, as in Q5_K. The highest is bit `i` of `high` for output `i`.
+#[derive(Clone, Copy)]
+pub(super) struct BlockQ5K {
+    pub(super) scale: F32,
+    pub(super) offset: F32,
+    pub(super) levels: [[u8; NR / 2]; BLOCK_INPUTS],
+    pub(super) high: [u64; BLOCK_INPUTS],
+}
+
+/// Weights `scale · (level - 32)` of [`SHORT_BLOCK_INPUTS`] inputs, as in Q6_K. The lower 4 bits of
+/// levels lie as in [`BlockQ4`]. The other two of outputs `i`, `i + 16`, `i + 32`, and `i + 48`
+/// share a byte of `high`, the first in its lowest bits.
+#[derive(Clone, Copy)]
+pub(super) struct BlockQ6K {
+    pub(super) scale: F32,
+    pub(super) levels: [[u8; NR / 2]; SHORT_BLOCK_INPUTS],
+    pub(super) high: [[u8; NR / 4]; SHORT_BLOCK_INPUTS],
+}
+
+impl BlockQ4K {
+    /// Block of zeros.
+    pub(super) const ZERO: Self =
+        Self { scale: [0.0; NR], offset: [0.0; NR], levels: [[0; NR / 2]; BLOCK_INPUTS] };
+}
+
+impl BlockQ5K {
+    /// Block of zeros.
+    pub(super) const ZERO: Self = Self {
+        scale: [0.0; NR],
+        offset: [0.0; NR],
+        levels: [[0; NR / 2]; BLOCK_INPUTS],
+        high: [0; BLOCK_INPUTS],
+    };
+}
+
+impl BlockQ6K {
+    /// Block of zeros.
+    pub(super) const ZERO: Self = Self {
+        scale: [0.0; NR],
+        levels: [[0; NR / 2]; SHORT_BLOCK_INPUTS],
+        high: [[0; NR / 4]; SHORT_BLOCK_INPUTS],
+    };
 }
 
 impl BlockQ4 {
@@ -90,8 +149,12 @@ impl BlockQ8 {
 pub(super) enum Panel<'a> {
     F32(&'a [F32]),
     Bf16(&'a [Bf16]),
+    F16(&'a [F16]),
     BlockQ4(&'a [BlockQ4]),
     BlockQ8(&'a [BlockQ8]),
+    BlockQ4K(&'a [BlockQ4K]),
+    BlockQ5K(&'a [BlockQ5K]),
+    BlockQ6K(&'a [BlockQ6K]),
 }
 
 impl Panel<'_> {
@@ -105,11 +168,19 @@ impl Panel<'_> {
             match (isa, self) {
                 (_, Panel::F32(_)) => {}
                 (Isa::Avx512, Panel::Bf16(panel)) => avx512::half_decoded(panel, out),
+                (Isa::Avx512, Panel::F16(panel)) => avx512::float16_decoded(panel, out),
                 (Isa::Avx512, Panel::BlockQ4(panel)) => avx512::nibbles_decoded(panel, out),
                 (Isa::Avx512, Panel::BlockQ8(panel)) => avx512::bytes_decoded(panel, out),
+                (Isa::Avx512, Panel::BlockQ4K(panel)) => avx512::q4_k_decoded(panel, out),
+                (Isa::Avx512, Panel::BlockQ5K(panel)) => avx512::q5_k_decoded(panel, out),
+                (Isa::Avx512, Panel::BlockQ6K(panel)) => avx512::q6_k_decoded(panel, out),
                 (Isa::Avx2, Panel::Bf16(panel)) => avx2::half_decoded(panel, out),
+                (Isa::Avx2, Panel::F16(panel)) => avx2::float16_decoded(panel, out),
                 (Isa::Avx2, Panel::BlockQ4(panel)) => avx2::nibbles_decoded(panel, out),
                 (Isa::Avx2, Panel::BlockQ8(panel)) => avx2::bytes_decoded(panel, out),
+                (Isa::Avx2, Panel::BlockQ4K(panel)) => avx2::q4_k_decoded(panel, out),
+                (Isa::Avx2, Panel::BlockQ5K(panel)) => avx2::q5_k_decoded(panel, out),
+                (Isa::Avx2, Panel::BlockQ6K(panel)) => avx2::q6_k_decoded(panel, out),
             }
         }
     }
@@ -129,12 +200,20 @@ pub(super) fn multiply<const R: usize>(
         match (isa, panel) {
             (Isa::Avx512, Panel::F32(panel)) => avx512::full(x, panel, out),
             (Isa::Avx512, Panel::Bf16(panel)) => avx512::half(x, panel, out),
+            (Isa::Avx512, Panel::F16(panel)) => avx512::float16(x, panel, out),
             (Isa::Avx512, Panel::BlockQ4(panel)) => avx512::nibbles(x, panel, out),
             (Isa::Avx512, Panel::BlockQ8(panel)) => avx512::bytes(x, panel, out),
+            (Isa::Avx512, Panel::BlockQ4K(panel)) => avx512::q4_k(x, panel, out),
+            (Isa::Avx512, Panel::BlockQ5K(panel)) => avx512::q5_k(x, panel, out),
+            (Isa::Avx512, Panel::BlockQ6K(panel)) => avx512::q6_k(x, panel, out),
             (Isa::Avx2, Panel::F32(panel)) => avx2::full(x, panel, out),
             (Isa::Avx2, Panel::Bf16(panel)) => avx2::half(x, panel, out),
+            (Isa::Avx2, Panel::F16(panel)) => avx2::float16(x, panel, out),
             (Isa::Avx2, Panel::BlockQ4(panel)) => avx2::nibbles(x, panel, out),
             (Isa::Avx2, Panel::BlockQ8(panel)) => avx2::bytes(x, panel, out),
+            (Isa::Avx2, Panel::BlockQ4K(panel)) => avx2::q4_k(x, panel, out),
+            (Isa::Avx2, Panel::BlockQ5K(panel)) => avx2::q5_k(x, panel, out),
+            (Isa::Avx2, Panel::BlockQ6K(panel)) => avx2::q6_k(x, panel, out),
         }
     }
 }
@@ -169,12 +248,12 @@ pub(super) struct ScoreScaling {
 }
 
 /// Computes the attention of one query, `softmax(scale · query · keysᵀ) · values`, with bounded
-/// scores if there is a bound. All heads have `query.len()` values; `weights` is scratch memory.
-pub(super) fn attend(
+/// scores if there is a bound. `seen` gives keys and values in parts. All heads have `query.len()`
+/// values; `weights` is scratch memory.
+pub(super) fn attend<'a>(
     isa: Isa,
     query: &[f32],
-    keys: &[f32],
-    values: &[f32],
+    seen: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
     scaling: ScoreScaling,
     weights: &mut Vec<f32>,
     out: &mut [f32],
@@ -182,24 +261,25 @@ pub(super) fn attend(
     // SAFETY: as above.
     unsafe {
         match isa {
-            Isa::Avx512 => avx512::attend(query, keys, values, scaling, weights, out),
-            Isa::Avx2 => avx2::attend(query, keys, values, scaling, weights, out),
+            Isa::Avx512 => avx512::attend(query, seen, scaling, weights, out),
+            Isa::Avx2 => avx2::attend(query, seen, scaling, weights, out),
         }
     }
 }
 
 #[inline(always)]
-fn attend_body(
+fn attend_body<'a>(
     query: &[f32],
-    keys: &[f32],
-    values: &[f32],
+    seen: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
     scaling: ScoreScaling,
     weights: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     let size = query.len();
     weights.clear();
-    weights.extend(keys.chunks_exact(size).map(|key| dot(query, key) * scaling.scale));
+    for (keys, _) in seen.clone() {
+        weights.extend(keys.chunks_exact(size).map(|key| dot(query, key) * scaling.scale));
+    }
     if let Some(cap) = scaling.cap {
         weights.iter_mut().for_each(|weight| *weight = soft_cap(*weight, cap));
     }
@@ -210,10 +290,15 @@ fn attend_body(
         sum += *weight;
     }
     out.fill(0.0);
-    for (&weight, value) in weights.iter().zip(values.chunks_exact(size)) {
-        for (out, value) in out.iter_mut().zip(value) {
-            *out += weight * value;
+    let mut left = weights.as_slice();
+    for (_, values) in seen {
+        let (weights, after) = left.split_at(values.len() / size);
+        for (&weight, value) in weights.iter().zip(values.chunks_exact(size)) {
+            for (out, value) in out.iter_mut().zip(value) {
+                *out += weight * value;
+            }
         }
+        left = after;
     }
     for out in out {
         *out /= sum;
@@ -413,6 +498,7 @@ mod avx512 {
     wide!("avx512f", MR_WIDE_AVX512, 16, _mm512_loadu_ps, _mm512_storeu_ps);
     kernel!(full, "avx512f", 4, F32, 1, nothing_full, load_full);
     kernel!(half, "avx512f", 4, Bf16, 1, nothing_half, load_half, half_decoded);
+    kernel!(float16, "avx512f", 4, F16, 1, nothing_half, load_float16, float16_decoded);
     kernel!(
         nibbles,
         "avx512f",
@@ -424,6 +510,9 @@ mod avx512 {
         nibbles_decoded
     );
     kernel!(bytes, "avx512f", 4, BlockQ8, BLOCK_INPUTS, scales_bytes, load_bytes, bytes_decoded);
+    kernel!(q4_k, "avx512f", 4, BlockQ4K, BLOCK_INPUTS, scales_q4_k, load_q4_k, q4_k_decoded);
+    kernel!(q5_k, "avx512f", 4, BlockQ5K, BLOCK_INPUTS, scales_q5_k, load_q5_k, q5_k_decoded);
+    kernel!(q6_k, "avx512f", 4, BlockQ6K, SHORT_BLOCK_INPUTS, scale_q6_k, load_q6_k, q6_k_decoded);
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn activate(
@@ -436,15 +525,14 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    pub(super) fn attend(
+    pub(super) fn attend<'a>(
         query: &[f32],
-        keys: &[f32],
-        values: &[f32],
+        seen: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
         scaling: ScoreScaling,
         weights: &mut Vec<f32>,
         out: &mut [f32],
     ) {
-        attend_body(query, keys, values, scaling, weights, out);
+        attend_body(query, seen, scaling, weights, out);
     }
 
     #[target_feature(enable = "avx512f")]
@@ -478,7 +566,7 @@ mod avx512 {
     fn nothing_full(_: &F32) {}
 
     #[inline(always)]
-    fn nothing_half(_: &Bf16) {}
+    fn nothing_half(_: &[u16; NR]) {}
 
     #[target_feature(enable = "avx512f")]
     #[inline]
@@ -513,18 +601,21 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn scales_nibbles(group: &BlockQ4) -> ([__m512; 4], [__m512; 4]) {
-        (widen(&group.scale), widen(&group.offset))
+    fn load_float16(group: &F16, _: &(), _: usize) -> [__m512; 4] {
+        widen(group)
     }
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn load_nibbles(
-        group: &BlockQ4,
-        (scale, offset): &([__m512; 4], [__m512; 4]),
-        input: usize,
-    ) -> [__m512; 4] {
-        let parts = group.levels[input].as_chunks::<16>().0;
+    fn scales_nibbles(group: &BlockQ4) -> ([__m512; 4], [__m512; 4]) {
+        (widen(&group.scale), widen(&group.offset))
+    }
+
+    /// Unpacks levels of 4 bits.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn unpack(levels: &[u8; NR / 2]) -> [__m512i; 4] {
+        let parts = levels.as_chunks::<16>().0;
         // SAFETY: each part is 16 bytes, and there are 2.
         let pairs = each!(
             [_mm512_setzero_si512(); 2],
@@ -532,18 +623,91 @@ mod avx512 {
             _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(parts[i].as_ptr().cast()) })
         );
         let mask = _mm512_set1_epi32(15);
-        let levels = [
+        [
             _mm512_and_si512(pairs[0], mask),
             _mm512_and_si512(pairs[1], mask),
             _mm512_srli_epi32::<4>(pairs[0]),
             _mm512_srli_epi32::<4>(pairs[1]),
-        ];
+        ]
+    }
+
+    /// Returns `scale · level + offset`.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn scaled(levels: [__m512i; 4], (scale, offset): &([__m512; 4], [__m512; 4])) -> [__m512; 4] {
         // Two roundings, as where the weights came from: not one fused operation.
         each!(
             [zero(); 4],
             i,
             _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(levels[i]), scale[i]), offset[i])
         )
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_nibbles(
+        group: &BlockQ4,
+        scales: &([__m512; 4], [__m512; 4]),
+        input: usize,
+    ) -> [__m512; 4] {
+        scaled(unpack(&group.levels[input]), scales)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn scales_q4_k(group: &BlockQ4K) -> ([__m512; 4], [__m512; 4]) {
+        (load_full(&group.scale, &(), 0), load_full(&group.offset, &(), 0))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_q4_k(
+        group: &BlockQ4K,
+        scales: &([__m512; 4], [__m512; 4]),
+        input: usize,
+    ) -> [__m512; 4] {
+        scaled(unpack(&group.levels[input]), scales)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn scales_q5_k(group: &BlockQ5K) -> ([__m512; 4], [__m512; 4]) {
+        (load_full(&group.scale, &(), 0), load_full(&group.offset, &(), 0))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_q5_k(
+        group: &BlockQ5K,
+        scales: &([__m512; 4], [__m512; 4]),
+        input: usize,
+    ) -> [__m512; 4] {
+        let (low, high, fifth) =
+            (unpack(&group.levels[input]), group.high[input], _mm512_set1_epi32(16));
+        let levels =
+            each!(low, i, _mm512_mask_or_epi32(low[i], (high >> (16 * i)) as u16, low[i], fifth));
+        scaled(levels, scales)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn scale_q6_k(group: &BlockQ6K) -> [__m512; 4] {
+        load_full(&group.scale, &(), 0)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_q6_k(group: &BlockQ6K, scale: &[__m512; 4], input: usize) -> [__m512; 4] {
+        let low = unpack(&group.levels[input]);
+        // SAFETY: 16 bytes.
+        let bytes = unsafe { _mm_loadu_si128(group.high[input].as_ptr().cast()) };
+        let high = _mm512_slli_epi32::<4>(_mm512_cvtepu8_epi32(bytes));
+        let (mask, zero_level) = (_mm512_set1_epi32(48), _mm512_set1_epi32(32));
+        each!([zero(); 4], i, {
+            let high = _mm512_srlv_epi32(high, _mm512_set1_epi32(2 * i as i32));
+            let level = _mm512_or_si512(low[i], _mm512_and_si512(high, mask));
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(level, zero_level)), scale[i])
+        })
     }
 
     #[target_feature(enable = "avx512f")]
@@ -570,6 +734,7 @@ mod avx2 {
     wide!("avx2,fma,f16c", MR_WIDE_AVX2, 8, _mm256_loadu_ps, _mm256_storeu_ps);
     kernel!(full, "avx2,fma,f16c", 8, F32, 1, nothing_full, load_full);
     kernel!(half, "avx2,fma,f16c", 8, Bf16, 1, nothing_half, load_half, half_decoded);
+    kernel!(float16, "avx2,fma,f16c", 8, F16, 1, nothing_half, load_float16, float16_decoded);
     kernel!(
         nibbles,
         "avx2,fma,f16c",
@@ -590,6 +755,36 @@ mod avx2 {
         load_bytes,
         bytes_decoded
     );
+    kernel!(
+        q4_k,
+        "avx2,fma,f16c",
+        8,
+        BlockQ4K,
+        BLOCK_INPUTS,
+        nothing_q4_k,
+        load_q4_k,
+        q4_k_decoded
+    );
+    kernel!(
+        q5_k,
+        "avx2,fma,f16c",
+        8,
+        BlockQ5K,
+        BLOCK_INPUTS,
+        nothing_q5_k,
+        load_q5_k,
+        q5_k_decoded
+    );
+    kernel!(
+        q6_k,
+        "avx2,fma,f16c",
+        8,
+        BlockQ6K,
+        SHORT_BLOCK_INPUTS,
+        nothing_q6_k,
+        load_q6_k,
+        q6_k_decoded
+    );
 
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn activate(
@@ -602,15 +797,14 @@ mod avx2 {
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) fn attend(
+    pub(super) fn attend<'a>(
         query: &[f32],
-        keys: &[f32],
-        values: &[f32],
+        seen: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
         scaling: ScoreScaling,
         weights: &mut Vec<f32>,
         out: &mut [f32],
     ) {
-        attend_body(query, keys, values, scaling, weights, out);
+        attend_body(query, seen, scaling, weights, out);
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -644,7 +838,7 @@ mod avx2 {
     fn nothing_full(_: &F32) {}
 
     #[inline(always)]
-    fn nothing_half(_: &Bf16) {}
+    fn nothing_half(_: &[u16; NR]) {}
 
     // Registers are too few to keep the scales in: they are read again from the nearest cache.
     #[inline(always)]
@@ -652,6 +846,15 @@ mod avx2 {
 
     #[inline(always)]
     fn nothing_bytes(_: &BlockQ8) {}
+
+    #[inline(always)]
+    fn nothing_q4_k(_: &BlockQ4K) {}
+
+    #[inline(always)]
+    fn nothing_q5_k(_: &BlockQ5K) {}
+
+    #[inline(always)]
+    fn nothing_q6_k(_: &BlockQ6K) {}
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -681,22 +884,75 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
+    fn load_float16(group: &F16, _: &(), _: usize) -> [__m256; 8] {
+        let parts = group.as_chunks::<8>().0;
+        each!([zero(); 8], i, widen(&parts[i]))
+    }
+
+    /// Unpacks vector `i` of levels of 4 bits.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn unpack(levels: &[u8; NR / 2], i: usize) -> __m256i {
+        let parts = levels.as_chunks::<8>().0;
+        // SAFETY: each part is 8 bytes, and there are 4.
+        let pairs = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(parts[i % 4].as_ptr().cast()) });
+        if i < 4 {
+            _mm256_and_si256(pairs, _mm256_set1_epi32(15))
+        } else {
+            _mm256_srli_epi32::<4>(pairs)
+        }
+    }
+
+    /// Returns `scale · level + offset`.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn scaled(levels: __m256i, scale: __m256, offset: __m256) -> __m256 {
+        _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(levels), scale), offset)
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
     fn load_nibbles(group: &BlockQ4, _: &(), input: usize) -> [__m256; 8] {
-        let parts = group.levels[input].as_chunks::<8>().0;
         let (scale, offset) = (group.scale.as_chunks::<8>().0, group.offset.as_chunks::<8>().0);
         each!([zero(); 8], i, {
-            // SAFETY: each part is 8 bytes, and there are 4.
-            let pairs =
-                _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(parts[i % 4].as_ptr().cast()) });
-            let levels = if i < 4 {
-                _mm256_and_si256(pairs, _mm256_set1_epi32(15))
-            } else {
-                _mm256_srli_epi32::<4>(pairs)
-            };
-            _mm256_add_ps(
-                _mm256_mul_ps(_mm256_cvtepi32_ps(levels), widen(&scale[i])),
-                widen(&offset[i]),
-            )
+            scaled(unpack(&group.levels[input], i), widen(&scale[i]), widen(&offset[i]))
+        })
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn load_q4_k(group: &BlockQ4K, _: &(), input: usize) -> [__m256; 8] {
+        let (scale, offset) = (load_full(&group.scale, &(), 0), load_full(&group.offset, &(), 0));
+        each!([zero(); 8], i, scaled(unpack(&group.levels[input], i), scale[i], offset[i]))
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn load_q5_k(group: &BlockQ5K, _: &(), input: usize) -> [__m256; 8] {
+        let (scale, offset) = (load_full(&group.scale, &(), 0), load_full(&group.offset, &(), 0));
+        let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        each!([zero(); 8], i, {
+            let high = _mm256_set1_epi32((group.high[input] >> (8 * i)) as i32);
+            let is_set = _mm256_cmpeq_epi32(_mm256_and_si256(high, bits), bits);
+            let high = _mm256_and_si256(is_set, _mm256_set1_epi32(16));
+            scaled(_mm256_or_si256(unpack(&group.levels[input], i), high), scale[i], offset[i])
+        })
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn load_q6_k(group: &BlockQ6K, _: &(), input: usize) -> [__m256; 8] {
+        let (scale, parts) =
+            (load_full(&group.scale, &(), 0), group.high[input].as_chunks::<8>().0);
+        let (mask, zero_level) = (_mm256_set1_epi32(48), _mm256_set1_epi32(32));
+        each!([zero(); 8], i, {
+            // SAFETY: each part is 8 bytes, and there are 2.
+            let bytes = unsafe { _mm_loadl_epi64(parts[i % 2].as_ptr().cast()) };
+            let high = _mm256_slli_epi32::<4>(_mm256_cvtepu8_epi32(bytes));
+            let high = _mm256_srlv_epi32(high, _mm256_set1_epi32(2 * (i / 2) as i32));
+            let low = unpack(&group.levels[input], i);
+            let level = _mm256_or_si256(low, _mm256_and_si256(high, mask));
+            _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(level, zero_level)), scale[i])
         })
     }
 
@@ -742,7 +998,13 @@ mod tests {
             let (query, keys) = (part(0, size), part(100, size * len));
             let values = part(5_000, size * len);
             let mut out = vec![f32::NAN; size];
-            attend(isa, &query, &keys, &values, scaling, &mut Vec::new(), &mut out);
+            let whole = std::iter::once((&keys[..], &values[..]));
+            attend(isa, &query, whole.clone(), scaling, &mut Vec::new(), &mut out);
+            // Parts change no bit.
+            let parts = keys.chunks(3 * size).zip(values.chunks(3 * size));
+            let mut in_parts = vec![f32::NAN; size];
+            attend(isa, &query, parts, scaling, &mut Vec::new(), &mut in_parts);
+            prop_assert_eq!(&out, &in_parts);
             let dot = |key: &[f32]| -> f64 {
                 key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum()
             };
@@ -763,7 +1025,7 @@ mod tests {
                 && is_x86_feature_detected!("f16c");
             if narrow {
                 let mut other = vec![f32::NAN; size];
-                attend(Isa::Avx2, &query, &keys, &values, scaling, &mut Vec::new(), &mut other);
+                attend(Isa::Avx2, &query, whole, scaling, &mut Vec::new(), &mut other);
                 prop_assert_eq!(out, other);
             }
         }

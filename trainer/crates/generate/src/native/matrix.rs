@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Matrices in the smallest lossless format.
+//! Matrices in the smallest lossless forms.
 
 use super::{
-    huge_pages::in_huge_pages,
+    huge_pages::reserve_huge,
     kernels::{
-        BLOCK_INPUTS, Bf16, BlockQ4, BlockQ8, F32, Isa, MR, NR, Panel, multiply, multiply_wide,
+        BLOCK_INPUTS, Bf16, BlockQ4, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8, F16, F32, Isa, MR, NR,
+        Panel, SHORT_BLOCK_INPUTS, multiply, multiply_wide,
     },
+    packing::{Packed, pack, unpack},
 };
-use half::f16;
 use rayon::prelude::*;
 
 /// Tasks per thread, so that one slow thread does not delay the product.
@@ -17,96 +18,162 @@ const TASKS: usize = 4;
 /// Number of rows from which decoding weights once is faster than decoding them for every few rows.
 const WORTH_DECODING: usize = 3 * MR;
 
+/// Panels that are packed at once, which bounds the memory beside them.
+const PACKED_TOGETHER: usize = 16;
+
 /// Linear layer: a matrix and a bias.
+///
+/// Weights are packed in panels. Checkpoints often have a lower precision than float32. Each panel
+/// is stored in the smallest form that gives back all of its weights, so that less memory is read.
 pub(super) struct Matrix {
+    places: Vec<PanelPlace>,
     store: Store,
+    /// Number of panels that memory is reserved for.
+    expected: usize,
     inputs: usize,
     outputs: usize,
     bias: Vec<f32>,
 }
 
-/// Panels of weights. Checkpoints often have a lower precision than float32. If all weights do,
-/// less memory is read.
-enum Store {
-    F32(Vec<F32>),
-    Bf16(Vec<Bf16>),
-    BlockQ4(Vec<BlockQ4>),
-    BlockQ8(Vec<BlockQ8>),
+/// Form of a panel, its place in the array of that form, and its outputs.
+#[derive(Clone, Copy)]
+struct PanelPlace {
+    form: Form,
+    start: usize,
+    output: usize,
+    width: usize,
 }
 
-/// Matrices that are read by input and output.
-pub(super) trait Values: Sync {
-    fn inputs(&self) -> usize;
-    fn outputs(&self) -> usize;
-    fn at(&self, input: usize, output: usize) -> f32;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    F32,
+    Bf16,
+    F16,
+    BlockQ4,
+    BlockQ8,
+    BlockQ4K,
+    BlockQ5K,
+    BlockQ6K,
 }
 
-/// Row-major matrices `[in, out]` with the same inputs, concatenated along the outputs.
-pub(super) struct ConcatColumns<'a> {
-    pub(super) parts: Vec<&'a [f32]>,
-    pub(super) inputs: usize,
+/// Panels of each form, one after another.
+#[derive(Default)]
+struct Store {
+    f32: Vec<F32>,
+    bf16: Vec<Bf16>,
+    f16: Vec<F16>,
+    q4: Vec<BlockQ4>,
+    q8: Vec<BlockQ8>,
+    q4_k: Vec<BlockQ4K>,
+    q5_k: Vec<BlockQ5K>,
+    q6_k: Vec<BlockQ6K>,
 }
 
-impl Values for ConcatColumns<'_> {
-    fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    fn outputs(&self) -> usize {
-        self.parts.iter().map(|part| part.len() / self.inputs).sum()
-    }
-
-    fn at(&self, input: usize, mut output: usize) -> f32 {
-        for part in &self.parts {
-            let outputs = part.len() / self.inputs;
-            if output < outputs {
-                return part[input * outputs + output];
+impl Store {
+    /// Appends a panel. Memory is reserved for `panels` of them if there is none left. Returns the
+    /// form and the place in its array.
+    fn push(&mut self, panel: Packed, panels: usize) -> (Form, usize) {
+        fn append<G: Copy>(all: &mut Vec<G>, panel: &[G], panels: usize) -> usize {
+            if all.capacity() - all.len() < panel.len() {
+                reserve_huge(all, panel.len() * panels);
             }
-            output -= outputs;
+            let start = all.len();
+            all.extend_from_slice(panel);
+            start
         }
-        0.0
-    }
-}
-
-/// Row-major matrix `[out, in]`.
-pub(super) struct Transposed<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) inputs: usize,
-}
-
-impl Values for Transposed<'_> {
-    fn inputs(&self) -> usize {
-        self.inputs
+        match panel {
+            Packed::F32(panel) => (Form::F32, append(&mut self.f32, &panel, panels)),
+            Packed::Bf16(panel) => (Form::Bf16, append(&mut self.bf16, &panel, panels)),
+            Packed::F16(panel) => (Form::F16, append(&mut self.f16, &panel, panels)),
+            Packed::BlockQ4(panel) => (Form::BlockQ4, append(&mut self.q4, &panel, panels)),
+            Packed::BlockQ8(panel) => (Form::BlockQ8, append(&mut self.q8, &panel, panels)),
+            Packed::BlockQ4K(panel) => (Form::BlockQ4K, append(&mut self.q4_k, &panel, panels)),
+            Packed::BlockQ5K(panel) => (Form::BlockQ5K, append(&mut self.q5_k, &panel, panels)),
+            Packed::BlockQ6K(panel) => (Form::BlockQ6K, append(&mut self.q6_k, &panel, panels)),
+        }
     }
 
-    fn outputs(&self) -> usize {
-        self.values.len() / self.inputs
-    }
-
-    fn at(&self, input: usize, output: usize) -> f32 {
-        self.values[output * self.inputs + input]
+    fn shrink(&mut self) {
+        self.f32.shrink_to_fit();
+        self.bf16.shrink_to_fit();
+        self.f16.shrink_to_fit();
+        self.q4.shrink_to_fit();
+        self.q8.shrink_to_fit();
+        self.q4_k.shrink_to_fit();
+        self.q5_k.shrink_to_fit();
+        self.q6_k.shrink_to_fit();
     }
 }
 
 impl Matrix {
-    /// Creates a layer of `values` and `bias`, which may be empty.
-    pub(super) fn new(values: &impl Values, bias: Vec<f32>) -> Self {
-        let (inputs, outputs) = (values.inputs(), values.outputs());
-        let store = None
-            .or_else(|| groups(values, BlockQ4::ZERO, nibbles).map(Store::BlockQ4))
-            .or_else(|| groups(values, BlockQ8::ZERO, bytes).map(Store::BlockQ8))
-            .or_else(|| {
-                panels(values, [0; NR], |weights| {
-                    weights
-                        .iter()
-                        .all(|w| w.to_bits() & 0xffff == 0)
-                        .then(|| weights.map(|w| (w.to_bits() >> 16) as u16))
-                })
-                .map(Store::Bf16)
-            })
-            .or_else(|| panels(values, [0.0; NR], Some).map(Store::F32))
-            .unwrap_or(Store::F32(Vec::new()));
-        Self { store, inputs, outputs, bias }
+    /// Creates a matrix of no outputs yet, for tensors of `outputs` outputs each.
+    pub(super) fn new(inputs: usize, outputs: impl IntoIterator<Item = usize>) -> Self {
+        Self {
+            places: Vec::new(),
+            store: Store::default(),
+            expected: outputs.into_iter().map(|outputs| outputs.div_ceil(NR)).sum(),
+            inputs,
+            outputs: 0,
+            bias: Vec::new(),
+        }
+    }
+
+    /// Appends the outputs of `values`, a row-major matrix `[inputs, outputs]`, on the current
+    /// thread pool.
+    pub(super) fn push_columns(&mut self, values: &[f32]) {
+        let (inputs, outputs) = (self.inputs, values.len() / self.inputs);
+        self.push(outputs, |first, width, panel| {
+            for input in 0..inputs {
+                let mut weights = [0.0; NR];
+                weights[..width].copy_from_slice(&values[input * outputs + first..][..width]);
+                panel.push(weights);
+            }
+        });
+    }
+
+    /// Appends the outputs of `values`, a row-major matrix `[outputs, inputs]`, on the current
+    /// thread pool. The last panel is padded, so a tensor is best divided at a multiple of [`NR`].
+    pub(super) fn push_rows(&mut self, values: &[f32]) {
+        let inputs = self.inputs;
+        self.push(values.len() / inputs, |first, width, panel| {
+            let rows = &values[first * inputs..][..width * inputs];
+            panel.resize(inputs, [0.0; NR]);
+            for (input, weights) in panel.iter_mut().enumerate() {
+                for (weight, row) in weights.iter_mut().zip(rows.chunks_exact(inputs)) {
+                    *weight = row[input];
+                }
+            }
+        });
+    }
+
+    /// Appends `outputs` outputs. `gather` appends the weights of a panel to an empty vector, given
+    /// its first output among these, and their number.
+    fn push(&mut self, outputs: usize, gather: impl Fn(usize, usize, &mut Vec<F32>) + Sync) {
+        let firsts: Vec<usize> = (0..outputs).step_by(NR).collect();
+        for firsts in firsts.chunks(PACKED_TOGETHER) {
+            let one = |panel: &mut Vec<F32>, &first: &usize| {
+                panel.clear();
+                gather(first, NR.min(outputs - first), panel);
+                pack(panel)
+            };
+            let packed: Vec<_> = firsts.par_iter().map_init(Vec::new, one).collect();
+            for (&first, packed) in firsts.iter().zip(packed) {
+                let left = self.expected.saturating_sub(self.places.len()).max(1);
+                let (form, start) = self.store.push(packed, left);
+                let (output, width) = (self.outputs + first, NR.min(outputs - first));
+                self.places.push(PanelPlace { form, start, output, width });
+            }
+        }
+        self.outputs += outputs;
+        if self.places.len() >= self.expected {
+            self.store.shrink();
+        }
+    }
+
+    /// Adds a bias, which may be empty.
+    #[must_use]
+    pub(super) fn with_bias(self, bias: Vec<f32>) -> Self {
+        Self { bias, ..self }
     }
 
     pub(super) fn outputs(&self) -> usize {
@@ -115,22 +182,42 @@ impl Matrix {
 
     /// Returns the number of bytes that a product reads.
     pub(super) fn bytes(&self) -> usize {
-        match &self.store {
-            Store::F32(panels) => size_of_val(panels.as_slice()),
-            Store::Bf16(panels) => size_of_val(panels.as_slice()),
-            Store::BlockQ4(panels) => size_of_val(panels.as_slice()),
-            Store::BlockQ8(panels) => size_of_val(panels.as_slice()),
+        let Store { f32, bf16, f16, q4, q8, q4_k, q5_k, q6_k } = &self.store;
+        size_of_val(f32.as_slice())
+            + size_of_val(bf16.as_slice())
+            + size_of_val(f16.as_slice())
+            + size_of_val(q4.as_slice())
+            + size_of_val(q8.as_slice())
+            + size_of_val(q4_k.as_slice())
+            + size_of_val(q5_k.as_slice())
+            + size_of_val(q6_k.as_slice())
+    }
+
+    fn panel(&self, place: &PanelPlace) -> Panel<'_> {
+        let (store, start) = (&self.store, place.start);
+        let (inputs, blocks) = (self.inputs, self.inputs / BLOCK_INPUTS);
+        match place.form {
+            Form::F32 => Panel::F32(&store.f32[start..][..inputs]),
+            Form::Bf16 => Panel::Bf16(&store.bf16[start..][..inputs]),
+            Form::F16 => Panel::F16(&store.f16[start..][..inputs]),
+            Form::BlockQ4 => Panel::BlockQ4(&store.q4[start..][..blocks]),
+            Form::BlockQ8 => Panel::BlockQ8(&store.q8[start..][..blocks]),
+            Form::BlockQ4K => Panel::BlockQ4K(&store.q4_k[start..][..blocks]),
+            Form::BlockQ5K => Panel::BlockQ5K(&store.q5_k[start..][..blocks]),
+            Form::BlockQ6K => {
+                Panel::BlockQ6K(&store.q6_k[start..][..self.inputs / SHORT_BLOCK_INPUTS])
+            }
         }
     }
 
-    fn panel(&self, index: usize) -> Panel<'_> {
-        let (inputs, groups) = (self.inputs, self.inputs / BLOCK_INPUTS);
-        match &self.store {
-            Store::F32(panels) => Panel::F32(&panels[index * inputs..][..inputs]),
-            Store::Bf16(panels) => Panel::Bf16(&panels[index * inputs..][..inputs]),
-            Store::BlockQ4(panels) => Panel::BlockQ4(&panels[index * groups..][..groups]),
-            Store::BlockQ8(panels) => Panel::BlockQ8(&panels[index * groups..][..groups]),
-        }
+    /// Appends the weights of `output` to `out`, one of each input. They are those that the matrix
+    /// was made of, but for the signs of zeros.
+    pub(super) fn weights(&self, output: usize, out: &mut Vec<f32>) {
+        let index = self.places.partition_point(|place| place.output <= output);
+        let Some(place) = index.checked_sub(1).and_then(|index| self.places.get(index)) else {
+            return;
+        };
+        unpack(self.panel(place), output - place.output, out);
     }
 
     /// Maps each row of `x` `[rows, inputs]` to `out` `[rows, outputs]`, on the current thread
@@ -140,7 +227,7 @@ impl Matrix {
         if rows == 0 {
             return;
         }
-        let panels = self.outputs.div_ceil(NR);
+        let panels = self.places.len();
         let Scratch { interleaved, sums } = scratch;
         interleave(isa, x, self.inputs, interleaved);
         sums.resize(panels * rows, [0.0; NR]);
@@ -150,7 +237,7 @@ impl Matrix {
             Vec::new,
             |decoded, (task, sums)| {
                 for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
-                    let mut panel = self.panel(task * per_task + index);
+                    let mut panel = self.panel(&self.places[task * per_task + index]);
                     if rows >= WORTH_DECODING {
                         panel.decode(isa, decoded);
                         panel = if decoded.is_empty() { panel } else { Panel::F32(decoded) };
@@ -176,8 +263,9 @@ impl Matrix {
         );
         let sums = &*sums;
         let each = |(row, out): (usize, &mut [f32])| {
-            for (panel, out) in out.chunks_mut(NR).enumerate() {
-                out.copy_from_slice(&sums[panel * rows + row][..out.len()]);
+            for (panel, place) in self.places.iter().enumerate() {
+                out[place.output..][..place.width]
+                    .copy_from_slice(&sums[panel * rows + row][..place.width]);
             }
             for (out, bias) in out.iter_mut().zip(&self.bias) {
                 *out += bias;
@@ -248,129 +336,16 @@ fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [F32])
     }
 }
 
-/// Packs panels of single inputs, if `keep` accepts all weights.
-fn panels<G: Clone + Send + Sync>(
-    values: &impl Values,
-    zero: G,
-    keep: impl Fn(F32) -> Option<G> + Sync,
-) -> Option<Vec<G>> {
-    let (inputs, outputs) = (values.inputs(), values.outputs());
-    in_huge_pages(outputs.div_ceil(NR) * inputs, zero, |index| {
-        let (panel, input) = (index / inputs, index % inputs);
-        let weight = |lane: usize| {
-            Some(panel * NR + lane)
-                .filter(|&output| output < outputs)
-                .map_or(0.0, |output| values.at(input, output))
-        };
-        keep(std::array::from_fn(weight))
-    })
-}
-
-/// Packs panels of blocks of [`BLOCK_INPUTS`] inputs, if `keep` accepts all weights.
-fn groups<G: Clone + Send + Sync>(
-    values: &impl Values,
-    zero: G,
-    keep: impl Fn(&dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<G> + Sync,
-) -> Option<Vec<G>> {
-    let (inputs, outputs) = (values.inputs(), values.outputs());
-    if !inputs.is_multiple_of(BLOCK_INPUTS) {
-        return None;
-    }
-    let groups = inputs / BLOCK_INPUTS;
-    in_huge_pages(outputs.div_ceil(NR) * groups, zero, |index| {
-        let (panel, group) = (index / groups, index % groups);
-        keep(&|lane| {
-            let output = panel * NR + lane;
-            std::array::from_fn(|input| {
-                if output < outputs { values.at(group * BLOCK_INPUTS + input, output) } else { 0.0 }
-            })
-        })
-    })
-}
-
-/// Encodes the weights of a block as 4-bit levels, as Q4_0 and Q4_1 of GGUF do.
-fn nibbles(weights: &dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<BlockQ4> {
-    let mut group = BlockQ4::ZERO;
-    for lane in 0..NR {
-        let weights = weights(lane);
-        let low = weights.iter().copied().fold(f32::INFINITY, f32::min);
-        let high = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // Q4_1 spans the weights with its 16 levels. In Q4_0 the outermost weight is 8 scales from
-        // zero.
-        let spans = near_half((high - low) / 15.0).into_iter().map(|scale| (scale, low));
-        let symmetric = [low, high].map(|end| (to_half(-end / 8.0), end));
-        let candidates =
-            spans.chain(symmetric.into_iter().filter_map(|(scale, end)| Some((scale?, end))));
-        let (scale, offset, levels) = candidates.into_iter().find_map(|(scale, offset)| {
-            let levels = levels(&weights, from_half(scale), offset)?;
-            Some((scale, to_half(offset)?, levels))
-        })?;
-        (group.scale[lane], group.offset[lane]) = (scale, offset);
-        let shift = lane / (NR / 2) * 4;
-        for (all, level) in group.levels.iter_mut().zip(levels) {
-            all[lane % (NR / 2)] |= level << shift;
-        }
-    }
-    Some(group)
-}
-
-/// Returns the levels if every weight lies exactly on one.
-fn levels(weights: &[f32; BLOCK_INPUTS], scale: f32, offset: f32) -> Option<[u8; BLOCK_INPUTS]> {
-    let mut levels = [0; BLOCK_INPUTS];
-    for (level, &weight) in levels.iter_mut().zip(weights) {
-        let nearest = if scale == 0.0 { 0.0 } else { ((weight - offset) / scale).round() };
-        if !(0.0..=15.0).contains(&nearest) || nearest * scale + offset != weight {
-            return None;
-        }
-        *level = nearest as u8;
-    }
-    Some(levels)
-}
-
-/// Encodes the weights of a block as 8-bit levels, as Q8_0 of GGUF does.
-fn bytes(weights: &dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<BlockQ8> {
-    let mut group = BlockQ8::ZERO;
-    for lane in 0..NR {
-        let weights = weights(lane);
-        let largest =
-            weights.iter().copied().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
-        let scale = near_half(largest / 127.0).into_iter().find(|&scale| {
-            let scale = from_half(scale);
-            weights.iter().all(|&weight| {
-                let level = if scale == 0.0 { 0.0 } else { (weight / scale).round() };
-                level.abs() <= 127.0 && level * scale == weight
-            })
-        })?;
-        group.scale[lane] = scale;
-        let scale = from_half(scale);
-        for (all, &weight) in group.levels.iter_mut().zip(&weights) {
-            all[lane] = if scale == 0.0 { 0 } else { (weight / scale).round() as i8 };
-        }
-    }
-    Some(group)
-}
-
-fn from_half(bits: u16) -> f32 {
-    f16::from_bits(bits).to_f32()
-}
-
-/// Returns the bits of `value` as an f16, if that is exact.
-fn to_half(value: f32) -> Option<u16> {
-    let half = f16::from_f32(value);
-    (half.is_finite() && half.to_f32() == value).then_some(half.to_bits())
-}
-
-/// Returns the f16 nearest to the positive `value`, and its neighbours.
-fn near_half(value: f32) -> [u16; 3] {
-    // Numbers of one sign are ordered as their bits.
-    let nearest = f16::from_f32(value).to_bits().clamp(1, 0x7bfe);
-    [nearest, nearest - 1, nearest + 1]
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::packing::{from_half, near_half},
+        *,
+    };
+    use half::f16;
+    use pol_import::files::{DiskFile, gguf};
     use proptest::prelude::*;
+    use std::path::Path;
 
     /// Small numbers that look random.
     fn value(i: usize) -> f32 {
@@ -392,12 +367,18 @@ mod tests {
         sets
     }
 
+    /// Returns the forms of the panels of a matrix.
+    fn forms(matrix: &Matrix) -> Vec<Form> {
+        matrix.places.iter().map(|place| place.form).collect()
+    }
+
     /// Every set of instructions gives the bits of the plain sum.
     fn check(values: &[f32], inputs: usize, rows: usize) -> Matrix {
-        let beside = ConcatColumns { parts: vec![values], inputs };
-        let outputs = beside.outputs();
+        let outputs = values.len() / inputs;
         let bias: Vec<f32> = (0..outputs).map(|i| value(i + 77)).collect();
-        let matrix = Matrix::new(&beside, bias.clone());
+        let mut matrix = Matrix::new(inputs, [outputs]);
+        matrix.push_columns(values);
+        let matrix = matrix.with_bias(bias.clone());
         let x: Vec<f32> = (0..rows * inputs).map(|i| value(i + 13) * 4.0).collect();
         let mut expected = Vec::new();
         for row in x.chunks(inputs) {
@@ -415,48 +396,64 @@ mod tests {
         for (i, &value) in values.iter().enumerate() {
             transposed[i % outputs * inputs + i / outputs] = value;
         }
-        let same = Matrix::new(&Transposed { values: &transposed, inputs }, bias);
+        let mut same = Matrix::new(inputs, [outputs]);
+        for rows in transposed.chunks(NR * inputs) {
+            same.push_rows(rows);
+        }
+        let same = same.with_bias(bias);
+        assert_eq!(forms(&same), forms(&matrix));
         for isa in sets() {
             assert_eq!(apply(isa, &same, &x), expected, "{isa:?}");
         }
+        let mut weights = Vec::new();
+        (0..outputs).for_each(|output| same.weights(output, &mut weights));
+        assert_eq!(weights, transposed);
         matrix
     }
 
-    #[test]
-    fn half_precision_is_exact_or_not_at_all() {
-        for (bits, number) in
-            [(0x3c00, 1.0), (0xc000, -2.0), (0x7bff, 65_504.0), (1, 5.960_464_5e-8), (0, 0.0)]
-        {
-            assert_eq!((from_half(bits), to_half(number)), (number, Some(bits)));
+    /// Inputs and outputs of a matrix.
+    const SHAPE: (usize, usize) = (64, 70);
+
+    /// Returns a matrix as the quantisers of GGUF make it, from 32 inputs of an output at a time.
+    fn quantised(make: impl Fn([f32; BLOCK_INPUTS]) -> [f32; BLOCK_INPUTS]) -> Vec<f32> {
+        let (inputs, outputs) = SHAPE;
+        let mut out: Vec<f32> = (0..inputs * outputs).map(value).collect();
+        for output in 0..outputs {
+            for group in 0..inputs / BLOCK_INPUTS {
+                let at = |i: usize| (group * BLOCK_INPUTS + i) * outputs + output;
+                let made = make(std::array::from_fn(|i| out[at(i)] * (1.0 + output as f32)));
+                (0..BLOCK_INPUTS).for_each(|i| out[at(i)] = made[i]);
+            }
         }
-        assert_eq!([1e-9, 65_520.0, 1.0001, f32::NAN, f32::INFINITY].map(to_half), [None; 5]);
-        assert!((0..0x7c00).all(|bits| near_half(from_half(bits)).contains(&bits)));
+        out
+    }
+
+    /// Returns the float16 nearest to a number.
+    fn rounded(number: f32) -> f32 {
+        from_half(near_half(number.abs())[0]) * number.signum()
     }
 
     #[test]
     fn lower_precision_is_found_and_loses_nothing() {
-        let (inputs, outputs) = (64, 70);
+        let (inputs, outputs) = SHAPE;
         let full: Vec<f32> = (0..inputs * outputs).map(value).collect();
-        assert!(matches!(check(&full, inputs, 5).store, Store::F32(_)));
-        let half: Vec<f32> =
+        assert_eq!(forms(&check(&full, inputs, 5)), [Form::F32; 2]);
+        let brain: Vec<f32> =
             full.iter().map(|v| f32::from_bits(v.to_bits() & 0xffff_0000)).collect();
-        assert!(matches!(check(&half, inputs, 3).store, Store::Bf16(_)));
+        assert_eq!(forms(&check(&brain, inputs, 3)), [Form::Bf16; 2]);
+        check(&brain, inputs, 15);
+        check(&brain, inputs, 41);
+        // Some of them are subnormal.
+        let half: Vec<f32> = full
+            .iter()
+            .enumerate()
+            .map(|(i, v)| f16::from_f32(if i % 5 == 0 { v * 1e-4 } else { *v }).to_f32())
+            .collect();
+        assert!(half.iter().any(|v| *v != 0.0 && v.abs() < f32::from(f16::MIN_POSITIVE)));
+        assert_eq!(forms(&check(&half, inputs, 3)), [Form::F16; 2]);
         check(&half, inputs, 15);
         check(&half, inputs, 41);
-        // As the quantisers of GGUF do it: a scale and an offset for 32 inputs of an output.
-        let quantised = |make: &dyn Fn([f32; BLOCK_INPUTS]) -> [f32; BLOCK_INPUTS]| {
-            let mut out = full.clone();
-            for output in 0..outputs {
-                for group in 0..inputs / BLOCK_INPUTS {
-                    let at = |i: usize| (group * BLOCK_INPUTS + i) * outputs + output;
-                    let made = make(std::array::from_fn(|i| full[at(i)] * (1.0 + output as f32)));
-                    (0..BLOCK_INPUTS).for_each(|i| out[at(i)] = made[i]);
-                }
-            }
-            out
-        };
-        let rounded = |v: f32| from_half(near_half(v.abs())[0]) * v.signum();
-        let q4_1 = quantised(&|group| {
+        let q4_1 = quantised(|group| {
             let (low, high) = (
                 group.iter().copied().fold(9e9, f32::min),
                 group.iter().copied().fold(-9e9, f32::max),
@@ -464,9 +461,9 @@ mod tests {
             let (scale, offset) = (rounded((high - low) / 15.0), rounded(low));
             group.map(|v| ((v - low) / (high - low) * 15.0).round() * scale + offset)
         });
-        assert!(matches!(check(&q4_1, inputs, 1).store, Store::BlockQ4(_)));
+        assert_eq!(forms(&check(&q4_1, inputs, 1)), [Form::BlockQ4; 2]);
         check(&q4_1, inputs, 13);
-        let q4_0 = quantised(&|group| {
+        let q4_0 = quantised(|group| {
             let end = group
                 .iter()
                 .copied()
@@ -474,16 +471,69 @@ mod tests {
             let scale = rounded(end / -8.0);
             group.map(|v| ((v / scale + 8.5).floor().clamp(0.0, 15.0) - 8.0) * scale)
         });
-        assert!(matches!(check(&q4_0, inputs, 2).store, Store::BlockQ4(_)));
-        let q8_0 = quantised(&|group| {
+        assert_eq!(forms(&check(&q4_0, inputs, 2)), [Form::BlockQ4; 2]);
+        let q8_0 = quantised(|group| {
             let end = group.iter().copied().fold(0.0f32, |end, v| end.max(v.abs()));
             let scale = rounded(end / 127.0);
             group.map(|v| (v / end * 127.0).round() * scale)
         });
-        assert!(matches!(check(&q8_0, inputs, 4).store, Store::BlockQ8(_)));
+        assert_eq!(forms(&check(&q8_0, inputs, 4)), [Form::BlockQ8; 2]);
         check(&q8_0, inputs, 12);
-        let zeros = check(&vec![0.0; inputs * outputs], inputs, 1);
-        assert!(matches!(zeros.store, Store::BlockQ4(_)));
+        assert_eq!(forms(&check(&vec![0.0; inputs * outputs], inputs, 1)), [Form::BlockQ4; 2]);
+        // One weight of another precision changes the form of its own panel only.
+        let mut mixed = brain;
+        mixed[outputs - 1] = 0.1;
+        let mixed = check(&mixed, inputs, 5);
+        assert_eq!(forms(&mixed), [Form::Bf16, Form::F32]);
+        assert_eq!(mixed.bytes(), inputs * NR * (2 + 4));
+    }
+
+    #[test]
+    fn levels_of_k_quants_are_found_and_lose_nothing() {
+        let (inputs, _) = SHAPE;
+        // A scale and a minimum are products of an f16 and an integer of 6 bits.
+        let affine = |highest: f32| {
+            quantised(|group| {
+                let (low, high) = (
+                    group.iter().copied().fold(9e9, f32::min),
+                    group.iter().copied().fold(-9e9, f32::max),
+                );
+                let scale = rounded((high - low) / highest / 37.0) * 37.0;
+                let minimum = rounded(-low / 21.0) * 21.0;
+                group.map(|v| ((v + minimum) / scale).round().clamp(0.0, highest) * scale - minimum)
+            })
+        };
+        assert_eq!(forms(&check(&affine(15.0), inputs, 2)), [Form::BlockQ4K; 2]);
+        check(&affine(15.0), inputs, 12);
+        assert_eq!(forms(&check(&affine(31.0), inputs, 1)), [Form::BlockQ5K; 2]);
+        check(&affine(31.0), inputs, 13);
+        let q6_k = quantised(|group| {
+            let end = group.iter().copied().fold(0.0f32, |end, v| end.max(v.abs()));
+            let scale = rounded(end / 31.0 / 37.0) * 37.0;
+            group.map(|v| (v / scale).round().clamp(-32.0, 31.0) * scale)
+        });
+        assert_eq!(forms(&check(&q6_k, inputs, 3)), [Form::BlockQ6K; 2]);
+        check(&q6_k, inputs, 14);
+    }
+
+    #[test]
+    fn blocks_of_llama_cpp_are_kept() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../import/tests/fixtures");
+        let file = DiskFile::open(&Path::new(folder).join("encodings.gguf")).unwrap();
+        let (_, table) = gguf::read(Box::new(file)).unwrap();
+        for (name, form, bits) in
+            [("Q4_K", Form::BlockQ4K, 6), ("Q5_K", Form::BlockQ5K, 7), ("Q6_K", Form::BlockQ6K, 8)]
+        {
+            let values = table.decode(&table.entries()[name]).unwrap();
+            // The others have extreme scales.
+            let usual = &values[..256];
+            let matrix = check(usual, 256, 5);
+            assert_eq!((forms(&matrix), matrix.bytes()), (vec![form], 256 * NR * bits / 8));
+            // They are right in any form.
+            for values in values.chunks(256).filter(|values| values.iter().all(|v| v.is_finite())) {
+                check(values, 256, 1);
+            }
+        }
     }
 
     proptest! {
@@ -498,13 +548,26 @@ mod tests {
         }
 
         #[test]
-        fn parts_stand_side_by_side(inputs in 1usize..9, left in 1usize..9, right in 1usize..9) {
+        fn tensors_stand_side_by_side(inputs in 1usize..9, left in 1usize..99, right in 1usize..9) {
             let a: Vec<f32> = (0..inputs * left).map(value).collect();
             let b: Vec<f32> = (0..inputs * right).map(|i| value(i + 99)).collect();
-            let both = ConcatColumns { parts: vec![&a, &b], inputs };
+            let mut both = Matrix::new(inputs, [left, right]);
+            both.push_columns(&a);
+            both.push_columns(&b);
             prop_assert_eq!(both.outputs(), left + right);
-            prop_assert_eq!(both.at(inputs - 1, left - 1), a[inputs * left - 1]);
-            prop_assert_eq!(both.at(inputs - 1, left), b[(inputs - 1) * right]);
+            let x: Vec<f32> = (0..3 * inputs).map(|i| value(i + 13)).collect();
+            for isa in sets() {
+                let [a, b] = [&a, &b].map(|values| apply(isa, &check(values, inputs, 1), &x));
+                let found = apply(isa, &both, &x);
+                for (row, found) in found.chunks(left + right).enumerate() {
+                    let bias = |found: &f32, output: usize| found + value(output + 77);
+                    let a = &a[row * left..][..left];
+                    let b = &b[row * right..][..right];
+                    let (first, second) = found.split_at(left);
+                    prop_assert!(first.iter().enumerate().all(|(i, x)| bias(x, i) == a[i]));
+                    prop_assert!(second.iter().enumerate().all(|(i, x)| bias(x, i) == b[i]));
+                }
+            }
         }
     }
 }

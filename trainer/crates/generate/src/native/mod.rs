@@ -3,36 +3,48 @@
 //! Inference on CPUs without libtorch. For a single row the time goes into reading the parameters
 //! from memory once.
 
+mod cache;
 mod huge_pages;
+mod k_quants;
 mod kernels;
 mod matrix;
+mod packing;
 
 use crate::{
     Error,
     language_model::{LanguageModel, SequenceCache, SequenceInput, check},
 };
-use kernels::{Isa, ScoreScaling, activate, attend, soft_cap};
-use matrix::{ConcatColumns, Matrix, Scratch, Transposed, for_rows};
+pub use cache::NativeCache;
+use kernels::{Isa, NR, ScoreScaling, activate, attend, soft_cap};
+use matrix::{Matrix, Scratch, for_rows};
 use pol_model::{Layout, RotaryRates};
-use pol_primitives::model::{ModelSpec, Norm, PositionEncoding, SoftCaps};
+use pol_primitives::model::{ModelSpec, Norm, Parameter, PositionEncoding, SoftCaps};
 use rayon::prelude::*;
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    iter::repeat_n,
+    sync::{Mutex, PoisonError},
+};
 
 /// Tokens that are processed at once. A longer prompt is processed in chunks.
 const PROMPT_CHUNK_TOKENS: usize = 512;
+/// Rows of the vocabulary that are read at once.
+const VOCABULARY_ROWS: usize = 16 * NR;
 /// Multiplications of an attention from which other threads help.
 const WORTH_SHARING: usize = 1 << 16;
 
 /// Language model with packed parameters for inference on CPUs.
 ///
 /// Parameters of a lower precision than float32 are stored in that precision, which loses nothing
-/// and is several times faster. Results have the same bits for any number of threads, any batch,
-/// and any division of a sequence.
+/// and is several times faster. Each is in memory once: embeddings are rows of the matrix that a
+/// tied output projection multiplies by. Results have the same bits for any number of threads, any
+/// batch, and any division of a sequence.
 pub struct NativeModel {
     spec: ModelSpec,
     isa: Isa,
     pool: rayon::ThreadPool,
-    embedding: Vec<f32>,
+    /// Embedding; `None` if the output projection is tied to it.
+    embedding: Option<Matrix>,
     positions: Vec<f32>,
     /// Angular rates in radians per token, one for each pair of dimensions, of most blocks and of
     /// others.
@@ -61,88 +73,110 @@ struct Block {
 }
 
 impl Block {
-    fn new(
-        spec: &ModelSpec,
-        tensors: &NamedTensors<'_>,
-        index: u16,
-    ) -> Result<Self, pol_model::Error> {
+    fn new(spec: &ModelSpec, tensors: &mut PackedTensors, index: u16) -> Self {
         let name = |part: &str| format!("h.{index}.{part}");
-        let (width, heads) = (spec.width as usize, spec.attention_width() as usize);
-        let inputs = if spec.gated {
-            vec![name("mlp.c_gate"), name("mlp.c_fc")]
-        } else {
-            vec![name("mlp.c_fc")]
+        let norm_if = |present: bool, tensors: &mut PackedTensors, part: &str| {
+            present.then(|| tensors.norm(&name(part)))
         };
-        let norm = |part: &str| Normed::new(tensors, &name(part));
-        let norm_if = |present: bool, part| present.then(|| norm(part)).transpose();
-        let query_key_norms = match spec.query_key_norm {
-            Some(_) => Some([norm("attn.q_norm")?, norm("attn.k_norm")?]),
-            None => None,
-        };
-        Ok(Self {
-            norm1: norm_if(spec.norms.is_before(), "ln_1")?,
-            query_key_value: tensors.matrix(&[name("attn.c_attn")], width)?,
-            query_key_norms,
-            out: tensors.matrix(&[name("attn.c_proj")], heads)?,
-            behind1: norm_if(spec.norms.is_behind(), "ln_1_behind")?,
-            norm2: norm_if(spec.has_second_norm(), "ln_2")?,
-            behind2: norm_if(spec.norms.is_behind(), "ln_2_behind")?,
-            up: tensors.matrix(&inputs, width)?,
-            down: tensors.matrix(&[name("mlp.c_proj")], spec.feed_forward as usize)?,
-        })
+        Self {
+            norm1: norm_if(spec.norms.is_before(), tensors, "ln_1"),
+            query_key_value: tensors.matrix(&name("attn.c_attn")),
+            query_key_norms: spec
+                .query_key_norm
+                .map(|_| ["attn.q_norm", "attn.k_norm"].map(|part| tensors.norm(&name(part)))),
+            out: tensors.matrix(&name("attn.c_proj")),
+            behind1: norm_if(spec.norms.is_behind(), tensors, "ln_1_behind"),
+            norm2: norm_if(spec.has_second_norm(), tensors, "ln_2"),
+            behind2: norm_if(spec.norms.is_behind(), tensors, "ln_2_behind"),
+            up: tensors.matrix(&name("mlp.c_fc")),
+            down: tensors.matrix(&name("mlp.c_proj")),
+        }
     }
 }
 
-/// Tensors of a parameter vector, by name.
-struct NamedTensors<'a> {
-    layout: &'a Layout,
-    flat: &'a [f32],
+/// Tensors of a model by name, packed one by one as they are read.
+#[derive(Default)]
+struct PackedTensors {
+    matrices: BTreeMap<String, Matrix>,
+    vectors: BTreeMap<String, Vec<f32>>,
+    /// Memory of a tensor before it is packed.
+    values: Vec<f32>,
 }
 
-impl<'a> NamedTensors<'a> {
-    fn find(&self, name: &str) -> Option<&'a [f32]> {
-        let slot = self.layout.tensors().iter().find(|slot| slot.parameter.name == name)?;
-        self.flat.get(slot.range())
+impl PackedTensors {
+    /// Reads the next tensor and packs it on `pool`. `read` fills a slice with its next values.
+    fn read<E>(
+        &mut self,
+        spec: &ModelSpec,
+        parameter: &Parameter,
+        pool: &rayon::ThreadPool,
+        read: &mut impl FnMut(&mut [f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let name = parameter.name.as_str();
+        match (name, &parameter.shape[..]) {
+            ("wte.weight" | "lm_head.weight", &[outputs, inputs]) => {
+                let (outputs, inputs) = (outputs as usize, inputs as usize);
+                let mut matrix = Matrix::new(inputs, [outputs]);
+                for first in (0..outputs).step_by(VOCABULARY_ROWS) {
+                    let rows = VOCABULARY_ROWS.min(outputs - first);
+                    read(resized(&mut self.values, rows * inputs))?;
+                    pool.install(|| matrix.push_rows(&self.values));
+                }
+                self.matrices.insert(name.to_owned(), matrix);
+            }
+            (name, &[inputs, outputs]) if name != "wpe.weight" => {
+                let (inputs, outputs) = (inputs as usize, outputs as usize);
+                read(resized(&mut self.values, inputs * outputs))?;
+                // Gates and what they gate have the same inputs, so they are one matrix.
+                let tensors = if spec.gated && name.contains(".c_gate.") { 2 } else { 1 };
+                let matrix = self
+                    .matrices
+                    .entry(name.replace(".c_gate.", ".c_fc."))
+                    .or_insert_with(|| Matrix::new(inputs, repeat_n(outputs, tensors)));
+                pool.install(|| matrix.push_columns(&self.values));
+            }
+            _ => {
+                let mut values = vec![0.0; parameter.len()];
+                read(&mut values)?;
+                self.vectors.insert(name.to_owned(), values);
+            }
+        }
+        Ok(())
     }
 
-    fn get(&self, name: &str) -> Result<&'a [f32], pol_model::Error> {
-        let (expected, found) = (self.layout.len(), self.flat.len());
-        self.find(name).ok_or(pol_model::Error::Length { expected, found })
+    /// Takes a vector; empty if the model lacks it.
+    fn vector(&mut self, name: &str) -> Vec<f32> {
+        self.vectors.remove(name).unwrap_or_default()
     }
 
-    /// Returns a copy of a tensor; empty if the model lacks it.
-    fn optional(&self, name: &str) -> Vec<f32> {
-        self.find(name).unwrap_or_default().to_vec()
+    /// Takes a matrix with its bias. It has no outputs if the model lacks it.
+    fn matrix(&mut self, name: &str) -> Matrix {
+        let matrix = self.matrices.remove(&format!("{name}.weight"));
+        let mut bias = self.vector(&format!("{}.bias", name.replace(".c_fc", ".c_gate")));
+        if name.ends_with(".c_fc") {
+            bias.append(&mut self.vector(&format!("{name}.bias")));
+        }
+        matrix.unwrap_or_else(|| Matrix::new(1, [])).with_bias(bias)
     }
 
-    /// Packs matrices with the same inputs as one, with their biases.
-    fn matrix(&self, names: &[String], inputs: usize) -> Result<Matrix, pol_model::Error> {
-        let parts = names
-            .iter()
-            .map(|name| self.get(&format!("{name}.weight")))
-            .collect::<Result<_, _>>()?;
-        let bias = names.iter().flat_map(|name| self.optional(&format!("{name}.bias"))).collect();
-        Ok(Matrix::new(&ConcatColumns { parts, inputs }, bias))
+    fn norm(&mut self, name: &str) -> Normed {
+        let [weight, bias] = ["weight", "bias"].map(|part| self.vector(&format!("{name}.{part}")));
+        Normed { weight, bias }
     }
+}
+
+/// Returns `values` with `len` values, in no more memory than the most that it ever had.
+fn resized(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    values.clear();
+    values.reserve_exact(len);
+    values.resize(len, 0.0);
+    values
 }
 
 /// Weight, and the bias of a LayerNorm.
 struct Normed {
     weight: Vec<f32>,
     bias: Vec<f32>,
-}
-
-/// Keys and values of a sequence, by block and head, each `[capacity, head size]`.
-pub struct NativeCache {
-    layers: Vec<KeysValues>,
-    len: usize,
-    capacity: usize,
-}
-
-#[derive(Clone)]
-struct KeysValues {
-    keys: Vec<f32>,
-    values: Vec<f32>,
 }
 
 /// One token to process, with its input and position.
@@ -186,46 +220,71 @@ impl NativeModel {
     /// Fails if the specification is invalid or unsupported, if `flat` has another length, or if
     /// threads cannot be started.
     pub fn new(spec: &ModelSpec, flat: &[f32], threads: usize) -> Result<Self, Error> {
-        let layout = Layout::new(spec).map_err(pol_model::Error::from)?;
-        if flat.len() != layout.len() {
-            return Err(
-                pol_model::Error::Length { expected: layout.len(), found: flat.len() }.into()
-            );
+        let expected = Layout::new(spec).map_err(pol_model::Error::from)?.len();
+        if flat.len() != expected {
+            return Err(pol_model::Error::Length { expected, found: flat.len() }.into());
         }
+        let mut left = flat;
+        Self::from_reader(spec, threads, |values| {
+            let (next, after) = left.split_at(values.len());
+            values.copy_from_slice(next);
+            left = after;
+            Ok(())
+        })
+    }
+
+    /// Creates a model of `spec`, with `threads` threads, from parameters that are read in
+    /// canonical order. `read` is called until it has filled slices with all of them.
+    ///
+    /// Each tensor is packed before the next one is read. Memory beside the model holds the values
+    /// of one matrix of a block.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the specification is invalid or unsupported, if threads cannot be started, or if
+    /// `read` fails.
+    pub fn from_reader<E: From<Error>>(
+        spec: &ModelSpec,
+        threads: usize,
+        mut read: impl FnMut(&mut [f32]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        spec.validate().map_err(|invalid| Error::Model(invalid.into()))?;
         let isa = Isa::detect().filter(|_| Self::supports(spec)).ok_or(Error::Unsupported)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .map_err(|error| Error::Threads(error.to_string()))?;
-        let tensors = NamedTensors { layout: &layout, flat };
-        let embedding = tensors.get("wte.weight")?;
-        let head = Transposed {
-            values: if spec.tied { embedding } else { tensors.get("lm_head.weight")? },
-            inputs: spec.width as usize,
+        let mut tensors = PackedTensors::default();
+        for parameter in spec.parameters() {
+            tensors.read(spec, &parameter, &pool, &mut read)?;
+        }
+        let blocks = (0..spec.layers).map(|index| Block::new(spec, &mut tensors, index)).collect();
+        let norm = tensors.norm("ln_f");
+        let embedding = tensors.matrix("wte");
+        let (embedding, head) = if spec.tied {
+            (None, embedding.with_bias(tensors.vector("lm_head.bias")))
+        } else {
+            (Some(embedding), tensors.matrix("lm_head"))
         };
-        let blocks = (0..spec.layers)
-            .map(|index| pool.install(|| Block::new(spec, &tensors, index)))
-            .collect::<Result<_, _>>()?;
+        let introspection = spec.mind.introspection.then(|| {
+            let [weight, bias] = ["weight", "bias"]
+                .map(|part| tensors.vector(&format!("mind.introspection.{part}")));
+            (weight, bias.first().copied().unwrap_or_default())
+        });
         Ok(Self {
             spec: *spec,
             isa,
-            positions: tensors.optional("wpe.weight"),
+            pool,
+            embedding,
+            positions: tensors.vector("wpe.weight"),
             rates: spec.rotations().map(|rotation| match rotation {
                 Some(rotation) => RotaryRates::new(&rotation),
                 None => RotaryRates::default(),
             }),
             blocks,
-            norm: Normed::new(&tensors, "ln_f")?,
-            head: pool.install(|| Matrix::new(&head, tensors.optional("lm_head.bias"))),
-            introspection: match spec.mind.introspection {
-                true => Some((
-                    tensors.get("mind.introspection.weight")?.to_vec(),
-                    tensors.get("mind.introspection.bias")?[0],
-                )),
-                false => None,
-            },
-            embedding: embedding.to_vec(),
-            pool,
+            norm,
+            head,
+            introspection,
             memory: Mutex::default(),
         })
     }
@@ -263,14 +322,7 @@ impl NativeModel {
         } = memory;
         let (spec, isa, count) = (&self.spec, self.isa, rows.len());
         let width = spec.width as usize;
-        x.clear();
-        for row in rows {
-            let embedded = &self.embedding[row.token as usize * width..][..width];
-            match self.positions.get(row.place * width..(row.place + 1) * width) {
-                Some(place) => x.extend(embedded.iter().zip(place).map(|(a, b)| a + b)),
-                None => x.extend_from_slice(embedded),
-            }
-        }
+        self.embed(rows, x);
         for (rotations, rates) in rotations.iter_mut().zip(&self.rates) {
             rotations.clear();
             rotations.extend(rows.iter().flat_map(|row| rates.at(row.place)));
@@ -309,6 +361,20 @@ impl NativeModel {
         for (row, normed) in rows.iter().zip(normed.chunks_exact(width)) {
             add(&mut inputs[row.input].prediction.hidden_sum, normed);
             last[row.input * width..][..width].copy_from_slice(normed);
+        }
+    }
+
+    /// Writes the embeddings of tokens and positions to `x`.
+    fn embed(&self, rows: &[TokenRow], x: &mut Vec<f32>) {
+        let width = self.spec.width as usize;
+        let embedding = self.embedding.as_ref().unwrap_or(&self.head);
+        x.clear();
+        for row in rows {
+            let start = x.len();
+            embedding.weights(row.token as usize, x);
+            if let Some(place) = self.positions.get(row.place * width..(row.place + 1) * width) {
+                add(&mut x[start..], place);
+            }
         }
     }
 
@@ -358,15 +424,8 @@ impl NativeModel {
                     }
                 }
             }
-            let cache = &mut *inputs[row.input].cache;
             let (keys, values) = all[heads * size..].split_at(shared * size);
-            let kept = &mut cache.layers[index];
-            for (parts, kept) in [(keys, &mut kept.keys), (values, &mut kept.values)] {
-                for (head, part) in parts.chunks_exact(size).enumerate() {
-                    kept[(head * cache.capacity + row.place) * size..][..size]
-                        .copy_from_slice(part);
-                }
-            }
+            inputs[row.input].cache.write(index, row.place, keys, values);
         }
     }
 
@@ -389,22 +448,11 @@ impl NativeModel {
         let window = spec.window(index as u16).map_or(usize::MAX, |window| window as usize);
         let one = |weights: &mut Vec<f32>, (at, out): (usize, &mut [f32])| {
             let (row, head) = (&rows[at / heads], at % heads);
-            let cache = &*inputs[row.input].cache;
-            let start = head / group * cache.capacity;
             let first = (row.place + 1).saturating_sub(window);
-            let seen = (start + first) * size..(start + row.place + 1) * size;
+            let seen = inputs[row.input].cache.read(index, head / group, first..row.place + 1);
             let query = &projected
                 [at / heads * spec.query_key_value_width() as usize + head * size..][..size];
-            let kept = &cache.layers[index];
-            attend(
-                self.isa,
-                query,
-                &kept.keys[seen.clone()],
-                &kept.values[seen],
-                scaling,
-                weights,
-                out,
-            );
+            attend(self.isa, query, seen, scaling, weights, out);
         };
         let places: usize = rows.iter().map(|row| row.place.min(window)).sum();
         if places * heads * size < WORTH_SHARING {
@@ -460,21 +508,18 @@ impl LanguageModel for NativeModel {
     }
 
     fn new_cache(&self, capacity: usize) -> Result<NativeCache, Error> {
-        let capacity = capacity.min(self.context());
-        let len = capacity * self.spec.key_value_width() as usize;
-        let layers = (0..self.spec.layers)
-            .map(|_| KeysValues { keys: vec![0.0; len], values: vec![0.0; len] });
-        Ok(NativeCache { layers: layers.collect(), len: 0, capacity })
+        Ok(NativeCache::new(&self.spec, capacity.min(self.context())))
     }
 
     fn forward(&self, inputs: &mut [SequenceInput<'_, NativeCache>]) -> Result<(), Error> {
         check(inputs, self.vocabulary())?;
         let mut rows = Vec::new();
         for (index, input) in inputs.iter_mut().enumerate() {
+            input.cache.reserve(input.tokens.len());
             input.prediction.hidden_sum.clear();
             input.prediction.hidden_sum.resize(self.spec.width as usize, 0.0);
             rows.extend(
-                input.tokens.iter().zip(input.cache.len..).map(|(&token, place)| TokenRow {
+                input.tokens.iter().zip(input.cache.len()..).map(|(&token, place)| TokenRow {
                     input: index,
                     token,
                     place,
@@ -498,7 +543,7 @@ impl LanguageModel for NativeModel {
             }
         });
         for (index, input) in inputs.iter_mut().enumerate() {
-            input.cache.len += input.tokens.len();
+            input.cache.advance(input.tokens.len());
             input.prediction.logits.clear();
             input
                 .prediction
@@ -514,28 +559,7 @@ impl LanguageModel for NativeModel {
     }
 }
 
-impl SequenceCache for NativeCache {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    fn fork(&self) -> Result<Self, Error> {
-        Ok(Self { layers: self.layers.clone(), ..*self })
-    }
-}
-
 impl Normed {
-    fn new(tensors: &NamedTensors<'_>, name: &str) -> Result<Self, pol_model::Error> {
-        Ok(Self {
-            weight: tensors.get(&format!("{name}.weight"))?.to_vec(),
-            bias: tensors.optional(&format!("{name}.bias")),
-        })
-    }
-
     /// Normalises each row of `x` into `out`.
     fn apply(&self, norm: Norm, x: &[f32], out: &mut Vec<f32>) {
         out.clear();

@@ -6,10 +6,9 @@ use crate::{
     ImportError, SpecialTokens,
     files::{TensorEntry, TensorTable},
     folder,
-    source_files::{WEIGHTS_FILE, read_file},
+    source_files::WEIGHTS_FILE,
     tokenizer,
 };
-use pol_data::TOKENIZER_FILE;
 use pol_model::Layout;
 use pol_primitives::{Hash, model::ModelSpec};
 use std::{
@@ -46,14 +45,7 @@ impl ExportSource {
     pub fn open(path: &Path) -> Result<Self, ImportError> {
         let (spec, report) = folder::describe(path)?;
         let (table, entries) = folder::open_weights(path, &spec)?;
-        let tokenizer = match &report.tokenizer {
-            None => None,
-            Some(expected) => {
-                let json = read_file(&path.join(TOKENIZER_FILE))?;
-                folder::check_tokenizer(path, &json, expected)?;
-                Some(json)
-            }
-        };
+        let tokenizer = folder::own_tokenizer(path, &report)?;
         let name = path.canonicalize().ok();
         let name = name.as_deref().and_then(Path::file_name).unwrap_or(path.as_os_str());
         Ok(Self {

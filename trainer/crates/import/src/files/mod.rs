@@ -91,7 +91,14 @@ impl ReadAt for DiskFile {
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(into, offset)
+        self.file.read_exact_at(into, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(
+                error.kind(),
+                "it has become shorter since it was opened; \
+                 wait until it is written, or get it again",
+            ),
+            _ => error,
+        })
     }
 }
 
@@ -209,15 +216,41 @@ impl TensorTable {
     ///
     /// Fails if the file cannot be read or the encoding is not one of weights.
     pub fn decode(&self, entry: &TensorEntry) -> Result<Vec<f32>, FileError> {
-        let (block_values, block_bytes) = entry.encoding.block();
-        let file =
-            self.files.get(entry.file).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let length = usize::try_from(entry.len()).map_err(io::Error::other)?;
         let mut values = vec![0.0; length];
-        let blocks = CHUNK / block_bytes as usize;
-        let mut bytes = vec![0; blocks * block_bytes as usize];
-        let mut offset = entry.offset;
-        for part in values.chunks_mut(blocks * block_values as usize) {
+        self.decode_part(entry, 0, &mut values)?;
+        Ok(values)
+    }
+
+    /// Decodes as many values of `entry` as fit into `values`, from value `first` on. The part has
+    /// to begin and end between blocks of the encoding.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the tensor has fewer values, if a block would be divided, if the file cannot be
+    /// read, or if the encoding is not one of weights.
+    pub(crate) fn decode_part(
+        &self,
+        entry: &TensorEntry,
+        first: u64,
+        values: &mut [f32],
+    ) -> Result<(), FileError> {
+        let (block_values, block_bytes) = entry.encoding.block();
+        let length = values.len() as u64;
+        if first.checked_add(length).is_none_or(|end| end > entry.len()) {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        if !first.is_multiple_of(block_values) || !length.is_multiple_of(block_values) {
+            let reason = format!("{} writes {block_values} values at a time", entry.encoding);
+            return Err(FileError::Unsupported(reason));
+        }
+        let file =
+            self.files.get(entry.file).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let blocks = (CHUNK as u64 / block_bytes).min(length / block_values).max(1);
+        let mut bytes = vec![0; (blocks * block_bytes) as usize];
+        // Within the file, as the entry is, whose length was checked above.
+        let mut offset = entry.offset + first / block_values * block_bytes;
+        for part in values.chunks_mut((blocks * block_values) as usize) {
             let bytes = &mut bytes[..part.len() / block_values as usize * block_bytes as usize];
             file.read_at(offset, bytes)?;
             offset += bytes.len() as u64;
@@ -226,7 +259,7 @@ impl TensorTable {
             }
             entry.encoding.decode(bytes, part).map_err(FileError::Unsupported)?;
         }
-        Ok(values)
+        Ok(())
     }
 
     /// Creates the table of one file from the `entries` that it claims.

@@ -130,6 +130,25 @@ fn safetensors_are_read() {
 }
 
 #[test]
+fn parts_of_tensors_are_decoded() {
+    let (_, table) = gguf::read(Box::new(valid_gguf())).unwrap();
+    let decode = |name: &str, first, len| {
+        let mut values = vec![0.0; len];
+        table.decode_part(&table.entries()[name], first, &mut values).map(|()| values)
+    };
+    assert_eq!(decode("matrix", 1, 3).unwrap(), [-2.0, 0.25, 3.0]);
+    assert_eq!(decode("matrix", 6, 0).unwrap(), []);
+    assert_eq!(decode("blocks", 0, 32).unwrap(), table.decode(&table.entries()["blocks"]).unwrap());
+    for (name, first, len) in [("matrix", 5, 2), ("matrix", u64::MAX, 2), ("blocks", 32, 32)] {
+        assert!(matches!(decode(name, first, len), Err(FileError::Io(_))), "{name}");
+    }
+    for (first, len) in [(0, 31), (1, 31)] {
+        let error = decode("blocks", first, len).unwrap_err().to_string();
+        assert!(error.contains("Q8_0 writes 32 values at a time"), "{error}");
+    }
+}
+
+#[test]
 fn a_written_header_is_read() {
     let shapes: [(&str, &[u32]); 3] = [("z\"", &[2, 3]), ("a", &[1]), ("m", &[4])];
     let mut file = safetensors::header(shapes);

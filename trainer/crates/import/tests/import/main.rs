@@ -263,6 +263,31 @@ fn a_folder_is_written_and_read() {
 }
 
 #[test]
+fn a_folder_is_read_part_by_part() {
+    let scratch = tempfile::tempdir().unwrap();
+    let out = scratch.path().join("model");
+    open("llama.gguf").save(&out, false, &ProgressBar::hidden()).unwrap();
+    let whole = load(&out).unwrap();
+    let mut model = pol_import::open(&out).unwrap();
+    assert_eq!((model.spec, &model.tokenizer), (whole.spec, &whole.tokenizer));
+    // Parts end within tensors and span several of them.
+    let mut parameters = Vec::new();
+    for part in [1, 500, 3, 5_000].into_iter().cycle() {
+        let start = parameters.len();
+        parameters.resize(start + model.remaining().min(part), 0.0);
+        model.read(&mut parameters[start..]).unwrap();
+        assert_eq!(model.remaining(), whole.parameters.len() - parameters.len());
+        if model.remaining() == 0 {
+            break;
+        }
+    }
+    assert_eq!(parameters, whole.parameters);
+    model.read(&mut []).unwrap();
+    let error = model.read(&mut [0.0]).unwrap_err().to_string();
+    assert!(error.contains("expected 0 parameters, got 1"), "{error}");
+}
+
+#[test]
 fn a_folder_is_replaced_only_when_forced() {
     let scratch = tempfile::tempdir().unwrap();
     let out = scratch.path().join("model");
@@ -296,6 +321,20 @@ fn a_damaged_folder_is_not_loaded() {
     *weights.last_mut().unwrap() ^= 1;
     fs::write(out.join(WEIGHTS_FILE), &weights).unwrap();
     assert!(load(&out).unwrap_err().to_string().contains("hash to another root"));
+    // The first parameters are those of the model. The last one gives the change away.
+    let mut model = pol_import::open(&out).unwrap();
+    let mut parameters = vec![0.0; model.remaining()];
+    let (first, last) = parameters.split_at_mut(100);
+    model.read(first).unwrap();
+    assert!(model.read(last).unwrap_err().to_string().contains("hash to another root"));
+    restore();
+    // Cut short before it is opened, and while it is open.
+    let mut model = pol_import::open(&out).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(out.join(WEIGHTS_FILE)).unwrap();
+    file.set_len(weights.len() as u64 - 8).unwrap();
+    let error = model.read(&mut parameters).unwrap_err().to_string();
+    assert!(error.contains("has become shorter since it was opened"), "{error}");
+    assert!(load(&out).unwrap_err().to_string().contains("it was cut short"));
     restore();
     fs::write(out.join(TOKENIZER_FILE), "{}").unwrap();
     assert!(

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Keys and values of sequences.
+
+use crate::{Error, language_model::SequenceCache};
+use pol_primitives::model::ModelSpec;
+use std::{ops::Range, sync::Arc};
+
+/// Tokens of a block.
+const BLOCK_TOKENS: usize = 16;
+
+/// Keys and values of a sequence, in blocks of tokens.
+///
+/// Memory is taken when the first token of a block is processed. A fork shares the blocks of the
+/// tokens that it has in common with its origin. Whichever of them writes to a shared block, the
+/// last one, copies it first.
+#[derive(Clone)]
+pub struct NativeCache {
+    blocks: Vec<Arc<[f32]>>,
+    heads: usize,
+    head_size: usize,
+    /// Values of a block.
+    block_len: usize,
+    len: usize,
+    capacity: usize,
+}
+
+impl NativeCache {
+    /// Creates an empty cache for `capacity` tokens.
+    pub(super) fn new(spec: &ModelSpec, capacity: usize) -> Self {
+        let [layers, heads, head_size] =
+            [spec.layers, spec.key_value_heads, spec.head_size].map(usize::from);
+        let block_len = 2 * layers * heads * head_size * BLOCK_TOKENS;
+        Self { blocks: Vec::new(), heads, head_size, block_len, len: 0, capacity }
+    }
+
+    /// Takes memory for `tokens` more tokens.
+    pub(super) fn reserve(&mut self, tokens: usize) {
+        let blocks = (self.len + tokens).div_ceil(BLOCK_TOKENS);
+        self.blocks.resize_with(blocks.max(self.blocks.len()), || {
+            std::iter::repeat_n(0.0, self.block_len).collect()
+        });
+    }
+
+    /// Stores keys and values of a token in a layer, each head after another. There must be memory
+    /// for the token.
+    pub(super) fn write(&mut self, layer: usize, place: usize, keys: &[f32], values: &[f32]) {
+        let (size, starts) = (self.head_size, self.starts(layer, 0));
+        let block = Arc::make_mut(&mut self.blocks[place / BLOCK_TOKENS]);
+        let row = place % BLOCK_TOKENS * size;
+        for (start, parts) in starts.into_iter().zip([keys, values]) {
+            for (head, part) in parts.chunks_exact(size).enumerate() {
+                block[start + head * BLOCK_TOKENS * size + row..][..size].copy_from_slice(part);
+            }
+        }
+    }
+
+    /// Returns keys and values of a head of the tokens at `places`, block by block.
+    pub(super) fn read(
+        &self,
+        layer: usize,
+        head: usize,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = (&[f32], &[f32])> + Clone {
+        let (size, starts) = (self.head_size, self.starts(layer, head));
+        let first = places.start / BLOCK_TOKENS;
+        let blocks = self.blocks.iter().enumerate().skip(first);
+        blocks.take_while(move |(index, _)| index * BLOCK_TOKENS < places.end).map(
+            move |(index, block)| {
+                let from = places.start.saturating_sub(index * BLOCK_TOKENS);
+                let to = (places.end - index * BLOCK_TOKENS).min(BLOCK_TOKENS);
+                let [keys, values] =
+                    starts.map(|start| &block[start + from * size..start + to * size]);
+                (keys, values)
+            },
+        )
+    }
+
+    /// Counts tokens that every layer has stored.
+    pub(super) fn advance(&mut self, tokens: usize) {
+        self.len += tokens;
+    }
+
+    /// Returns the places of the keys and of the values of a head in a block.
+    fn starts(&self, layer: usize, head: usize) -> [usize; 2] {
+        [0, 1].map(|part| ((2 * layer + part) * self.heads + head) * BLOCK_TOKENS * self.head_size)
+    }
+}
+
+impl SequenceCache for NativeCache {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn fork(&self) -> Result<Self, Error> {
+        Ok(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ModelSpec {
+        ModelSpec::gpt2(37, 24, 2, 3, 40, 150)
+    }
+
+    /// Stores tokens whose keys are numbered from `seed`, and their negatives as values.
+    fn store(cache: &mut NativeCache, tokens: usize, seed: usize) {
+        cache.reserve(tokens);
+        for place in cache.len..cache.len + tokens {
+            for layer in 0..2 {
+                let keys: Vec<f32> =
+                    (0..24).map(|i| (seed + 1_000 * place + 100 * layer + i) as f32).collect();
+                let values: Vec<f32> = keys.iter().map(|key| -key).collect();
+                cache.write(layer, place, &keys, &values);
+            }
+        }
+        cache.advance(tokens);
+    }
+
+    /// Returns the keys of a head at `places`, after a comparison with the values.
+    fn keys(cache: &NativeCache, layer: usize, head: usize, places: Range<usize>) -> Vec<f32> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (of_keys, of_values) in cache.read(layer, head, places) {
+            keys.extend_from_slice(of_keys);
+            values.extend(of_values.iter().map(|value| -value));
+        }
+        assert_eq!(keys, values);
+        keys
+    }
+
+    #[test]
+    fn tokens_are_read_as_they_were_stored() {
+        let mut cache = NativeCache::new(&spec(), 100);
+        assert!(cache.is_empty() && cache.blocks.is_empty());
+        for tokens in [1, 40, 3, 16] {
+            store(&mut cache, tokens, 0);
+        }
+        assert_eq!((cache.len(), cache.blocks.len()), (60, 4));
+        for places in [0..60, 0..1, 15..17, 16..32, 31..32, 47..60, 20..20] {
+            for (layer, head) in [(0, 0), (1, 2)] {
+                let expected = places.clone().flat_map(|place| {
+                    (8 * head..8 * head + 8).map(move |i| (1_000 * place + 100 * layer + i) as f32)
+                });
+                let expected: Vec<f32> = expected.collect();
+                assert_eq!(keys(&cache, layer, head, places.clone()), expected, "{places:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn forks_share_all_blocks_but_the_last() {
+        let mut cache = NativeCache::new(&spec(), 100);
+        store(&mut cache, 40, 0);
+        let before = keys(&cache, 1, 1, 0..40);
+        let mut fork = cache.fork().unwrap();
+        let shared = |a: &NativeCache, b: &NativeCache| -> Vec<bool> {
+            a.blocks.iter().zip(&b.blocks).map(|(a, b)| Arc::ptr_eq(a, b)).collect()
+        };
+        assert_eq!(shared(&cache, &fork), [true; 3]);
+        store(&mut fork, 20, 7);
+        assert_eq!(shared(&cache, &fork), [true, true, false]);
+        store(&mut cache, 2, 0);
+        assert_eq!((cache.len(), fork.len()), (42, 60));
+        for cache in [&cache, &fork] {
+            assert_eq!(keys(cache, 1, 1, 0..40), before);
+        }
+        assert_ne!(keys(&cache, 1, 1, 40..42), keys(&fork, 1, 1, 40..42));
+    }
+}
