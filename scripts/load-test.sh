@@ -7,25 +7,30 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'USAGE'
-usage: scripts/load-test.sh [--rounds N] [--postgres] [--dir DIR] [LOAD...]
+usage: scripts/load-test.sh [--rounds N] [--postgres | --both] [--built] [--dir DIR] [LOAD...]
 
 Makes an index of N rounds (default 100000: 18 million facts, 3.2 GB in SQLite), unless DIR has it
 from an earlier run, and measures every query on it. Then sends mixed requests at a fixed rate to a
-server of the index, beside streams of a random model, and prints the percentiles of each endpoint.
-Fails if a 95th percentile is 50 ms or more. Run it on a machine with nothing else to do.
+server of the index, beside streams of a random model, and prints the percentiles of each endpoint
+as a table of Markdown. Fails if a 95th percentile is 50 ms or more. Run it on a machine with
+nothing else to do.
 
   --rounds N     rounds of the index
   --postgres     keep the index on a PostgreSQL server of its own, which is started and ended
+  --both         do all of it with SQLite and with PostgreSQL, and print one table of both
+  --built        use the programs in $POL_BIN/examples, and build nothing
   --dir DIR      folder of the index, which is kept (default: a temporary one, removed)
   LOAD           --rate N (requests per second, 100), --seconds N (120), --clients N (8),
                  --streams N (4)
 USAGE
 }
-rounds=100000 postgres="" dir="" load=()
+rounds=100000 databases=(SQLite) built="" dir="" load=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --rounds) rounds="$(number "$1" "${2:-}" 1 10000000)"; shift 2 ;;
-        --postgres) postgres=1; shift ;;
+        --postgres) databases=(PostgreSQL); shift ;;
+        --both) databases=(SQLite PostgreSQL); shift ;;
+        --built) built=1; shift ;;
         --dir) dir="${2:?--dir takes a folder}"; shift 2 ;;
         --rate | --seconds | --clients | --streams)
             load+=("$1" "$(number "$1" "${2:-}" 0 1000000)"); shift 2 ;;
@@ -35,15 +40,19 @@ while [ $# -gt 0 ]; do
 done
 . scripts/env.sh
 
-say "building"
-./scripts/build.sh --examples
 fill="$POL_BIN/examples/load" measure="$POL_BIN/examples/http_load"
+if [ -z "$built" ]; then
+    say "building"
+    ./scripts/build.sh --examples
+fi
+[ -x "$fill" ] && [ -x "$measure" ] || fail "$POL_BIN/examples lacks a program; leave out --built"
 
-server="" programs=""
+server="" programs="" tables="$(mktemp -d)"
 stop() {
     trap - EXIT INT TERM
     [ -z "$server" ] || { kill -INT "$server" && wait "$server"; } 2>/dev/null || true
     [ -n "$dir" ] || rm -rf "$work"
+    rm -rf "$tables"
 }
 trap stop EXIT
 trap 'exit 130' INT
@@ -80,16 +89,27 @@ start_postgres() {
         sql postgres 'CREATE DATABASE pol'
 }
 
-database="$work/index.db"
-if [ -n "$postgres" ]; then
-    say "starting PostgreSQL"
-    start_postgres
-    database="postgres://pol@localhost/pol?host=$work/socket"
-fi
-say "filling an index of $rounds rounds, and measuring its queries"
+# Prints the median and the 95th percentile of each endpoint with both databases, in milliseconds.
+join_tables() {
+    printf '\n| `GET` | SQLite, 50 %% | 95 %% | PostgreSQL, 50 %% | 95 %% |\n|---|---|---|---|---|\n'
+    awk -F '|' '!/^\| (`\/|all )/ { next }
+        NR == FNR { first[$2] = $4 "|" $5; next }
+        $2 in first { print "|" $2 "|" first[$2] "|" $4 "|" $5 "|" }' "$@"
+}
+
 outcome=0
-"$fill" "$rounds" "$database" || outcome=1
-[ -z "$postgres" ] || sql pol 'VACUUM ANALYZE'
-say "measuring endpoints"
-"$measure" "$database" "${load[@]}" || outcome=1
+for name in "${databases[@]}"; do
+    database="$work/index.db"
+    if [ "$name" = PostgreSQL ]; then
+        say "starting PostgreSQL"
+        start_postgres
+        database="postgres://pol@localhost/pol?host=$work/socket"
+    fi
+    say "$name: filling an index of $rounds rounds, and measuring its queries"
+    "$fill" "$rounds" "$database" || outcome=1
+    [ "$name" = SQLite ] || sql pol 'VACUUM ANALYZE'
+    say "$name: measuring endpoints"
+    "$measure" "$database" "${load[@]}" | tee "$tables/$name" || outcome=1
+done
+[ "${#databases[@]}" = 1 ] || join_tables "${databases[@]/#/$tables/}"
 exit "$outcome"

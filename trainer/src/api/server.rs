@@ -13,7 +13,7 @@ use super::{
 use crate::control::Control;
 use anyhow::Result;
 use axum::Router;
-use pol_api::{Access, Frame, Limits, Models, Scope, serve};
+use pol_api::{Access, ExpertMeasurements, Frame, Limits, Models, Scope, serve};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -33,6 +33,8 @@ pub(crate) struct ApiParts {
     pub(crate) control: Control,
     /// Model that makes texts.
     pub(crate) models: Option<Models>,
+    /// Measurements of the experts of that model.
+    pub(crate) experts: Option<ExpertMeasurements>,
     /// Chain and its past.
     pub(crate) chain: Option<IndexedChain>,
     /// Folder of ingested data, or one whose folders have such.
@@ -59,7 +61,7 @@ impl ApiServer {
     /// Fails if the system does not tell the address.
     pub(crate) fn start(self, parts: ApiParts) -> Result<RunningApi> {
         let Self { listener, access, origins, limits, library } = self;
-        let ApiParts { control, models, chain, data, trains } = parts;
+        let ApiParts { control, models, experts, chain, data, trains } = parts;
         let address = listener.local_addr()?;
         let local = LocalTrainer::new(library.clone(), control.clone());
         let (closing, closed) = watch::channel(false);
@@ -84,6 +86,9 @@ impl ApiServer {
             .with(Scope::Train, train::train_routes(training))
             .with_pages(pol_dashboard::routes());
         if let Some(models) = models {
+            if let Some(experts) = experts {
+                frame = frame.with_experts(models.clone(), experts);
+            }
             frame = frame.with_models(models);
         }
         if let Some(chain) = &chain {

@@ -15,7 +15,7 @@ use pol_chain::Chain;
 use pol_engine::determinism::{NumericsMode, is_applied};
 use pol_generate::{ChatTemplate, TextTokenizer};
 use pol_import::{ExportSource, OpenModel, SpecialTokens};
-use pol_primitives::{Hash, head::Head, model::ModelSpec};
+use pol_primitives::{Hash, head::Head, model::ModelSpec, recipe::Recipe};
 use pol_receipt::{Difference, Generator};
 use std::{path::Path, sync::Arc};
 
@@ -32,6 +32,8 @@ const MODEL_TAG: &str = "model/loaded";
 pub(crate) struct ModelSource {
     chain: Option<Hash>,
     round: Option<u32>,
+    /// Recipe of a head.
+    recipe: Option<Arc<Recipe>>,
     spec: ModelSpec,
     root: Hash,
     parameters: Parameters,
@@ -75,6 +77,7 @@ impl ModelSource {
         Ok(Self {
             chain: None,
             round: None,
+            recipe: None,
             spec: model.spec,
             root: model.report.root,
             tokenizer,
@@ -112,6 +115,7 @@ impl ModelSource {
             parameters: Parameters::Memory(model.parameters),
             tokenizer: fetch_tokenizer(context, &recipe).await?.to_vec(),
             special: SpecialTokens::default(),
+            recipe: Some(Arc::new(recipe)),
         })
     }
 
@@ -123,6 +127,12 @@ impl ModelSource {
     /// Returns the round of the head that it is; `None` for a model of a folder.
     pub(crate) fn round(&self) -> Option<u32> {
         self.round
+    }
+
+    /// Returns the recipe and the parameters of a head; `None` for a model of a folder.
+    pub(crate) fn head(&self) -> Option<(Arc<Recipe>, Arc<Vec<f32>>)> {
+        let Parameters::Memory(parameters) = &self.parameters else { return None };
+        Some((self.recipe.clone()?, Arc::clone(parameters)))
     }
 
     /// Returns the root of the model.

@@ -18,6 +18,7 @@ mod describe;
 mod drawing;
 mod earnings;
 mod exact;
+mod expert_use;
 pub(crate) mod explain;
 mod export;
 pub(crate) mod generate;

@@ -192,7 +192,7 @@ impl RunOptions {
         let trains = self.role == RoleOption::Trainer;
         let control = context.control.clone();
         let data = self.data.clone();
-        server.start(ApiParts { control, models: None, chain, data, trains })
+        server.start(ApiParts { control, chain, data, trains, ..ApiParts::default() })
     }
 
     /// Logs what the reader of the configuration should know.

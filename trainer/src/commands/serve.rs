@@ -4,6 +4,7 @@
 
 use super::{
     decoder::{AnyDecoder, DecoderOption, thread_count},
+    expert_use::ExpertMeter,
     loaded_model::{LoadedModel, ModelSource},
     membership::first_block,
     receipt::ServeReceiptOptions,
@@ -114,6 +115,9 @@ pub(crate) struct ServeOptions {
     /// Account that signs receipts, unlocked once.
     #[arg(skip)]
     notary: Option<Arc<dyn Notary>>,
+    /// Meter of the experts of heads.
+    #[arg(skip)]
+    experts: ExpertMeter,
 }
 
 /// Serves until the process is told to end.
@@ -131,7 +135,8 @@ pub(crate) async fn run(mut options: ServeOptions) -> Result<()> {
     let (models, root) = options.models().await?;
     control.note(ActivityKind::Serving, None, "answers requests");
     let (models_here, data) = (models.clone(), options.data.clone());
-    let parts = ApiParts { control, models: models_here, chain, data, trains: false };
+    let experts = Some(options.experts.measurements());
+    let parts = ApiParts { control, models: models_here, experts, chain, data, trains: false };
     let api = server.start(parts)?;
     println!("http://{}", api.address);
     tokio::select! {
@@ -185,7 +190,7 @@ impl ServeOptions {
             (_, source) => source?,
         };
         let (models, root) = (self.keeper(), source.root());
-        models.replace(self.start(source).await?);
+        self.replace(&models, source).await?;
         Ok((Some(models), Some(root)))
     }
 
@@ -200,6 +205,16 @@ impl ServeOptions {
             Some(folder) => tokio::task::spawn_blocking(move || ModelSource::read(&folder)).await?,
             None => ModelSource::fetch(&self.node, None).await,
         }
+    }
+
+    /// Serves a model from now on, and then measures its experts.
+    async fn replace(&self, models: &Models, source: ModelSource) -> Result<()> {
+        let (root, spec) = (source.root(), *source.spec());
+        // Parameters are kept only for models whose experts are measured with them.
+        let head = spec.experts.and_then(|_| source.head());
+        models.replace(self.start(source).await?);
+        self.experts.begin(&root, &spec, head, &self.node);
+        Ok(())
     }
 
     /// Loads a model and starts its thread.
@@ -259,7 +274,7 @@ impl ServeOptions {
             let replaced = async {
                 let source = self.source().await?;
                 let newest = source.root();
-                models.replace(self.start(source).await?);
+                self.replace(&models, source).await?;
                 Ok::<_, anyhow::Error>(newest)
             };
             match replaced.await {

@@ -76,6 +76,8 @@ fn the_server_writes_what_the_command_writes() {
         assert_eq!(answer[field], written[field], "{field}");
     }
     assert_eq!(answer["insights"].as_array().unwrap().len(), 30);
+    let (_, experts) = served.ask("GET", "/experts", "", &Value::Null);
+    assert_eq!((&experts["state"], &experts["domains"]), (&json!("no_experts"), &json!([])));
     let root = fs::read_to_string(MODELS.path("long/report.json")).unwrap();
     let fingerprint = answer["system_fingerprint"].as_str().unwrap();
     let named = fingerprint.split('/').next().unwrap();

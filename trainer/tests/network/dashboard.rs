@@ -21,9 +21,9 @@ const SERVED: &str = "the HTTP interface is at ";
 /// and starts the server and the node with a page open. Returns the node, which was started again.
 pub(crate) fn check(network: &Network, node: Process, trainer: &Process) -> Process {
     let port = free_port();
-    let served = serve(network, port, "serve-1.log");
+    let served = serve(network, port, "serve-1.log", "acquired");
     let url = format!("http://127.0.0.1:{port}");
-    Browser::start(SCRIPT, &url, &["network"]).end();
+    Browser::start(SCRIPT, &url, &["network", "--documents", "yes"]).end();
     Browser::start(SCRIPT, &address(trainer), &["trainer"]).end();
 
     let mut page = Browser::start(SCRIPT, &url, &["restart", "--node", "yes"]);
@@ -31,7 +31,7 @@ pub(crate) fn check(network: &Network, node: Process, trainer: &Process) -> Proc
     served.kill();
     page.go_on();
     page.wait_for("start the server");
-    let served = serve(network, port, "serve-2.log");
+    let served = serve(network, port, "serve-2.log", "acquired");
     page.go_on();
     page.wait_for("stop the node");
     node.kill();
@@ -44,11 +44,20 @@ pub(crate) fn check(network: &Network, node: Process, trainer: &Process) -> Proc
     node
 }
 
-/// Starts a server of the head, the chain, and the index, and waits until it answers.
-fn serve(network: &Network, port: u16, log: &str) -> Process {
+/// Looks at the experts of a model that the network rewrote, by the text that they get.
+pub(crate) fn check_experts(network: &Network) {
+    let port = free_port();
+    let served = serve(network, port, "serve-experts.log", "data");
+    Browser::start(SCRIPT, &format!("http://127.0.0.1:{port}"), &["experts"]).end();
+    served.kill();
+}
+
+/// Starts a server of the head, the chain, the index, and the documents in the folder `data`, and
+/// waits until it answers.
+fn serve(network: &Network, port: u16, log: &str, data: &str) -> Process {
     let mut command = network.trainer();
     command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--index"]);
-    command.arg(network.path("index.db"));
+    command.arg(network.path("index.db")).arg("--data").arg(network.path(data));
     let served = Process::start(&mut command, network.path(log));
     served.wait_for("http://127.0.0.1", 0, 120);
     served

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::{
+    dashboard,
     deceivers::{deceive, start_swarm},
     harness::{Network, entries, figure},
 };
@@ -56,6 +57,7 @@ fn a_network_rewrites_its_model_and_trains_on() {
     let verified = network.run_json(&["verify-head", "--json"]);
     assert!(verified["round"].as_u64().unwrap() > rewritten.into());
     assert_eq!(verified["excised"], 1);
+    dashboard::check_experts(&network);
 
     network.check_final_state([first, second, validator, node]);
 }

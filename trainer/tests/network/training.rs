@@ -12,8 +12,9 @@ use pol_primitives::RoundNumber;
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
-    net::TcpStream,
-    thread::sleep,
+    net::{TcpListener, TcpStream},
+    panic::catch_unwind,
+    thread::{sleep, spawn},
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,8 @@ use std::{
 pub(crate) const API: [&str; 2] = ["--api", "127.0.0.1:0"];
 /// Text of the log of a trainer that has a new lease.
 const LEASED: &str = ": leased ";
+/// Longest time for which a request is repeated that the server is not ready for.
+const READY: Duration = Duration::from_secs(60);
 
 /// Pauses the trainer, lets it take part in one round, and stops it, while others train on.
 pub(crate) fn check(network: &Network, trainer: &mut Process, others: &[&Process]) {
@@ -73,21 +76,35 @@ impl Api {
         self.ask("POST", "/train", body)
     }
 
+    /// Sends a request, and sends it again when the server asks for that, for a minute at most.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let end = Instant::now() + READY;
+        loop {
+            let answer = self.send(method, path, body);
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            match retry_after(head) {
+                Some(wait) if Instant::now() + wait < end => sleep(wait),
+                _ => {
+                    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+                    return serde_json::from_str(body).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Sends a request, and returns the answer with its head.
+    fn send(&self, method: &str, path: &str, body: &Value) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let body = body.to_string();
-        write!(
-            stream,
+        let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
-        )
-        .unwrap();
+        );
+        stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-        serde_json::from_str(body).unwrap()
+        answer
     }
 
     /// Pauses the trainer, waits until it has no lease, and for more rounds without it. Returns the
@@ -109,6 +126,41 @@ impl Api {
         assert!(!takes_part(network, round(before + 2)..=last), "{before} to {last}");
         last
     }
+}
+
+/// Returns the time after which a server that is not ready wants to be asked again.
+fn retry_after(head: &str) -> Option<Duration> {
+    let (status, headers) = head.split_once("\r\n")?;
+    let is_unready = status.starts_with("HTTP/1.1 503");
+    let mut fields = headers.lines().filter_map(|line| line.split_once(':'));
+    let (_, seconds) = fields.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+    seconds.trim().parse().ok().filter(|_| is_unready).map(Duration::from_secs)
+}
+
+#[test]
+fn a_server_that_is_not_ready_is_asked_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = Api { address: listener.local_addr().unwrap().to_string() };
+    let answers = [
+        "503 Service Unavailable\r\nRetry-After: 1\r\n\r\nlater",
+        "200 OK\r\n\r\n{\"state\": \"paused\"}",
+        "503 Service Unavailable\r\nretry-after: 3600\r\n\r\nmuch later",
+        "500 Internal Server Error\r\nRetry-After: 1\r\n\r\nnever",
+    ];
+    let server = spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 1_024]).unwrap() > 0);
+            write!(stream, "HTTP/1.1 {answer}").unwrap();
+        }
+    });
+    let began = Instant::now();
+    assert_eq!(api.post(&json!({"action": "pause"}))["state"], "paused");
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    for _ in 0..2 {
+        assert!(catch_unwind(|| api.get("/train")).is_err(), "it is asked once");
+    }
+    server.join().unwrap();
 }
 
 /// Returns `true` if the chain has an update of `trainer-1` for one of the rounds.

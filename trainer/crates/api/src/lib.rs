@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `POST /generate` | a text with surprise, confidence, affect, tools, and reasoning |
 //! | `GET /pretrained-models` | models that can be imported, that are here, and of the start |
+//! | `GET /experts` | experts that the network's text goes to, by domain |
 //! | `/v1/models`, `completions`, `chat/completions`, `embeddings` | the interface of OpenAI |
 //! | `GET /openapi.json`, `/reference`, `/health` | descriptions, and a sign of life |
 //!
@@ -37,6 +38,7 @@ mod clients;
 mod engine;
 mod error;
 pub mod events;
+mod experts;
 mod frame;
 mod generate;
 mod observe;
@@ -58,6 +60,7 @@ pub use access::{Access, Rate};
 pub use body::{JsonBody, MAX_BODY_BYTES, parse};
 pub use engine::{Engine, EngineOptions, ModelCard, Models};
 pub use error::{ApiError, OpenAiError, Problem};
+pub use experts::{ExpertMeasurement, ExpertMeasurements, SampleUse};
 pub use frame::{Frame, Peer};
 pub use generate::GenerateRequest;
 pub use parameters::Strings;
@@ -86,6 +89,12 @@ impl Frame {
         start: Option<Arc<dyn StartSource>>,
     ) -> Self {
         self.with(Scope::Read, pretrained::routes(models, library, start))
+    }
+
+    /// Adds the endpoint about the experts of `models`, with what was measured of them.
+    #[must_use]
+    pub fn with_experts(self, models: Models, measurements: ExpertMeasurements) -> Self {
+        self.with(Scope::Read, experts::routes(models, measurements))
     }
 
     /// Adds the endpoints that use `models`.

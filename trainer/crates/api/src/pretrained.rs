@@ -15,12 +15,17 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Most entries of the library that are looked at.
 const MAX_ENTRIES: usize = 1_000;
+
+/// Longest wait for the start of the network. All else is known without its node.
+const START_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Models to import, imported ones, and the one that the network started from.
 #[derive(Serialize, ToSchema)]
@@ -33,8 +38,8 @@ pub(crate) struct PretrainedModels {
     older: Vec<ServedModel>,
     /// Imported models in the library of this server.
     imported: Vec<Imported>,
-    /// Start of the training of the network; null without one, while its node does not answer, and
-    /// before it has a recipe.
+    /// Start of the training of the network; null without one, while its node does not answer soon,
+    /// and before it has a recipe.
     network: Option<NetworkStart>,
 }
 
@@ -83,7 +88,8 @@ pub struct NetworkStart {
 
 /// Source of the start of a network.
 pub trait StartSource: Send + Sync {
-    /// Returns the start of the network, if it is known now.
+    /// Returns the start of the network, if it is known now. Who waits longer than half a second
+    /// gets none.
     fn start(&self) -> BoxFuture<'_, Option<NetworkStart>>;
 }
 
@@ -142,7 +148,7 @@ async fn list(State(library): State<Library>) -> Result<Json<PretrainedModels>, 
     });
     let (served, older) = (models.next(), models.collect());
     let network = match library.start {
-        Some(source) => source.start().await,
+        Some(source) => timeout(START_TIMEOUT, source.start()).await.ok().flatten(),
         None => None,
     };
     let formats = checkpoint_formats().map(Format::from);

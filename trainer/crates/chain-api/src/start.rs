@@ -6,6 +6,7 @@ use crate::{
     events::{publish, publish_node},
     failure::Trouble,
     feed::Feed,
+    network_start::{KnownStart, learn_start},
     node::{NodeWatch, watch_node},
     state::{ChainState, Parts},
     survey::survey,
@@ -16,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, OnceCell, watch},
+    sync::{Notify, watch},
     task::JoinSet,
     time::sleep,
 };
@@ -51,11 +52,13 @@ impl ChainState {
     pub fn start(nodes: Vec<String>, index: Index, options: ChainOptions) -> Self {
         let (found, node) = watch::channel(None);
         let (surveyed, newest) = watch::channel(None);
+        let (learned, start) = watch::channel(KnownStart::Unknown);
         let (feed, indexed) = (Feed::default(), Arc::new(Notify::new()));
         let trouble = Trouble::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(watch_node(nodes, found));
         tasks.spawn(survey(index.clone(), surveyed));
+        tasks.spawn(learn_start(node.clone(), learned));
         tasks.spawn(publish(index.clone(), feed.clone(), Arc::clone(&indexed)));
         tasks.spawn(publish_node(node.clone(), feed.clone()));
         if options.follow {
@@ -69,7 +72,7 @@ impl ChainState {
             trouble,
             survey: newest,
             patience,
-            start: OnceCell::new(),
+            start,
             latencies: OnceLock::new(),
             _tasks: tasks,
         })

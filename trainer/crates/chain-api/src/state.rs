@@ -5,12 +5,14 @@
 use crate::{
     failure::{Failure, Trouble},
     feed::Feed,
+    network_start::{KnownStart, told},
     node::{self, Node, NodeWatch},
     page::AsOf,
     survey::Survey,
     values::Time,
 };
-use pol_api::NetworkStart;
+use futures::future::BoxFuture;
+use pol_api::{NetworkStart, StartSource};
 use pol_chain::ChainError;
 use pol_index::Index;
 use pol_primitives::Hash;
@@ -18,11 +20,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::{
-    sync::{OnceCell, watch},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 /// Function that returns the round-trip time to the peer with a key, if it is known.
 pub type Latencies = Box<dyn Fn(&Hash) -> Option<Duration> + Send + Sync>;
@@ -42,7 +40,7 @@ pub(crate) struct Parts {
     pub(crate) survey: watch::Receiver<Option<Arc<Survey>>>,
     pub(crate) patience: Duration,
     /// Start of the network, once the node told it.
-    pub(crate) start: OnceCell<NetworkStart>,
+    pub(crate) start: watch::Receiver<KnownStart>,
     /// Latencies of members, in a process that connects to them.
     pub(crate) latencies: OnceLock<Latencies>,
     pub(crate) _tasks: JoinSet<()>,
@@ -81,11 +79,6 @@ impl ChainState {
     /// Returns the longest wait for the first look at the index.
     pub(crate) fn patience(&self) -> Duration {
         self.parts.patience
-    }
-
-    /// Returns the place of the start of the network.
-    pub(crate) fn known_start(&self) -> &OnceCell<NetworkStart> {
-        &self.parts.start
     }
 
     /// Asks a question of the node.
@@ -143,5 +136,11 @@ impl ChainState {
             finalised,
             behind: best.map(|best| best.saturating_sub(last.block.number)),
         })
+    }
+}
+
+impl StartSource for ChainState {
+    fn start(&self) -> BoxFuture<'_, Option<NetworkStart>> {
+        Box::pin(told(self.parts.start.clone()))
     }
 }

@@ -4,6 +4,7 @@
 import { get, history } from "./api.js";
 import { barChart, gauge, lineChart } from "./charts.js";
 import { el } from "./dom.js";
+import { expertsByDomain } from "./experts.js";
 import {
   account,
   badge,
@@ -60,6 +61,7 @@ export function learningPage(page) {
     load: (signal) => get("/consciousness", {}, signal),
     show: mind,
   });
+  expertsByDomain(page);
   page.section({
     title: "Speed",
     events: ["round"],

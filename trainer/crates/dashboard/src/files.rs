@@ -55,7 +55,7 @@ macro_rules! scripts {
 pub(crate) static INDEX: File = file!("index.html", "text/html; charset=utf-8");
 
 /// Files that the page loads.
-static ASSETS: [File; 21] = scripts![
+static ASSETS: [File; 22] = scripts![
     "answer.js",
     "api.js",
     "app.js",
@@ -65,6 +65,7 @@ static ASSETS: [File; 21] = scripts![
     "documents.js",
     "dom.js",
     "economy.js",
+    "experts.js",
     "format.js",
     "learning.js",
     "live.js",

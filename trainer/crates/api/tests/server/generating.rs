@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::models::Server;
+use super::models::{Server, engine, native, options};
 use futures::future::BoxFuture;
 use pol_api::{Access, Frame, Limits, Models, NetworkStart, Rate, StartSource};
 use serde_json::{Value, json};
-use std::{num::NonZeroU32, sync::Arc};
+use std::{future::pending, num::NonZeroU32, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_text_has_its_insights() {
@@ -155,15 +156,37 @@ async fn models_and_what_can_be_imported_are_listed() {
     assert!(has(0, "gemma3_text") && has(0, "opt") && has(1, "qwen3moe") && !has(1, "opt"));
 }
 
-#[tokio::test]
-async fn the_start_of_the_network_is_told() {
+/// Network whose node takes questions and never answers.
+struct Hanging;
+
+impl StartSource for Hanging {
+    fn start(&self) -> BoxFuture<'_, Option<NetworkStart>> {
+        Box::pin(pending())
+    }
+}
+
+/// Returns a server of a random model in the network that starts so.
+async fn in_network(start: impl StartSource + 'static) -> Server {
     let most = NonZeroU32::MAX;
     let access = Access::new(None, Rate { per_second: most, burst: most });
-    let frame = Frame::new(access).with_library(Models::default(), None, Some(Arc::new(Start)));
-    let server = Server::of(frame.build(), Models::default(), Limits::default()).await;
+    let models = Models::new(engine(native(1), "r1", options()));
+    let frame = Frame::new(access).with_library(models.clone(), None, Some(Arc::new(start)));
+    Server::of(frame.build(), models, Limits::default()).await
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_holds_up_nobody() {
+    let server = in_network(Hanging).await;
+    let path = "/pretrained-models";
+    let models = timeout(Duration::from_secs(3), server.client.get(path)).await.unwrap().json();
+    assert_eq!((&models["network"], &models["served"]["root"]), (&Value::Null, &json!("r1")));
+}
+
+#[tokio::test]
+async fn the_start_of_the_network_is_told() {
+    let server = in_network(Start).await;
     let models = server.client.get("/v1/pretrained-models").await.json();
     let expected =
         json!({"chain": "Test", "genesis": "0x01", "pretrained": "0x02", "seed": "0x03"});
     assert_eq!(models["network"], expected);
-    assert_eq!(models["served"], Value::Null);
 }

@@ -9,6 +9,7 @@ mod any_bytes;
 mod any_json;
 mod client;
 mod connections;
+mod experts;
 mod faults;
 mod forms;
 mod functions;

@@ -4,7 +4,7 @@
 
 use super::{
     driver::Browser,
-    model::{learned, models},
+    model::{experts, learned, models},
     sample::{HOSTILE, Sample},
 };
 use axum::{Router, routing::get};
@@ -34,8 +34,9 @@ struct Server {
 impl Server {
     /// Serves a made network and its models.
     async fn start(port: u16, sample: Sample, tokens: Option<&Path>) -> Self {
-        let frame = with_models(frame(sample.routes(), tokens), &models(sample.rounds));
-        Self::serve(port, frame).await
+        let models = models(sample.rounds);
+        let frame = with_models(frame(sample.routes(), tokens), &models);
+        Self::serve(port, frame.with_experts(models, experts(sample.rounds))).await
     }
 
     async fn serve(port: u16, frame: Frame) -> Self {

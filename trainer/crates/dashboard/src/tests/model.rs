@@ -3,9 +3,13 @@
 //! Models with scripts in the place of weights. All else is as people get it: the endpoints, the
 //! batch, tokens, tools, searches, and receipts.
 
-use super::sample::{draw, hash};
-use pol_api::{Engine, EngineOptions, ModelCard, Models, Notary};
+use super::sample::{HOSTILE, account, draw, hash};
+use pol_api::{
+    Engine, EngineOptions, ExpertMeasurement, ExpertMeasurements, ModelCard, Models, Notary,
+    SampleUse,
+};
 use pol_generate::{Error, LanguageModel, Prediction, SequenceCache, SequenceInput, TextTokenizer};
+use pol_primitives::data::SourceKind;
 use pol_receipt::{Generator, Signature};
 use schnorrkel::{ExpansionMode, Keypair, MiniSecretKey};
 use serde_json::{Map, Value, json};
@@ -205,6 +209,38 @@ pub(super) fn models(rounds: u64) -> Models {
         models.replace(learned(rounds));
     }
     models
+}
+
+/// Returns what was measured of the experts of the newest model. That of a young network has none.
+pub(super) fn experts(rounds: u64) -> ExpertMeasurements {
+    let measurements = ExpertMeasurements::default();
+    let measured = if rounds < 10 {
+        ExpertMeasurement::NoExperts
+    } else {
+        ExpertMeasurement::Done { samples: (0..6).map(sample).collect(), unread: 1 }
+    };
+    measurements.note(&hash(rounds), measured);
+    measurements
+}
+
+/// Returns the use of ten experts, of which each token goes to one, by the text of a source.
+fn sample(source: u32) -> SampleUse {
+    let tokens = 512;
+    let block = |block: u64| {
+        let first = (tokens as f64 * draw(block + 7 * u64::from(source))) as u64;
+        let mut loads = vec![(tokens - first) / 9; 10];
+        loads[((block + u64::from(source)) % 10) as usize] = first + (tokens - first) % 9;
+        loads
+    };
+    SampleUse {
+        source,
+        kind: SourceKind::ALL[source as usize % 4],
+        provider: account(20 + u64::from(source) % 3),
+        address: if source == 3 { HOSTILE.into() } else { format!("https://example.org/{source}") },
+        tokens,
+        loss: 2.5 + draw(source.into()),
+        loads: (0..6).map(block).collect(),
+    }
 }
 
 /// Returns the model of a round, which has learned its tale.

@@ -243,6 +243,7 @@ const modes = {
     assert.deepEqual(numbers, [...numbers].sort((a, b) => b - a));
     await walkFromDocument(page, "plays");
     await readNorms(page);
+    await readExperts(page);
     if (options.hostile) await meetHostileText(page);
   },
 
@@ -286,6 +287,7 @@ const modes = {
     }
     await visit(page, "learning");
     await page.waitForSelector("text=No head has been measured yet.");
+    await page.waitForSelector(`${EXPERTS} :text('No model is loaded yet.')`);
     await visit(page, "economy");
     await page.waitForSelector("text=Nobody has lost a bond.");
     await visit(page, "data");
@@ -305,6 +307,8 @@ const modes = {
       await page.waitForSelector(`${quality} .tick`);
       const upright = await page.$$eval(`${quality} .tick[text-anchor=end]`, textsOf);
       assert.deepEqual(upright, ["0", "1", "2"], "counts are whole");
+      await visit(page, "learning");
+      await page.waitForSelector(`${EXPERTS} :text('The model has no experts')`);
       await visit(page, "machine");
       await page.waitForSelector("text=Nothing has happened since this page was opened.");
       await visit(page, "network");
@@ -332,6 +336,8 @@ const modes = {
     await state(page, "none");
     await visit(page, "network");
     await page.waitForSelector("pre:has-text('pol-trainer serve')");
+    await visit(page, "learning");
+    await page.waitForSelector(`${EXPERTS} pre:has-text('pol-trainer serve')`);
     await visit(page, "talk");
     await page.waitForSelector("pre:has-text('--model')");
     await visit(page, "data");
@@ -405,6 +411,24 @@ const modes = {
     await visit(page, "learning");
     await page.waitForSelector("section:has(h2:text-is('Training on this machine')) .tile");
     await check(page, "a trainer");
+    await readNorms(page);
+    await visit(page, "network");
+    await page.waitForSelector("section:has(h2:text-is('Peers')) .bars .value:has-text('ms')");
+  },
+
+  async experts() {
+    // The index of this server begins with the page.
+    const page = await openTab("light", /Failed to load resource/);
+    await visit(page, "learning");
+    // The server measures them once it serves the model.
+    await page.waitForSelector(`${EXPERTS} tbody tr >> nth=1`);
+    const heads = await page.$$eval(`${EXPERTS} thead th`, textsOf);
+    assert.deepEqual(heads.slice(3), ["Expert 0", "Expert 1", "Expert 2", "Expert 3"]);
+    const sums = (await sharesOf(page)).map(sumOf);
+    assert.ok(sums.length > 1 && sums.every((sum) => Math.abs(sum - 100) < 1), `${sums}`);
+    await page.check(`${EXPERTS} label:has-text('Source') input`, { force: true });
+    await page.waitForSelector(`${EXPERTS} tbody th a[href*='source=']`);
+    await check(page, "experts of a real network");
   },
 
   async screenshots() {
@@ -432,6 +456,9 @@ const modes = {
   },
 };
 
+/** Section with the experts of each domain. */
+const EXPERTS = "section:has(h2:text-is('Experts by domain'))";
+
 const textsOf = (all) => all.map((one) => one.textContent);
 
 /** Follows a link, and waits for what it leads to. */
@@ -449,6 +476,8 @@ const LOOKS = {
   },
   async learning(page) {
     await page.waitForSelector(".chart polyline");
+    // The model of this network has no experts, and the page does not make figures up.
+    await page.waitForSelector(`${EXPERTS} :text('The model has no experts')`);
     // A model that predicts no losses of its own has few measures, and some of them are 0.
     const measured = await page.$$eval(".gauge .figure", textsOf);
     assert.ok(measured.some((text) => text !== "–"), `${measured}`);
@@ -460,8 +489,17 @@ const LOOKS = {
   },
   async data(page) {
     await page.waitForSelector("svg rect.fill");
+    if (options.documents) {
+      const kept = "section:has(h2:text-is('Text on this machine')) .tile:has(dt:text-is('Kept'))";
+      assert.notEqual(await page.textContent(`${kept} .figure`), "0");
+    }
     await follow(page, "section:has(h2:text-is('Manifests')) tbody th a", ".lineage");
     await page.waitForSelector(".lineage a:text('Round')");
+    if (options.documents) {
+      await follow(page, ".lineage a:text('Shard')", "h2:text('Lineage of shard')");
+      const document = "section:has(h2:text('Documents in shard')) tbody th a";
+      await follow(page, document, "h2:text('Document 0x')");
+    }
     await follow(page, ".lineage a:text('Source')", "h2:text('Lineage of source')");
   },
   async economy(page) {
@@ -665,6 +703,52 @@ async function readNorms(page) {
   if (options.hostile) await page.waitForFunction((one) => !one.isConnected, drawn);
   assert.ok(await page.isVisible(`${norms} dt:text-is('mean')`));
   await check(page, "norms of gradients");
+}
+
+const sumOf = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
+
+/** Returns the shares of each row of the table of experts, in per cent. */
+const sharesOf = (page) =>
+  page.$$eval(`${EXPERTS} tbody tr`, (rows) =>
+    rows.map((row) =>
+      [...row.querySelectorAll(".share")].map((one) => parseFloat(one.textContent)),
+    ),
+  );
+
+/** Reads the experts by kind, by provider, and by source, in all blocks and in one. */
+async function readExperts(page) {
+  await visit(page, "learning");
+  await page.waitForSelector(`${EXPERTS} tbody th:text-is('web')`);
+  const heads = await page.$$eval(`${EXPERTS} thead th`, textsOf);
+  assert.deepEqual([heads.slice(0, 3), heads.length, heads.at(-1)], [
+    ["Kind", "Tokens", "Loss"],
+    12,
+    "Others",
+  ]);
+  const names = () => page.$$eval(`${EXPERTS} tbody th`, textsOf);
+  assert.deepEqual(await names(), ["All", "pretrained", "dataset", "web", "synthetic"]);
+  const mean = await sharesOf(page);
+  assert.ok(mean.map(sumOf).every((sum) => Math.abs(sum - 100) < 1), `${mean.map(sumOf)}`);
+  await page.selectOption(`${EXPERTS} select`, "5");
+  await page.waitForFunction(
+    (before) => parseFloat(document.querySelector("td .share").textContent) !== before,
+    mean[0][0],
+  );
+  const last = (await sharesOf(page)).map(sumOf);
+  assert.ok(last.every((sum) => Math.abs(sum - 100) < 1), `${last}`);
+  assert.equal(await page.$eval(`${EXPERTS} select`, ({ value }) => value), "5");
+  await page.check(`${EXPERTS} label:has-text('Provider') input`, { force: true });
+  await page.waitForSelector(`${EXPERTS} tbody th a[href*='account=']`);
+  assert.equal((await names()).length, 4);
+  await page.check(`${EXPERTS} label:has-text('Source') input`, { force: true });
+  await page.waitForSelector(`${EXPERTS} tbody th a[href*='source=']`);
+  assert.equal((await names()).length, 7);
+  if (options.hostile) {
+    const addresses = await page.$$eval(`${EXPERTS} .address`, textsOf);
+    assert.ok(addresses.includes(options.hostile), addresses.join("\n"));
+  }
+  await openDetails(page);
+  await check(page, "experts by source");
 }
 
 async function meetHostileText(page) {
