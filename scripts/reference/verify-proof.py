@@ -10,8 +10,8 @@ a file with its raw bytes, or their BLAKE3. A row of a table is a document of it
 hash. --json prints an object.
 
 The last line is PROVED, with where the document is, or NOT PROVED with the reason. The exit code is
-0 for a proof that holds, 1 for one that does not or a node that cannot be asked, and 2 for a mistake
-in the command line.
+0 for a proof that holds, 1 for one that does not or a node that cannot be asked, and 2 for a
+mistake in the command line.
 
 It needs Python 3.9 and nothing else. All that it believes is what the node says about the state of
 the last final block: ask your own node, or several. It reads two entries of the state:
@@ -417,6 +417,17 @@ def wanted_document(name):
         return blake3(file.read())
 
 
+def describe_shards(shards):
+    """Returns ascending numbers with runs of them as their ends."""
+    runs = []
+    for shard in shards:
+        if runs and runs[-1][-1] + 1 == shard:
+            runs[-1] = (runs[-1][0], shard)
+        else:
+            runs.append((shard,))
+    return ", ".join(" to ".join(map(str, run)) for run in runs)
+
+
 def main():
     usage, description = __doc__.split("usage: ")[1].split("\n", 1)
     parser = argparse.ArgumentParser(
@@ -446,7 +457,7 @@ def main():
             print(" › ".join([record["origin"]["location"], *record["origin"].get("part", [])]))
         manifest = f"manifest {shown['manifest']}, which is {shown['status']}"
         where = {
-            "in": f"is in shards {shown['shards']} of {manifest}",
+            "in": f"is in shards {describe_shards(shown['shards'])} of {manifest}",
             "left out": f"was read for {manifest}, and none of its tokens is in a shard",
             "not in": f"is not among the documents that were read for {manifest}",
         }

@@ -108,7 +108,7 @@ fn join(digests: &[Digest]) -> String {
 /// Fails if it cannot be read.
 pub(super) fn file_digest(path: &Path) -> Result<Digest, DataError> {
     let mut hasher = blake3::Hasher::new();
-    let read = File::open(path).and_then(|file| hasher.update_reader(file).map(drop));
+    let read = File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ()));
     let path = path.to_owned();
     read.map_err(|source| DataError::Io { action: "read", path, source })?;
     Ok(Digest(hasher.finalize().into()))

@@ -378,7 +378,7 @@ levels = [1, 3]
 ";
 
 /// Options of the lists and data of these tasks.
-const LISTS: [[&str; 2]; 3] = [
+static LISTS: [[&str; 2]; 3] = [
     ["--opt-out", "opt-out.txt"],
     ["--decontaminate", "test.txt"],
     ["--signatures", "first/signatures.bin"],

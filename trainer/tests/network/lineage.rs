@@ -188,7 +188,7 @@ impl Network {
         let admit = ["data", "admit", &child, "--dev-account", "alice"];
         let refused = String::from_utf8(self.try_run(&admit).stderr).unwrap();
         assert!(refused.contains("ParentRetired"), "{refused}");
-        self.run(&[&["data", "withdraw", &child, "--yes"], &ACCOUNT[..]].concat());
+        self.run(&[&["data", "withdraw", &child, "--yes"][..], &ACCOUNT].concat());
         let refused = self.register(derived, &[]).unwrap_err();
         assert!(refused.contains("manifest 0, which was retired (opt-out)"), "{refused}");
     }

@@ -16,6 +16,7 @@ mod lineage;
 mod mistakes;
 mod monitoring;
 mod process;
+mod receipts;
 mod rewrite;
 mod sources;
 mod survival;

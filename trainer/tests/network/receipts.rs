@@ -26,7 +26,7 @@ pub(crate) fn check(network: &Network) {
     let api = Api::at(address);
 
     let request = json!({"prompt": "The king", "max_tokens": 12, "seed": 7, "receipt": true});
-    let answer = api.post("/generate", &request);
+    let answer = api.ask("POST", "/generate", &request);
     let fingerprint = answer["system_fingerprint"].as_str().unwrap();
     let (root, numerics) = fingerprint.split_once('/').unwrap();
     assert_eq!(numerics, "pol-generate/native/1/exact");
@@ -36,7 +36,7 @@ pub(crate) fn check(network: &Network) {
     assert_eq!(head_root(network, card["round"].as_u64().unwrap()), root);
     // A newer head that comes meanwhile changes nothing for who names this one.
     let completion = json!({"model": answer["model"], "prompt": "The king", "max_tokens": 3});
-    let named = api.post("/v1/completions", &completion);
+    let named = api.ask("POST", "/v1/completions", &completion);
     assert_eq!(named["system_fingerprint"], fingerprint, "{named}");
     assert_eq!(named["model"], answer["model"]);
 

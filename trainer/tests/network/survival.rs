@@ -4,6 +4,7 @@ use crate::{
     INCLUDED, api, dashboard, explaining,
     harness::{Network, entries, figure, has_model, head_round},
     process::Process,
+    receipts,
     training::{self, API},
 };
 use serde_json::Value;
@@ -66,6 +67,7 @@ fn a_network_trains_one_model_and_survives_its_members() {
     }
     indexing.check(&network);
     api::check(&network);
+    receipts::check(&network);
     let node = dashboard::check(&network, node, &first);
     training::check(&network, &mut first, &[&second, &late, &validator, &node]);
     let members = [first, second, late, validator, sources.end(), node];

@@ -56,19 +56,24 @@ pub(crate) fn check(network: &Network, trainer: &mut Process, others: &[&Process
 }
 
 /// The HTTP interface of a process.
-struct Api {
+pub(crate) struct Api {
     address: String,
 }
 
 impl Api {
+    /// Returns the interface at `address`.
+    pub(crate) fn at(address: String) -> Self {
+        Self { address }
+    }
+
     fn of(process: &Process) -> Self {
         let log = process.log();
         let (_, rest) = log.rsplit_once("the HTTP interface is at http://").unwrap();
         let (address, _) = rest.split_once(": ").unwrap();
-        Self { address: address.to_owned() }
+        Self::at(address.to_owned())
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         self.ask("GET", path, &Value::Null)
     }
 
@@ -77,7 +82,7 @@ impl Api {
     }
 
     /// Sends a request, and sends it again when the server asks for that, for a minute at most.
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let end = Instant::now() + READY;
         loop {
             let answer = self.send(method, path, body);
@@ -140,7 +145,7 @@ fn retry_after(head: &str) -> Option<Duration> {
 #[test]
 fn a_server_that_is_not_ready_is_asked_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let api = Api { address: listener.local_addr().unwrap().to_string() };
+    let api = Api::at(listener.local_addr().unwrap().to_string());
     let answers = [
         "503 Service Unavailable\r\nRetry-After: 1\r\n\r\nlater",
         "200 OK\r\n\r\n{\"state\": \"paused\"}",

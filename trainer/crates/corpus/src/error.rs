@@ -2,7 +2,6 @@
 
 //! Errors, with their remedies.
 
-use pol_primitives::lineage::MAX_DOCUMENTS;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -34,8 +33,9 @@ pub enum CorpusError {
     InvalidOption(String),
     /// There are more documents than a tree over their records can hold.
     #[error(
-        "the inputs have more than {MAX_DOCUMENTS} documents, the most that one folder of data \
-         holds; ingest them in several runs, with a part of the inputs each"
+        "the inputs have more than {} documents, the most that one folder of data holds; ingest \
+         them in several runs, with a part of the inputs each",
+        pol_primitives::lineage::MAX_DOCUMENTS
     )]
     TooManyDocuments,
 }

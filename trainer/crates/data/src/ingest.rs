@@ -111,9 +111,9 @@ impl IngestConfig {
 /// Turns texts into shards and manifests. Returns at once if `out` already holds exactly this
 /// ingestion.
 ///
-/// `out` appears as a whole or not at all. Prepared documents are kept beside it until then, so that
-/// the same ingestion goes on where it was killed, and one with other shards or another tokenizer
-/// where it failed. Memory does not grow with the inputs.
+/// `out` appears as a whole or not at all. Prepared documents are kept beside it until then, so
+/// that the same ingestion goes on where it was killed, and one with other shards or another
+/// tokenizer where it failed. Memory does not grow with the inputs.
 ///
 /// # Errors
 ///

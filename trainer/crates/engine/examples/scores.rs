@@ -36,8 +36,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     for peak in [10_000_000, 3_000_000, 1_000_000] {
         let recipe = small_recipe(peak);
-        for (name, segments) in [("four equal trainers", [4; 4]), ("one of half", [4, 4, 2, 4])] {
-            let season = Season::train(&recipe, &segments, rounds);
+        for (name, segments, forger) in [
+            ("four equal trainers", [4; 4], None),
+            ("one of half", [4, 4, 2, 4], None),
+            ("one on the probe's held-out text", [4; 4], Some(2)),
+        ] {
+            let season = Season::train_beside(&recipe, &segments, rounds, forger);
             let mean = season.scores.iter().sum::<f64>() / 4.0;
             let shares: Vec<f64> = season.scores.iter().map(|score| score / mean).collect();
             let fall: f64 = season.rounds.iter().map(|round| round.1).sum();

@@ -288,8 +288,8 @@ mod tests {
         for value in [
             "<https://creativecommons.org/licenses/by/4.0/>; rel=\"license\"",
             "<https://creativecommons.org/licenses/by/4.0/>;rel=license",
-            "</a>; rel=\"up\", <https://creativecommons.org/licenses/by/4.0/> ; title=\"a, \\\"b;\" \
-             ; REL=\"copyright License\"",
+            "</a>; rel=\"up\", <https://creativecommons.org/licenses/by/4.0/> ; \
+             title=\"a, \\\"b;\" ; REL=\"copyright License\"",
         ] {
             let (licence, statements) = licences(&[value]);
             assert_eq!(licence.as_deref(), Some("CC-BY-4.0"), "{value}");

@@ -483,7 +483,7 @@ impl Collector<'_> {
             let options = recipe.zip(digests).map(|(recipe, digests)| {
                 RecordedOptions::new(&config, recipe, documents, digests, &record)
             });
-            Ok((record, options))
+            Ok::<_, DataError>((record, options))
         });
         // An ingestion that the end of the program interrupts goes on in the next run.
         let made = tokio::select! {

@@ -9,7 +9,6 @@ use crate::{
 use pol_corpus::{
     Origin, RawDocument, RawStore, Side,
     filters::{CleanConfig, Preset},
-    pipeline::Stage,
 };
 use pol_primitives::MILLION;
 use std::{ops::ControlFlow, sync::Mutex};

@@ -3,10 +3,11 @@
 //! Texts in the tokens of a manifest.
 
 use crate::{Tokenizer, TokenizerError};
-use pol_corpus::{CorpusError, MAX_PIECE_BYTES, piece_end};
+use pol_corpus::{CorpusError, piece_end};
 
-/// Most tokens that are decoded together. A longer text is taken for several.
-const MAX_TEXT_TOKENS: usize = 4 * MAX_PIECE_BYTES;
+/// Most tokens that are decoded together, which takes some 100 MB. A longer text is taken for
+/// several.
+const MAX_TEXT_TOKENS: usize = 1 << 20;
 
 /// Reader of the texts of a manifest, as its tokens come.
 ///
@@ -96,6 +97,7 @@ impl<'a> TextReader<'a> {
 mod tests {
     use super::*;
     use crate::tokenizer_trainer::tests::{many_words, trained};
+    use pol_corpus::MAX_PIECE_BYTES;
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
@@ -151,10 +153,10 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_as_documents_are() {
-        let long = many_words(400_000);
-        assert!(long.len() > 2 * MAX_PIECE_BYTES);
+        let long = many_words(210_000);
+        assert!(long.len() > MAX_PIECE_BYTES);
         let (texts, _) = read(&tokens(&[long.clone(), "last".into()]), 0, 1 << 12);
-        assert!(texts.len() == 3 && texts.concat() == long);
+        assert!(texts.len() == 2 && texts.concat() == long);
         let cut = piece_end(&long);
         assert_eq!(texts[0], long[..cut]);
         assert!(texts[0].ends_with("\n\n") && texts.iter().all(|it| it.len() <= MAX_PIECE_BYTES));

@@ -52,7 +52,7 @@ fn affine(block: &mut [f32; BLOCK], steps: f32, factors: [f32; 2]) {
 /// Rounds blocks of inputs of every matrix. Those of the vocabulary and of positions are
 /// `[outputs, inputs]`, the others `[inputs, outputs]`.
 pub(crate) fn round(spec: &ModelSpec, flat: &mut [f32], round: Round) {
-    for slot in Layout::new(spec).unwrap().tensors() {
+    for slot in Layout::new(spec).expect("a valid specification").tensors() {
         let &[rows, columns] = &slot.parameter.shape[..] else { continue };
         let (rows, columns) = (rows as usize, columns as usize);
         let by_rows = ["wte.weight", "wpe.weight", "lm_head.weight"];

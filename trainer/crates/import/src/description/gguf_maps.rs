@@ -115,8 +115,8 @@ pub(crate) const GEMMA_3: TensorMap = TensorMap {
     ..QWEN_2
 };
 
-/// Tensors of Phi-3 and Phi-4, with queries, keys, and values in one tensor, and gates and values in
-/// another.
+/// Tensors of Phi-3 and Phi-4, with queries, keys, and values in one tensor, and gates and values
+/// in another.
 pub(super) const PHI_3: TensorMap = TensorMap {
     family: "phi3",
     own_rules: &[

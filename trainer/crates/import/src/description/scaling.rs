@@ -10,8 +10,8 @@ const WAVELENGTH_UNIT: f64 = RotaryScaling::WAVELENGTH_UNIT as f64;
 /// Unit of pairs.
 const PAIR_UNIT: u32 = RotaryScaling::PAIR_UNIT;
 
-/// Returns linear scaling by `factor` with an `amplitude` of queries and keys, or `None` if they are
-/// out of range.
+/// Returns linear scaling by `factor` with an `amplitude` of queries and keys, or `None` if they
+/// are out of range.
 pub(crate) fn linear(factor: f64, amplitude: f64) -> Option<RotaryScaling> {
     scaled(factor, ScalingRamp::All, amplitude)
 }

@@ -339,7 +339,7 @@ async fn a_clock_that_jumps_delays_a_round_by_an_interval_at_most() {
     let crawl = || Crawl::new(Visitor::new(client()), options()).unwrap();
     let mut first = crawl();
     assert_eq!(run(&mut first).await.end, End::Idle);
-    for (begun, most_seconds) in [(0, 0), (in_ten_years(), 2), (u64::MAX, 2)] {
+    for (begun, most_seconds) in [(0, 0u32), (in_ten_years(), 2), (u64::MAX, 2)] {
         let mut cursor = first.cursor();
         assert!(cursor["begun"].is_u64(), "{cursor}");
         cursor["begun"] = begun.into();

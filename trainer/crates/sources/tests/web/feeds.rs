@@ -201,7 +201,7 @@ async fn a_clock_that_jumps_delays_a_feed_by_an_interval_at_most() {
     let url = server.url("/feed");
     let mut first = quick_feeds(vec![url.clone()]);
     assert_eq!(run(&mut first).await.end, End::Idle);
-    for (due, most_seconds) in [(0, 0), (in_ten_years(), 2), (u64::MAX, 2)] {
+    for (due, most_seconds) in [(0, 0u32), (in_ten_years(), 2), (u64::MAX, 2)] {
         let mut cursor = first.cursor();
         let saved = &mut cursor["feeds"][url.as_str()]["due"];
         assert!(saved.is_u64(), "{saved}");
