@@ -188,7 +188,7 @@ fn find(list: &OptOutList, folder: &Path, survivors: &Survivors) -> Result<Vec<A
             continue;
         }
         affected.shards.extend(&shards);
-        let (place, rule) = (record.origin.place(), entry.decision().rule);
+        let (place, rule) = (record.origin.place(), entry.decision().rule.into_owned());
         affected.documents.push(OptedOut { place, raw: record.raw, rule, like, shards });
     }
     let affected = sides.into_iter().map(|(_, _, affected)| affected);

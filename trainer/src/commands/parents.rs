@@ -161,7 +161,7 @@ impl Making {
         stated: &StatedParents,
         named: &BTreeSet<ManifestId>,
     ) -> Result<Self, ParentError> {
-        let parents = bounded(&stated.ids | named)?;
+        let parents = bounded(&(&stated.ids | named))?;
         let activity = match (stated.activity, derivation.activity) {
             (Some(activity), _) => activity,
             (None, Activity::Collection) if !parents.is_empty() => Activity::Selection,
@@ -321,6 +321,7 @@ mod tests {
             quality: None,
             decisions: Vec::new(),
             survivor: None,
+            survivor_manifest: None,
             reference: None,
             place,
         };

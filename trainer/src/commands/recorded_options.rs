@@ -26,7 +26,7 @@ const FORMAT: &str = "pol/ingestion-options/1";
 const NAME: &str = "options";
 
 /// BLAKE3 of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Digest(#[serde(with = "pol_primitives::hex_hash")] pub(super) Hash);
 
 impl fmt::Display for Digest {
@@ -45,7 +45,7 @@ pub(super) struct ReferenceDigests {
     opt_out: Option<Digest>,
     /// Texts that must not be trained on.
     decontaminate: Option<Digest>,
-    /// Signature files of other ingestions, in ascending order.
+    /// Signature files of other ingestions, in the order in which texts are compared with them.
     signatures: Vec<Digest>,
 }
 
@@ -57,8 +57,7 @@ impl ReferenceDigests {
     /// Fails if a signature file cannot be read.
     pub(super) fn of(references: &References) -> Result<Self, DataError> {
         let signatures = references.against.iter().map(|path| file_digest(path));
-        let mut signatures = signatures.collect::<Result<Vec<_>, _>>()?;
-        signatures.sort_unstable();
+        let signatures = signatures.collect::<Result<_, _>>()?;
         Ok(Self {
             quality_model: references.quality.as_ref().map(|model| Digest(model.hash())),
             opt_out: references.opt_out.as_ref().map(OptOutList::digest).map(Digest),
@@ -89,7 +88,7 @@ impl ReferenceDigests {
         ensure!(
             self.signatures == given.signatures,
             "--signatures: the data were compared with the files of these BLAKE3: [{}], and those \
-             that are given have [{}]; give those",
+             that are given have [{}]; give those, in the same order",
             join(&self.signatures),
             join(&given.signatures)
         );

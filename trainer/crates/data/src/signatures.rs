@@ -25,7 +25,7 @@ pub fn restore_signatures(folder: &Path, config: &DedupConfig) -> Result<bool, D
     let is_lost = match &error {
         CorpusError::Damaged { .. } => true,
         CorpusError::Io { source, .. } => source.kind() == ErrorKind::NotFound,
-        CorpusError::InvalidOption(_) => false,
+        CorpusError::InvalidOption(_) | CorpusError::TooManyDocuments => false,
     };
     if !is_lost {
         return Err(error.into());

@@ -98,7 +98,9 @@ fn loading_keeps_no_second_copy() {
         let (peak, weights) = (peak.parse::<u64>().unwrap(), spec().size() * bits / 8);
         println!("{form}: {peak} bytes at once for weights of {weights}");
         assert!(peak > weights * 9 / 10, "{form}: {peak} of {weights} cannot be right");
-        assert!(peak < weights * 11 / 10, "{form}: {peak} bytes at once for weights of {weights}");
+        // The process itself and a block of keys and values take some more.
+        let most = weights * 11 / 10 + (4 << 20);
+        assert!(peak < most, "{form}: {peak} bytes at once for weights of {weights}");
     }
 }
 

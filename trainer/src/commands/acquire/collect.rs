@@ -372,6 +372,8 @@ impl Collector<'_> {
         if let Some(network) = self.network.filter(|_| !is_made) {
             network.update(NETWORK_AGE).await?;
             files.extend(network.files()?);
+            // What is made of a manifest is like it.
+            files.retain(|(id, _)| id.is_none_or(|id| !source.parents.contains(&id)));
         }
         for other in sources.filter(|other| !is_made || other.name == source.name) {
             let folder = self.config.out.join(&other.name);

@@ -207,7 +207,7 @@ pub(super) struct SourceConfig {
     licence: Option<String>,
     /// Manifests that the text was made from, beside those that its documents name.
     #[serde(default)]
-    parents: Vec<ManifestId>,
+    pub(super) parents: Vec<ManifestId>,
     /// Way in which it was made from them, in place of a selection.
     #[serde(default)]
     activity: Option<DerivingActivity>,

@@ -99,7 +99,7 @@ fn documents_are_cleaned_deduplicated_and_split_by_cluster() {
         folder.write(&format!("{number:02}.txt"), text(number, 60));
     }
     // Another edition of a text, an exact copy, and things that are no text.
-    folder.write("20.txt", text(3, 60).replace("saw", "had seen"));
+    folder.write("20.txt", text(3, 60).replacen("saw", "had seen", 2));
     folder.write("21.txt", text(4, 60));
     folder.write("22.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
     folder.write("._23.txt", "metadata");

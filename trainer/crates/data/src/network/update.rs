@@ -148,7 +148,8 @@ impl SignatureFolder {
         let (before, changes) = (self.signatures()?, self.changes);
         let known: BTreeSet<_> = listed.iter().map(ListedManifest::key).collect();
         for key in self.manifests()? {
-            if !known.contains(&key) && !(kept.contains(&key) && before.contains_key(&key)) {
+            let goes_on = kept.contains(&key) && before.contains_key(&key);
+            if !known.contains(&key) && !goes_on {
                 self.remove(&key)?;
             }
         }

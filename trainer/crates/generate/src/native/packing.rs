@@ -6,6 +6,7 @@ use super::{
     k_quants::{Grid, symmetric_levels},
     kernels::{
         BLOCK_INPUTS, Bf16, BlockQ4, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8, F16, F32, NR, Panel,
+        SHORT_BLOCK_INPUTS,
     },
 };
 use half::f16;
@@ -80,7 +81,10 @@ fn blocks<G, const N: usize>(
     encode: impl Fn(&[F32; N]) -> Option<G>,
 ) -> Option<Vec<G>> {
     let (blocks, rest) = panel.as_chunks::<N>();
-    rest.is_empty().then(|| blocks.iter().map(encode).collect()).flatten()
+    if !rest.is_empty() {
+        return None;
+    }
+    blocks.iter().map(encode).collect()
 }
 
 /// Encodes a panel as bfloat16, if that is exact.

@@ -137,7 +137,7 @@ fn parts_of_tensors_are_decoded() {
         table.decode_part(&table.entries()[name], first, &mut values).map(|()| values)
     };
     assert_eq!(decode("matrix", 1, 3).unwrap(), [-2.0, 0.25, 3.0]);
-    assert_eq!(decode("matrix", 6, 0).unwrap(), []);
+    assert!(decode("matrix", 6, 0).unwrap().is_empty());
     assert_eq!(decode("blocks", 0, 32).unwrap(), table.decode(&table.entries()["blocks"]).unwrap());
     for (name, first, len) in [("matrix", 5, 2), ("matrix", u64::MAX, 2), ("blocks", 32, 32)] {
         assert!(matches!(decode(name, first, len), Err(FileError::Io(_))), "{name}");

@@ -437,7 +437,8 @@ fn factors_of_short_and_long_texts_in_gguf_are_read() {
     let spec = open(std::slice::from_ref(&original), &alike).unwrap();
     assert_eq!((spec.context, spec.scaling), (32, linear(1_500_000)));
     let contradicts = "does not fit the rotation that the metadata describe";
-    let cases: [(Vec<Pair>, &[(&str, &[f32])], &str); 8] = [
+    type Lists<'a> = &'a [(&'a str, &'a [f32])];
+    let cases: [(Vec<Pair>, Lists<'_>, &str); 8] = [
         (vec![], &[("short", &[1.0, 2.0]), ("long", &[1.0, 3.0])], "differ between pairs"),
         (vec![], &[("short", &[0.5, 0.5]), ("long", &[1.0, 3.0])], "factors are at least 1"),
         (vec![], &lists[..1], "rope_factors_short.weight does not fit"),

@@ -190,7 +190,7 @@ fn refusal_by(spec: DatasetSpec, answer: impl Fn() -> Response + Send + Sync + '
 #[test]
 fn a_commit_that_was_asked_for_is_no_other_one() {
     let (asked, other) = ("cd".repeat(20), "ab".repeat(20));
-    let spec = DatasetSpec::new(format!("org/set@{asked}"));
+    let spec = DatasetSpec::new(&format!("org/set@{asked}"));
     let message = refusal_by(spec, move || Response::json(&json!({"sha": other})));
     says(&message, &[&format!("the commit of org/set@{asked} is"), &"ab".repeat(20)]);
 }
