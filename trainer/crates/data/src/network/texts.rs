@@ -156,8 +156,7 @@ mod tests {
         let long = many_words(210_000);
         assert!(long.len() > MAX_PIECE_BYTES);
         let (texts, _) = read(&tokens(&[long.clone(), "last".into()]), 0, 1 << 12);
-        assert_eq!((texts.len(), texts.concat().len()), (2, long.len()));
-        assert!(texts.concat() == long);
+        assert!(texts.len() > 1 && texts.concat() == long);
         let cut = piece_end(&long);
         assert_eq!(texts[0], long[..cut]);
         assert!(texts[0].ends_with("\n\n") && texts.iter().all(|it| it.len() <= MAX_PIECE_BYTES));
