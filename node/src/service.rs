@@ -3,6 +3,7 @@
 //! Assembly of a node from its components.
 
 mod consensus;
+mod equivocations;
 mod reserved_peers;
 
 use crate::{
@@ -79,6 +80,7 @@ pub(crate) fn new_partial(config: &Configuration) -> Result<PartialService, Erro
         &select_chain,
         &transaction_pool,
         &task_manager,
+        keystore_container.keystore(),
         telemetry,
     )?;
     Ok(PartialComponents {

@@ -2,7 +2,7 @@
 
 //! Runtime APIs for the node and its clients.
 
-use crate::*;
+use crate::{configs::KeyOwners, *};
 use alloc::string::String;
 use codec::Encode;
 use frame_support::genesis_builder_helper::{build_state, get_preset};
@@ -143,7 +143,7 @@ sp_api::impl_runtime_apis! {
             _: sp_consensus_babe::Slot,
             authority: sp_consensus_babe::AuthorityId,
         ) -> Option<sp_consensus_babe::OpaqueKeyOwnershipProof> {
-            Historical::prove((sp_consensus_babe::KEY_TYPE, authority))
+            KeyOwners::prove((sp_consensus_babe::KEY_TYPE, authority))
                 .map(|proof| sp_consensus_babe::OpaqueKeyOwnershipProof::new(proof.encode()))
         }
 
@@ -168,7 +168,7 @@ sp_api::impl_runtime_apis! {
             _: sp_consensus_grandpa::SetId,
             authority: sp_consensus_grandpa::AuthorityId,
         ) -> Option<sp_consensus_grandpa::OpaqueKeyOwnershipProof> {
-            Historical::prove((sp_consensus_grandpa::KEY_TYPE, authority))
+            KeyOwners::prove((sp_consensus_grandpa::KEY_TYPE, authority))
                 .map(|proof| sp_consensus_grandpa::OpaqueKeyOwnershipProof::new(proof.encode()))
         }
 

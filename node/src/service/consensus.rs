@@ -2,7 +2,7 @@
 
 //! Block production by BABE and finality by GRANDPA.
 
-use super::NodeHandles;
+use super::{NodeHandles, equivocations::ReportingImport};
 use crate::client::{FullBackend, FullClient, FullPool, FullSelectChain};
 use pol_runtime::{BlockNumber, Hash, opaque::Block};
 use polkadot_sdk::{
@@ -20,13 +20,14 @@ use polkadot_sdk::{
     sc_network_sync::SyncingService,
     sc_service::{Configuration, Role, TaskManager, config::PrometheusConfig, error::Error},
     sc_telemetry::Telemetry,
-    sc_transaction_pool_api::OffchainTransactionPoolFactory,
+    sc_transaction_pool_api::{OffchainTransactionPoolFactory, RejectAllTxPool},
     sp_blockchain::HeaderBackend,
     sp_consensus_babe::{
         Slot,
         inherents::{BabeCreateInherentDataProviders, InherentDataProvider as SlotProvider},
     },
     sp_inherents::CreateInherentDataProviders,
+    sp_keystore::KeystorePtr,
     sp_timestamp::InherentDataProvider as TimestampProvider,
 };
 use std::{sync::Arc, time::Duration};
@@ -48,8 +49,9 @@ const PROPOSAL_SLOT_PORTION: f32 = 0.5;
 
 type FullGrandpaImport = GrandpaBlockImport<FullBackend, Block, FullClient, FullSelectChain>;
 type Inherents = BabeCreateInherentDataProviders<Block>;
-type FullBlockImport =
+type FullBabeImport =
     BabeBlockImport<Block, FullClient, FullGrandpaImport, Inherents, FullSelectChain>;
+type FullBlockImport = ReportingImport<FullBabeImport>;
 type GrandpaLink = LinkHalf<Block, FullClient, FullSelectChain>;
 
 /// Parts of consensus that every command builds.
@@ -101,6 +103,7 @@ pub(super) fn new_import_queue(
     select_chain: &FullSelectChain,
     transaction_pool: &Arc<FullPool>,
     task_manager: &TaskManager,
+    keystore: KeystorePtr,
     telemetry: Option<Telemetry>,
 ) -> Result<(DefaultImportQueue<Block>, ConsensusParts), Error> {
     let telemetry_handle = || telemetry.as_ref().map(Telemetry::handle);
@@ -118,14 +121,18 @@ pub(super) fn new_import_queue(
         let timestamp = TimestampProvider::from_system_time();
         Ok((SlotProvider::from_timestamp_and_slot_duration(*timestamp, slot_duration), timestamp))
     });
-    let (block_import, link) = babe::block_import(
+    let (babe_import, link) = babe::block_import(
         babe_config,
         grandpa_import.clone(),
         client.clone(),
         inherents.clone(),
         select_chain.clone(),
-        OffchainTransactionPoolFactory::new(transaction_pool.clone()),
+        // Its reports prove nothing, and would take the places of ours in the pool.
+        OffchainTransactionPoolFactory::new(RejectAllTxPool::default()),
     )?;
+    let pool = OffchainTransactionPoolFactory::new(transaction_pool.clone());
+    let block_import =
+        ReportingImport::new(babe_import, client.clone(), keystore, pool, slot_duration);
     let (import_queue, worker) = babe::import_queue(babe::ImportQueueParams {
         link: link.clone(),
         block_import: block_import.clone(),

@@ -348,7 +348,8 @@ pub mod pallet {
         RoleEnded,
         /// The role has not ended. Call `unbond` first.
         RoleNotEnded,
-        /// The unbonding period is not over. The `Unbonded` event names the block in which it ends.
+        /// The unbonding period is not over, or the account still serves as an authority. The
+        /// `Unbonded` event names the block in which the period ends.
         StillUnbonding,
         /// A lease is not concluded, or an update is not settled. Call `conclude` and `settle` of
         /// the learning pallet, as any account may, or wait.

@@ -25,8 +25,8 @@ use scale_info::TypeInfo;
 pub struct Bar {
     /// First block in which the authority can be a candidate again.
     pub until: u32,
-    /// Share of the bond that was slashed. A further equivocation meanwhile costs only what its
-    /// share is higher.
+    /// Share of the bond that was slashed. It grows with the number of authorities that equivocate
+    /// while the account serves.
     pub share: Perbill,
 }
 
@@ -77,6 +77,11 @@ pub struct StakingLedger {
 }
 
 impl StakingLedger {
+    /// Returns `true` if the account is excluded from elections for an equivocation in this block.
+    pub(crate) fn is_barred(&self, now: u32) -> bool {
+        self.bar.is_some_and(|bar| now < bar.until)
+    }
+
     /// Creates the ledger of a role without a bond, which was taken in round `since`.
     pub(crate) const fn new(role: Role, since: RoundNumber) -> Self {
         Self {

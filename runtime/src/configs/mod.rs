@@ -7,6 +7,7 @@
 mod congestion;
 mod governance;
 mod learning;
+mod offences;
 
 use crate::*;
 use frame_support::{
@@ -29,14 +30,13 @@ use sp_runtime::{
     FixedPointNumber, Perbill, Perquintill,
     traits::{AccountIdLookup, Bounded, Convert, ConvertInto, OpaqueKeys},
 };
-use sp_staking::{
-    SessionIndex,
-    offence::{OffenceDetails, OffenceSeverity, OnOffenceHandler},
-};
+use sp_staking::SessionIndex;
 
 pub use congestion::{CongestedShare, ReservedCalls};
 pub use governance::{AuthorityCouncil, GovernanceOrigin};
 pub use learning::BlockRandomness;
+pub use offences::{KeyOwners, SlashEquivocation};
+use offences::{NewOffenders, Offender, ReportWeight, Verified};
 
 /// Share of a block for signed calls. The rest is reserved for operational calls and inherents.
 const NORMAL_SHARE: Perbill = Perbill::from_percent(75);
@@ -193,23 +193,25 @@ impl pallet_babe::Config for Runtime {
     type ExpectedBlockTime = ConstU64<SLOT_DURATION>;
     type EpochChangeTrigger = pallet_babe::ExternalTrigger;
     type DisabledValidators = Session;
-    type WeightInfo = ();
+    type WeightInfo = ReportWeight;
     type MaxAuthorities = MaxAuthorities;
     type MaxNominators = ConstU32<0>;
     type KeyOwnerProof = sp_session::MembershipProof;
-    type EquivocationReportSystem =
-        pallet_babe::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
+    type EquivocationReportSystem = Verified<
+        pallet_babe::EquivocationReportSystem<Self, NewOffenders, KeyOwners, ReportLongevity>,
+    >;
 }
 
 impl pallet_grandpa::Config for Runtime {
     type RuntimeEvent = RuntimeEvent;
-    type WeightInfo = ();
+    type WeightInfo = ReportWeight;
     type MaxAuthorities = MaxAuthorities;
     type MaxNominators = ConstU32<0>;
     type MaxSetIdSessionEntries = ConstU64<{ SLASHABLE_SESSIONS as u64 }>;
     type KeyOwnerProof = sp_session::MembershipProof;
-    type EquivocationReportSystem =
-        pallet_grandpa::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
+    type EquivocationReportSystem = Verified<
+        pallet_grandpa::EquivocationReportSystem<Self, NewOffenders, KeyOwners, ReportLongevity>,
+    >;
 }
 
 impl pallet_authorship::Config for Runtime {
@@ -226,7 +228,7 @@ impl pallet_session::Config for Runtime {
     type SessionManager = historical::NoteHistoricalRoot<Self, Elections>;
     type SessionHandler = <SessionKeys as OpaqueKeys>::KeyTypeIdProviders;
     type Keys = SessionKeys;
-    type DisablingStrategy = pallet_session::disabling::UpToLimitWithReEnablingDisablingStrategy;
+    type DisablingStrategy = pallet_session::disabling::UpToLimitDisablingStrategy;
     type WeightInfo = pallet_session::weights::SubstrateWeight<Runtime>;
     type Currency = Balances;
     type KeyDeposit = ConstU128<{ deposit(3, 128) }>;
@@ -291,35 +293,6 @@ impl historical::Config for Runtime {
     type RuntimeEvent = RuntimeEvent;
     type FullIdentification = ();
     type FullIdentificationOf = Elections;
-}
-
-type Offender = historical::IdentificationTuple<Runtime>;
-
-/// Smallest share of its bond that an equivocation costs an authority. The share grows with the
-/// square of the number of those that equivocate together, up to the whole bond at a third of them.
-const MIN_EQUIVOCATION_SHARE: Perbill = Perbill::from_percent(10);
-
-/// Handler of equivocations: slashes a share of the authority's bond, excludes the authority from
-/// elections for as long as equivocations can be reported, and disables it until it is replaced.
-pub struct SlashEquivocation;
-
-impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
-    fn on_offence(
-        offenders: &[OffenceDetails<AccountId, Offender>],
-        shares: &[Perbill],
-        _: SessionIndex,
-    ) -> Weight {
-        for (offence, share) in offenders.iter().zip(shares) {
-            let (account, ()) = &offence.offender;
-            let share = MIN_EQUIVOCATION_SHARE.max(*share);
-            // An unbonding authority still signs for the sessions it was elected for.
-            PolStaking::punish_equivocation(account, share);
-            Session::report_offence(account.clone(), OffenceSeverity(share));
-        }
-        <Runtime as frame_system::Config>::DbWeight::get()
-            .reads_writes(12, 12)
-            .saturating_mul(offenders.len() as u64)
-    }
 }
 
 impl pallet_offences::Config for Runtime {

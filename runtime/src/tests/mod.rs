@@ -4,6 +4,7 @@
 
 mod check;
 mod congestion;
+mod equivocations;
 mod governance;
 mod growth;
 mod learning;

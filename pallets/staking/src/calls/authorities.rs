@@ -17,9 +17,12 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_purge_session_keys(who: T::AccountId) -> DispatchResult {
         let is_authority =
             Ledgers::<T>::get(&who).is_some_and(|ledger| ledger.role == Role::Authority);
-        let serves = T::Sessions::authorities().contains(&who)
-            || T::Sessions::next_authorities().contains(&who);
-        ensure!(!is_authority && !serves, Error::<T>::KeysInUse);
+        ensure!(!is_authority && !Self::serves(&who), Error::<T>::KeysInUse);
         T::Sessions::purge_keys(who)
+    }
+
+    /// Returns `true` if the account is an authority of this session or the next.
+    pub(super) fn serves(who: &T::AccountId) -> bool {
+        T::Sessions::authorities().contains(who) || T::Sessions::next_authorities().contains(who)
     }
 }

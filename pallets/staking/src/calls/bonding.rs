@@ -51,6 +51,8 @@ impl<T: Config> Pallet<T> {
         let free_at = ledger.free_at.ok_or(Error::<T>::RoleNotEnded)?;
         ensure!(Self::now() >= free_at, Error::<T>::StillUnbonding);
         ensure!(ledger.locked == 0, Error::<T>::StillLocked);
+        // A bond backs what its owner signs, also if nobody else can take its place.
+        ensure!(!Self::serves(&who), Error::<T>::StillUnbonding);
         let reason = HoldReason::Bond.into();
         let amount = T::Currency::release(&reason, &who, ledger.bond, Precision::Exact)?;
         Endpoints::<T>::remove(&who);

@@ -57,25 +57,65 @@ impl<T: Config> Pallet<T> {
         field
     }
 
+    /// Returns `true` if a new equivocation of this account can be punished: it has a bond, and is
+    /// not excluded from elections for an earlier one.
+    pub fn is_punishable(who: &T::AccountId) -> bool {
+        Ledgers::<T>::get(who).is_some_and(|ledger| !ledger.is_barred(Self::now()))
+    }
+
     /// Excludes an authority that equivocated from elections for the unbonding period, and slashes
-    /// `share` of its bond. Further equivocations meanwhile cost only what their share is higher.
-    pub fn punish_equivocation(who: &T::AccountId, share: Perbill) {
+    /// its bond.
+    ///
+    /// It loses the share `least` at least. If `k` of `n` authorities that serve are excluded, each
+    /// of them loses `(3k/n)²`: a third of them can make two forks final.
+    pub fn punish_equivocation(who: &T::AccountId, least: Perbill) {
         let until = Self::now().saturating_add(T::UnbondingPeriod::get());
-        let mut due = share;
-        let barred = Self::update(who, |ledger| {
-            let before = ledger.bar.filter(|bar| Self::now() < bar.until);
-            let paid = before.map_or(Perbill::zero(), |bar| bar.share);
-            due = Perbill::from_parts(share.deconstruct().saturating_sub(paid.deconstruct()));
-            ledger.bar = Some(Bar { until, share: share.max(paid) });
+        let is_new = Self::is_punishable(who);
+        let noted = Self::update(who, |ledger| {
+            if is_new {
+                ledger.bar = Some(Bar { until, share: Perbill::zero() });
+            }
             Ok(())
         });
-        if barred.is_ok() {
+        if noted.is_err() {
+            return;
+        }
+        if is_new {
             Self::deposit_event(Event::Barred { who: who.clone(), until });
-            // What backs a lease of a later role stays, since another penalty may be due from it.
-            let free = |ledger: StakingLedger| {
-                due.mul_ceil(ledger.bond).min(ledger.bond.saturating_sub(ledger.locked))
+        }
+        let serving = T::Sessions::authorities();
+        let is_barred = |other: &&T::AccountId| {
+            Ledgers::<T>::get(*other).is_some_and(|ledger| ledger.is_barred(Self::now()))
+        };
+        let others: Vec<_> =
+            serving.iter().filter(|other| *other != who).filter(is_barred).collect();
+        let count = |authorities: usize| u32::try_from(authorities).unwrap_or(u32::MAX);
+        let offenders = count(others.len()).saturating_add(1);
+        let share =
+            Perbill::from_rational(offenders.saturating_mul(3), count(serving.len())).square();
+        Self::raise_fine(who, share.max(least));
+        others.into_iter().for_each(|other| Self::raise_fine(other, share));
+    }
+
+    /// Slashes the bond of an authority that equivocated until it has lost this share of it.
+    fn raise_fine(who: &T::AccountId, share: Perbill) {
+        let mut fine = 0;
+        let raised = Self::update(who, |ledger| {
+            let Some(bar) = ledger.bar.as_mut().filter(|bar| bar.share < share) else {
+                return Ok(());
             };
-            <Self as Bonds<_>>::slash(who, Ledgers::<T>::get(who).map_or(0, free));
+            let left = Perbill::one().saturating_sub(bar.share);
+            let due = Perbill::from_rational(
+                share.saturating_sub(bar.share).deconstruct(),
+                left.deconstruct(),
+            );
+            bar.share = share;
+            // What backs a lease of a later role stays, since another penalty may be due from it.
+            fine = due.mul_ceil(ledger.bond).min(ledger.bond.saturating_sub(ledger.locked));
+            Ok(())
+        });
+        if raised.is_ok() && fine > 0 {
+            <Self as Bonds<_>>::slash(who, fine);
         }
     }
 }

@@ -308,22 +308,25 @@ fn equivocation_bars_from_elections_for_the_unbonding_period() {
         assert_ok!(Staking::set_endpoint(Origin::signed(5), endpoint(1)));
         session(&[]);
         take_events();
+        // One of five loses (3/5)².
         let tenth = Perbill::from_percent(10);
+        assert!(Staking::is_punishable(&5));
         Staking::punish_equivocation(&5, tenth);
+        assert!(!Staking::is_punishable(&5));
         let until = 1 + UNBONDING_PERIOD;
         assert_eq!(
             take_events(),
             [
                 Event::Barred { who: 5, until },
-                Event::StakeChanged { who: 5, stake: Some(9_000 * POL) },
-                Event::Slashed { who: 5, amount: 1_000 * POL }
+                Event::StakeChanged { who: 5, stake: Some(6_400 * POL) },
+                Event::Slashed { who: 5, amount: 3_600 * POL }
             ]
         );
         // The same again costs nothing, and a graver one the difference.
         Staking::punish_equivocation(&5, tenth);
-        assert_eq!(held(5), 9_000 * POL);
-        Staking::punish_equivocation(&5, Perbill::from_percent(20));
-        assert_eq!(held(5), 8_100 * POL);
+        assert_eq!(held(5), 6_400 * POL);
+        Staking::punish_equivocation(&5, Perbill::from_percent(50));
+        assert_eq!(held(5), 5_000 * POL);
         Session::report_offence(5, Default::default());
         assert_eq!(Session::disabled_validators(), [4]);
         // It was elected for the next session already, and stays disabled in it.
@@ -336,6 +339,36 @@ fn equivocation_bars_from_elections_for_the_unbonding_period() {
         System::set_block_number(until);
         assert_ok!(Staking::unchill(Origin::signed(5)));
         assert_eq!(sessions(3, &[]), [1, 2, 3, 4, 5]);
+    });
+}
+
+#[test]
+fn equivocations_of_many_cost_each_of_them_more() {
+    let members: Vec<_> = (1..=12).map(|who| (who, Role::Authority, 10_000 * POL)).collect();
+    let authorities: Vec<_> = (1..=12).collect();
+    with_genesis(&members, &authorities, || {
+        let tenth = Perbill::from_percent(10);
+        Staking::punish_equivocation(&1, tenth);
+        assert_eq!(held(1), 9_000 * POL);
+        // (3 · 2 / 12)² of the bond, also of the one that was fined before.
+        Staking::punish_equivocation(&2, tenth);
+        assert_eq!((held(1), held(2), held(3)), (7_500 * POL, 7_500 * POL, 10_000 * POL));
+        Staking::punish_equivocation(&3, tenth);
+        Staking::punish_equivocation(&4, tenth);
+        assert_eq!((1..=5).map(held).collect::<Vec<_>>(), [0, 0, 0, 0, 10_000 * POL]);
+        // Nobody without a bond is barred.
+        assert!(!Staking::is_punishable(&13));
+        Staking::punish_equivocation(&13, tenth);
+    });
+}
+
+#[test]
+fn a_bond_stays_as_long_as_its_owner_serves() {
+    with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
+        assert_ok!(Staking::unbond(Origin::signed(1)));
+        System::set_block_number(1 + 2 * UNBONDING_PERIOD);
+        // Nobody can take the place of the last authority.
+        assert_noop!(Staking::withdraw(Origin::signed(1)), PalletError::StillUnbonding);
     });
 }
 

@@ -5,6 +5,7 @@
 mod altered_recipe;
 pub(crate) mod collusion;
 mod copying;
+mod equivocation;
 mod false_accusation;
 pub(crate) mod false_claims;
 mod floods;
@@ -33,7 +34,7 @@ mod wrong_data;
 use crate::scenario::Family;
 
 /// All families, in the order of the index of `docs/attacks`.
-pub(crate) static FAMILIES: [&Family; 27] = [
+pub(crate) static FAMILIES: [&Family; 28] = [
     &free_rider::FAMILY,
     &copying::FAMILY,
     &stale_state::FAMILY,
@@ -61,6 +62,7 @@ pub(crate) static FAMILIES: [&Family; 27] = [
     &unwanted_data::FAMILY,
     &outages::FAMILY,
     &pay::FAMILY,
+    &equivocation::FAMILY,
 ];
 
 /// Requirement for cheats that every audit finds.

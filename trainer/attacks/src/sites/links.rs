@@ -141,6 +141,11 @@ impl Links {
         (self.host(site), NODE_PORT + u16::from(site)).into()
     }
 
+    /// Returns the address at which a second node of a site listens for the first one.
+    pub(crate) fn second_node_address(&self, site: u8) -> SocketAddr {
+        (self.host(site), NODE_PORT + u16::from(MAX_SITES + site)).into()
+    }
+
     /// Returns the address at which the node of the site `from` reaches that of the site `to`.
     pub(crate) fn relayed_node_address(&self, from: u8, to: u8) -> SocketAddr {
         let port = NODE_RELAY_PORT + u16::from(from * MAX_SITES + to);
@@ -150,6 +155,11 @@ impl Links {
     /// Returns the port of the RPC of a site's node.
     pub(crate) fn rpc_port(&self, site: u8) -> u16 {
         RPC_PORT + u16::from(site)
+    }
+
+    /// Returns the port of the RPC of a second node of a site.
+    pub(crate) fn second_rpc_port(&self, site: u8) -> u16 {
+        RPC_PORT + u16::from(MAX_SITES + site)
     }
 
     /// Returns the address of the RPC of a site's node for this process. Links between sites have
@@ -276,9 +286,9 @@ mod tests {
     #[test]
     fn ports_are_apart_and_tell_the_site_of_a_member() {
         let last = u16::from(MAX_SITES) * MEMBERS;
-        assert!(NODE_PORT + u16::from(MAX_SITES) <= NODE_RELAY_PORT);
+        assert!(NODE_PORT + u16::from(2 * MAX_SITES) <= NODE_RELAY_PORT);
         assert!(NODE_RELAY_PORT + u16::from(MAX_SITES * MAX_SITES) <= RPC_PORT);
-        assert!(RPC_PORT + u16::from(MAX_SITES) <= MEMBER_PORT);
+        assert!(RPC_PORT + u16::from(2 * MAX_SITES) <= MEMBER_PORT);
         assert!(MEMBER_PORT + last <= MEMBER_RELAY_PORT && MEMBER_RELAY_PORT + last < 32_768);
         let site = |port: u16| site_of_member((Ipv4Addr::LOCALHOST, port).into());
         assert_eq!(site(MEMBER_PORT + 3 * MEMBERS + 7), Some(3));

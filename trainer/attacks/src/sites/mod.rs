@@ -12,6 +12,6 @@ mod wires;
 pub(crate) use clock::can_shift_clocks;
 pub(crate) use disk::Disk;
 pub(crate) use links::enter_private_network;
-pub(crate) use network::{AUTHORITIES, SitesNetwork, VALIDATORS, members, strangers};
+pub(crate) use network::{AUTHORITIES, DOUBLED_SITE, SitesNetwork, VALIDATORS, members, strangers};
 pub(crate) use relay::relay_slowly;
 pub(crate) use wires::Quality;

@@ -84,6 +84,10 @@ const PEERS: [&str; AUTHORITIES.len()] = [
     "12D3KooWSCufgHzV4fCwRijfH2k3abrpAJxTKxEvN1FDuRXA2U9x",
     "12D3KooWSsChzF81YDUKpe9Uk5AHV5oqAaXAcWNSPYgoLauUk4st",
 ];
+/// Site whose authority can have a second node.
+pub(crate) const DOUBLED_SITE: u8 = 3;
+/// Peer id of the second node. Its key is the number that follows those of the sites' nodes.
+const SECOND_PEER: &str = "12D3KooWSuTq6MG9gPt7qZqLFKkYrfxMewTZhj9nmRHJkPwzWDG2";
 
 /// A running network of four sites.
 pub(crate) struct SitesNetwork {
@@ -240,6 +244,21 @@ impl SitesNetwork {
         Ok(())
     }
 
+    /// Starts a second node with the keys of [`DOUBLED_SITE`]'s authority and a state of its own.
+    /// The first one passes its blocks on.
+    pub(crate) fn start_double(&self) -> Result<Process> {
+        let (links, site) = (&self.links, DOUBLED_SITE);
+        let name = format!("{}-double", AUTHORITIES[usize::from(site)].0);
+        let mut command = node_command(links, site, &self.spec, &self.folder.path().join(&name))?;
+        command.args(["--node-key", &node_key(AUTHORITIES.len() as u8)]);
+        command.args(["--listen-addr", &multiaddress(links.second_node_address(site))]);
+        let first = multiaddress(links.node_address(site));
+        let peer = PEERS[usize::from(site)];
+        command.args(["--reserved-nodes", &format!("{first}/p2p/{peer}")]);
+        command.args(["--rpc-port", &links.second_rpc_port(site).to_string()]);
+        launch(&name, &mut command, &self.logs)
+    }
+
     fn clock(&self, site: u8) -> i32 {
         lock(&self.clocks).get(usize::from(site)).copied().unwrap_or(0)
     }
@@ -354,25 +373,39 @@ fn launch_node(
     ahead: i32,
 ) -> Result<Process> {
     let (name, _) = AUTHORITIES[usize::from(site)];
-    let mut command = links.command(site, &binary("pol-node")?);
-    command.arg("--chain").arg(spec).arg(format!("--{name}"));
-    command.arg("--base-path").arg(folder.join(name));
-    command.args(["--node-key", &format!("{:064x}", u16::from(site) + 1)]);
+    let mut command = node_command(links, site, spec, &folder.join(name))?;
+    command.args(["--node-key", &node_key(site)]);
     command.args(["--listen-addr", &multiaddress(links.node_address(site))]);
-    // A node that searched for others would find ways around the relays.
-    command.arg("--reserved-only");
     for (to, peer) in (0..).zip(PEERS).filter(|(to, _)| *to != site) {
         let address = multiaddress(links.relayed_node_address(site, to));
         command.args(["--reserved-nodes", &format!("{address}/p2p/{peer}")]);
+    }
+    if site == DOUBLED_SITE {
+        let address = multiaddress(links.second_node_address(site));
+        command.args(["--reserved-nodes", &format!("{address}/p2p/{SECOND_PEER}")]);
     }
     if links.are_private() {
         // Only this process can reach the address by which the RPC is seen outside the site.
         command.args(["--rpc-external", "--rpc-cors", "all", "--rpc-methods", "safe"]);
     }
     command.args(["--rpc-port", &links.rpc_port(site).to_string()]);
-    command.args(["--no-prometheus", "--no-telemetry", "--no-mdns"]);
     shift_clock(&mut command, ahead);
     launch(&format!("{name}-node"), &mut command, logs)
+}
+
+/// Returns the command of a node with the keys of a site's authority.
+fn node_command(links: &Links, site: u8, spec: &Path, state: &Path) -> Result<Command> {
+    let (name, _) = AUTHORITIES[usize::from(site)];
+    let mut command = links.command(site, &binary("pol-node")?);
+    command.arg("--chain").arg(spec).arg(format!("--{name}")).arg("--base-path").arg(state);
+    // A node that searched for others would find ways around the relays.
+    command.args(["--reserved-only", "--no-prometheus", "--no-telemetry", "--no-mdns"]);
+    Ok(command)
+}
+
+/// Returns the key by which a node is known to its peers.
+fn node_key(index: u8) -> String {
+    format!("{:064x}", u16::from(index) + 1)
 }
 
 fn multiaddress(address: SocketAddr) -> String {
