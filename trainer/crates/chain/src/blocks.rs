@@ -10,6 +10,7 @@ use codec::Encode;
 use futures::stream::{self, BoxStream};
 use pol_primitives::{Hash, round::BlockNumber};
 use sp_crypto_hashing::blake2_256;
+use std::sync::{MutexGuard, PoisonError};
 use subxt::{
     config::substrate::SubstrateHeader, error::BackendError, rpcs::client::RpcSubscription,
     utils::H256,
@@ -60,7 +61,8 @@ impl Chain {
     /// Returns a stream of the best block, and of each block that becomes the best one, in order.
     ///
     /// Blocks may be skipped and, in a reorganisation, numbers repeated. The stream never ends: if
-    /// the connection is lost, it logs that once, subscribes again and continues.
+    /// the connection is lost, it subscribes again and continues. All streams of this client and
+    /// of its clones together log the loss once, and once that the node is back.
     ///
     /// # Errors
     ///
@@ -74,7 +76,12 @@ impl Chain {
 
     pub(crate) async fn subscribe_blocks(&self) -> Result<BlockSubscription, ChainError> {
         let headers = self.request(|| self.node.rpc.chain_subscribe_new_heads()).await?;
-        Ok(BlockSubscription { chain: self.clone(), headers, last: None })
+        let losses = self.link().losses;
+        Ok(BlockSubscription { chain: self.clone(), headers, last: None, losses })
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.node.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the block with this hash, or the best block if none is given.
@@ -92,11 +99,43 @@ impl Chain {
     }
 }
 
+/// State of the connection to the node, as the subscriptions of one client find it.
+///
+/// One loss ends all of them, each at its own moment. So a subscription remembers the number of
+/// losses that were known when it began, and only the first one to notice another loss tells it.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    /// Number of losses so far.
+    losses: u64,
+    /// Set from a loss until the first subscription that begins again.
+    is_lost: bool,
+}
+
+impl Link {
+    /// Notes that a subscription ended that knew of `known` losses. Returns `true` if no other one
+    /// noted this loss before.
+    fn note_end(&mut self, known: u64) -> bool {
+        let is_first = known == self.losses;
+        if is_first {
+            self.losses += 1;
+            self.is_lost = true;
+        }
+        is_first
+    }
+
+    /// Notes that a subscription began again. Returns `true` if it is the first one since the loss.
+    fn note_return(&mut self) -> bool {
+        std::mem::take(&mut self.is_lost)
+    }
+}
+
 /// Endless subscription to the best chain's blocks.
 pub(crate) struct BlockSubscription {
     chain: Chain,
     headers: RpcSubscription<Header>,
     last: Option<BlockInfo>,
+    /// Number of losses of the node that were known when the subscription began.
+    losses: u64,
 }
 
 impl BlockSubscription {
@@ -114,9 +153,16 @@ impl BlockSubscription {
                 Some(Err(error)) => error.to_string(),
                 None => "the subscription ended".to_owned(),
             };
-            tracing::warn!(url = self.chain.node.url, reason, "lost the node; reconnecting");
+            let url = &self.chain.node.url;
+            if self.chain.link().note_end(self.losses) {
+                tracing::warn!(url, reason, "lost the node; reconnecting");
+            } else {
+                tracing::debug!(url, reason, "the subscription ended with the node");
+            }
             self.resubscribe().await;
-            tracing::info!(url = self.chain.node.url, "following the node again");
+            if self.chain.link().note_return() {
+                tracing::info!(url = self.chain.node.url, "following the node again");
+            }
         }
     }
 
@@ -125,7 +171,10 @@ impl BlockSubscription {
         let mut delays = reconnect_delays();
         loop {
             match self.chain.subscribe_blocks().await {
-                Ok(blocks) => break self.headers = blocks.headers,
+                Ok(blocks) => {
+                    (self.headers, self.losses) = (blocks.headers, blocks.losses);
+                    break;
+                }
                 Err(error) => tracing::debug!(%error, "cannot follow the node yet"),
             }
             time::sleep(delays.next().unwrap_or(MAX_RECONNECT_DELAY)).await;
@@ -136,4 +185,29 @@ impl BlockSubscription {
 /// Returns the error of a node that does not know `block`.
 pub(crate) fn unknown_block(block: String) -> ChainError {
     ChainError::node(BackendError::other(format!("it does not know block {block}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_told_once_however_many_subscriptions_it_ends() {
+        let mut link = Link::default();
+        let known = link.losses;
+        assert!(link.note_end(known), "the first subscription tells it");
+        assert!(!link.note_end(known), "the second one does not");
+        assert!(link.note_return() && !link.note_return());
+        assert!(!link.note_end(known), "nor does one that notices it after the node is back");
+        assert!(!link.note_return());
+    }
+
+    #[test]
+    fn each_further_loss_is_told() {
+        let mut link = Link::default();
+        for loss in 0..3 {
+            assert_eq!(link.losses, loss);
+            assert!(link.note_end(loss) && link.note_return());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Connection to a node.
 
 use crate::{
-    ChainError, failover::Failover, node_facts::redacted_addresses, queries::API,
+    ChainError, blocks::Link, failover::Failover, node_facts::redacted_addresses, queries::API,
     sent::SentTransactions,
 };
 use codec::{DecodeAll, Encode};
@@ -49,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) nonce_lock: Mutex<()>,
     /// Transactions that a fork may take back.
     pub(crate) sent: std::sync::Mutex<SentTransactions>,
+    /// What subscriptions found out about the connection.
+    pub(crate) link: std::sync::Mutex<Link>,
 }
 
 impl fmt::Debug for Chain {
@@ -126,6 +128,7 @@ impl Chain {
             client,
             nonce_lock: Mutex::default(),
             sent: std::sync::Mutex::default(),
+            link: std::sync::Mutex::default(),
         };
         let chain = Self { node: Arc::new(node), at: None };
         if chain.client_at_best().await?.metadata_ref().runtime_api_trait_by_name(API).is_none() {

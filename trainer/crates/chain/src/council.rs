@@ -3,21 +3,25 @@
 //! Decisions of governance: by the sudo key of a development chain, elsewhere by the council of the
 //! authorities.
 
-use crate::{AccountId, Call, Chain, ChainError, Signer};
+use crate::{AccountId, Call, CallReceipt, Chain, ChainError, Signer};
 use codec::Decode;
 use pol_primitives::{Hash, election::votes_needed, round::BlockNumber};
 use sp_crypto_hashing::blake2_256;
+use std::time::Duration;
 use subxt::{
     dynamic::Value,
     error::BackendError,
-    ext::scale_value::{
-        Composite,
-        stringify::{custom_formatters::format_hex, to_writer_custom},
-    },
+    ext::scale_value::{Composite, ValueDef, stringify::custom_formatters::format_hex},
 };
+use tokio::time;
 
 /// Pallet of the council.
 const COUNCIL: &str = "Council";
+/// Maximum number of times a call of governance is submitted while a member of the same account
+/// takes its nonce. A member sends a few transactions in a row, one a block.
+const MAX_SUBMISSIONS: u32 = 5;
+/// Delay between two of these submissions: about a block.
+const RESUBMISSION_DELAY: Duration = Duration::from_secs(3);
 
 /// State of a decision of governance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,34 +57,102 @@ pub struct Motion {
 pub struct MotionCall {
     /// Pallet and call, such as `Lineage.admit_manifest`.
     pub name: String,
-    /// Names and values of the arguments, in order. Bytes are in hexadecimal digits, and calls in a
-    /// call are variants of their pallets.
-    pub arguments: Vec<(String, String)>,
+    /// Names and values of the arguments, in order. Calls in a call are variants of their pallets.
+    pub arguments: Vec<(String, Argument)>,
 }
 
 impl MotionCall {
     fn new(pallet: &str, call: &str, arguments: &Composite<()>) -> Self {
         let arguments = match arguments {
             Composite::Named(fields) => {
-                fields.iter().map(|(name, value)| (name.clone(), format_value(value))).collect()
+                fields.iter().map(|(name, value)| (name.clone(), Argument::new(value))).collect()
             }
             Composite::Unnamed(values) => (0..)
                 .zip(values)
-                .map(|(at, value): (u32, _)| (at.to_string(), format_value(value)))
+                .map(|(at, value): (u32, _)| (at.to_string(), Argument::new(value)))
                 .collect(),
         };
         Self { name: format!("{pallet}.{call}"), arguments }
     }
 }
 
-/// Formats a value on one line.
-fn format_value(value: &Value) -> String {
+/// Argument of a call, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Number, word, or bytes in hexadecimal digits.
+    Text(String),
+    /// Values in order.
+    List(Vec<Self>),
+    /// Fields in order, each with its name.
+    Fields(Vec<(String, Self)>),
+    /// Variant of an enumeration that holds something, by its name.
+    Variant(String, Box<Self>),
+}
+
+impl Argument {
+    fn new(value: &Value) -> Self {
+        match &value.value {
+            ValueDef::Composite(values) => match format_bytes(value) {
+                Some(bytes) => Self::Text(bytes),
+                None => Self::of(values),
+            },
+            ValueDef::Variant(variant) if variant.values.is_empty() => {
+                Self::Text(variant.name.clone())
+            }
+            ValueDef::Variant(variant) => {
+                let held = match &variant.values {
+                    Composite::Unnamed(values) if values.len() == 1 => Self::new(&values[0]),
+                    values => Self::of(values),
+                };
+                if variant.name == "Some" {
+                    held
+                } else {
+                    Self::Variant(variant.name.clone(), Box::new(held))
+                }
+            }
+            ValueDef::BitSequence(_) | ValueDef::Primitive(_) => Self::Text(value.to_string()),
+        }
+    }
+
+    /// Converts the fields or the values of a composite.
+    fn of(values: &Composite<()>) -> Self {
+        match values {
+            Composite::Named(fields) => Self::Fields(
+                fields.iter().map(|(name, value)| (name.clone(), Self::new(value))).collect(),
+            ),
+            // A type that wraps nothing but bytes, as that of a hash does.
+            Composite::Unnamed(values) => match values.as_slice() {
+                [only] if format_bytes(only).is_some() => Self::new(only),
+                values => Self::List(values.iter().map(Self::new).collect()),
+            },
+        }
+    }
+}
+
+/// Formats bytes in hexadecimal digits, or returns `None` for any other value.
+fn format_bytes(value: &Value) -> Option<String> {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = to_writer_custom()
-        .add_custom_formatter(|value, writer| format_hex(value, writer))
-        .write(value, &mut text);
-    text
+    let _ = format_hex(value, &mut text)?;
+    text.make_ascii_lowercase();
+    Some(text)
+}
+
+/// Makes a submission until no other transaction of its account takes its nonce, at most
+/// [`MAX_SUBMISSIONS`] times.
+///
+/// A member of the same account takes nonces as well, and its duties go first.
+async fn insist<T, F>(delay: Duration, mut submission: impl FnMut() -> F) -> Result<T, ChainError>
+where
+    F: Future<Output = Result<T, ChainError>>,
+{
+    for _ in 1..MAX_SUBMISSIONS {
+        match submission().await {
+            Err(ChainError::Displaced { .. }) => time::sleep(delay).await,
+            submitted => return submitted,
+        }
+    }
+    submission().await
 }
 
 /// Returns `true` if `nays` of `members` leave too few for `needed` votes.
@@ -179,11 +251,15 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// Fails with [`ChainError::NotGovernor`] if the signer is no member of the council, and as
-    /// [`Self::submit`] does.
+    /// Fails with [`ChainError::NotSudo`] or [`ChainError::NotGovernor`] if the signer does not
+    /// decide, and as [`Self::submit`] does.
     pub async fn govern(&self, signer: &Signer, call: Call) -> Result<Decision, ChainError> {
-        if self.has_sudo().await? {
-            self.submit(signer, call.sudo()).await?;
+        if let Some(key) = self.sudo_key().await? {
+            let account = signer.account();
+            if account != key {
+                return Err(ChainError::NotSudo { account, key });
+            }
+            self.submit_beside_member(signer, call.sudo()).await?;
             return Ok(Decision::Executed);
         }
         let members = self.council_members().await?;
@@ -193,7 +269,8 @@ impl Chain {
         let needed = votes_needed(members.len());
         if self.motion(&hash).await?.is_none() {
             let propose = Call::Propose { needed, call: Box::new(call), length };
-            unless(self.submit(signer, propose).await, &["DuplicateProposal"])?;
+            let proposed = self.submit_beside_member(signer, propose).await;
+            unless(proposed, &["DuplicateProposal"])?;
         }
         self.vote_and_close(signer, hash, length).await
     }
@@ -208,7 +285,7 @@ impl Chain {
         signer: &Signer,
         call: Call,
     ) -> Result<Decision, ChainError> {
-        if self.has_sudo().await? {
+        if self.sudo_key().await?.is_some() {
             return self.govern(signer, call).await;
         }
         let whitelist = Call::WhitelistCall(blake2_256(&self.encode(&call).await?));
@@ -217,26 +294,32 @@ impl Chain {
     }
 
     /// Votes against an open motion as a member of the council, and closes it if it can no longer
-    /// get the votes that it needs. Returns `true` if it is closed.
+    /// get the votes that it needs. Returns `true` if it is closed, and `None` if no such motion is
+    /// open.
     ///
     /// # Errors
     ///
-    /// Fails as [`Self::submit`] does.
-    pub async fn reject_motion(&self, signer: &Signer, hash: Hash) -> Result<bool, ChainError> {
-        let Some(motion) = self.motion(&hash).await? else { return Ok(true) };
+    /// Fails with [`ChainError::NotGovernor`] if the signer is no member of the council, and as
+    /// [`Self::submit`] does.
+    pub async fn reject_motion(
+        &self,
+        signer: &Signer,
+        hash: Hash,
+    ) -> Result<Option<bool>, ChainError> {
+        let Some(motion) = self.motion(&hash).await? else { return Ok(None) };
+        Self::ensure_governor(signer, &self.council_members().await?)?;
         let index = motion.index;
         if !motion.nays.contains(&signer.account()) {
-            let vote = Call::Vote { hash, index, approve: false };
-            unless(self.submit(signer, vote).await, &["ProposalMissing"])?;
+            self.vote(signer, hash, index, false).await?;
         }
-        let Some(motion) = self.motion(&hash).await? else { return Ok(true) };
+        // Somebody else may have closed it since.
+        let Some(motion) = self.motion(&hash).await? else { return Ok(Some(true)) };
         let members = self.council_members().await?.len();
         let is_rejected = is_rejected(motion.nays.len(), members, motion.needed);
         if is_rejected {
-            let close = Call::CloseMotion { hash, index, length: 0 };
-            unless(self.submit(signer, close).await, &["ProposalMissing"])?;
+            self.close(signer, hash, index, 0).await?;
         }
-        Ok(is_rejected)
+        Ok(Some(is_rejected))
     }
 
     /// Upgrades the runtime: governance allows the hash of its code, and whoever decides last hands
@@ -253,14 +336,49 @@ impl Chain {
         let allow = Call::AuthorizeUpgrade(blake2_256(&code));
         let decision = self.govern_as_root(signer, allow).await?;
         if decision == Decision::Executed {
-            self.submit(signer, Call::ApplyUpgrade(code)).await?;
+            self.submit_beside_member(signer, Call::ApplyUpgrade(code)).await?;
         }
         Ok(decision)
     }
 
-    /// Returns `true` if the chain has a sudo key.
-    async fn has_sudo(&self) -> Result<bool, ChainError> {
-        Ok(self.storage::<AccountId>("Sudo", "Key", &[]).await?.is_some())
+    /// Returns the account of the sudo key, on chains that have one.
+    async fn sudo_key(&self) -> Result<Option<AccountId>, ChainError> {
+        self.storage("Sudo", "Key", &[]).await
+    }
+
+    /// Submits a call of governance, again with a fresh nonce while a member of the same account
+    /// takes its nonce. All these calls have their effect once, however often they are made.
+    async fn submit_beside_member(
+        &self,
+        signer: &Signer,
+        call: Call,
+    ) -> Result<CallReceipt, ChainError> {
+        insist(RESUBMISSION_DELAY, || self.submit(signer, call.clone())).await
+    }
+
+    /// Votes on an open motion.
+    async fn vote(
+        &self,
+        signer: &Signer,
+        hash: Hash,
+        index: u32,
+        approve: bool,
+    ) -> Result<(), ChainError> {
+        let vote = Call::Vote { hash, index, approve };
+        let voted = self.submit_beside_member(signer, vote).await;
+        unless(voted, &["ProposalMissing", "DuplicateVote"])
+    }
+
+    /// Closes an open motion that has its votes, or can no longer get them.
+    async fn close(
+        &self,
+        signer: &Signer,
+        hash: Hash,
+        index: u32,
+        length: u32,
+    ) -> Result<(), ChainError> {
+        let close = Call::CloseMotion { hash, index, length };
+        unless(self.submit_beside_member(signer, close).await, &["ProposalMissing"])
     }
 
     /// Votes for an open motion, and closes it if it has the votes. A motion that is not open any
@@ -274,8 +392,7 @@ impl Chain {
         let Some(motion) = self.motion(&hash).await? else { return Ok(Decision::Executed) };
         let index = motion.index;
         if !motion.ayes.contains(&signer.account()) {
-            let vote = Call::Vote { hash, index, approve: true };
-            unless(self.submit(signer, vote).await, &["ProposalMissing", "DuplicateVote"])?;
+            self.vote(signer, hash, index, true).await?;
         }
         let Some(motion) = self.motion(&hash).await? else { return Ok(Decision::Executed) };
         let ayes = u32::try_from(motion.ayes.len()).unwrap_or(u32::MAX);
@@ -284,8 +401,7 @@ impl Chain {
         if ayes < needed {
             return Ok(Decision::Waiting { ayes, needed });
         }
-        let close = Call::CloseMotion { hash, index, length };
-        unless(self.submit(signer, close).await, &["ProposalMissing"])?;
+        self.close(signer, hash, index, length).await?;
         Ok(Decision::Executed)
     }
 }
@@ -302,22 +418,76 @@ mod tests {
         );
     }
 
+    fn text(text: &str) -> Argument {
+        Argument::Text(text.to_owned())
+    }
+
     #[test]
-    fn calls_are_readable() {
-        let inner = Value::named_variant("admit_manifest", [("manifest", Value::u128(3))]);
+    fn calls_keep_their_structure() {
+        let inner = Value::named_variant("admit_manifest", [("manifest", Value::u128(3_000))]);
         let call = Value::unnamed_variant("Lineage", [inner]);
         let arguments = Composite::named([
             ("call_hash", Value::from_bytes([0xab, 0x01])),
+            ("wrapped", Value::unnamed_composite([Value::from_bytes([0xab, 0x01])])),
             ("calls", Value::unnamed_composite([call])),
         ]);
         let call = MotionCall::new("Utility", "batch_all", &arguments);
         assert_eq!(call.name, "Utility.batch_all");
-        assert_eq!(call.arguments[0], ("call_hash".to_owned(), "0xAB01".to_owned()));
-        let (name, calls) = &call.arguments[1];
-        assert_eq!(name, "calls");
-        assert!(calls.contains("Lineage") && calls.contains("admit_manifest { manifest: 3 }"));
+        let admitted = Argument::Fields(vec![("manifest".to_owned(), text("3000"))]);
+        let admitted = Argument::Variant("admit_manifest".to_owned(), Box::new(admitted));
+        let admitted = Argument::Variant("Lineage".to_owned(), Box::new(admitted));
+        let expected = [
+            ("call_hash", text("0xab01")),
+            ("wrapped", text("0xab01")),
+            ("calls", Argument::List(vec![admitted])),
+        ];
+        assert_eq!(call.arguments, expected.map(|(name, value)| (name.to_owned(), value)));
         let unnamed = MotionCall::new("System", "remark", &Composite::unnamed([Value::bool(true)]));
-        assert_eq!(unnamed.arguments, [("0".to_owned(), "true".to_owned())]);
+        assert_eq!(unnamed.arguments, [("0".to_owned(), text("true"))]);
+    }
+
+    #[test]
+    fn options_are_what_they_hold() {
+        let none = Value::unnamed_variant("None", []);
+        assert_eq!(Argument::new(&none), text("None"));
+        let some = Value::unnamed_variant("Some", [Value::from_bytes([7; 32])]);
+        assert_eq!(Argument::new(&some), text(&format!("0x{}", "07".repeat(32))));
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_nonce_was_taken_is_submitted_again_with_an_end() {
+        let displaced = || ChainError::Displaced { account: [1; 32] };
+        let mut submissions = 0;
+        let taken_twice = insist(Duration::ZERO, || {
+            submissions += 1;
+            let result = if submissions <= 2 { Err(displaced()) } else { Ok(submissions) };
+            std::future::ready(result)
+        });
+        assert_eq!(taken_twice.await.unwrap(), 3);
+        let mut submissions = 0;
+        let always_taken = insist(Duration::ZERO, || {
+            submissions += 1;
+            std::future::ready(Err::<(), _>(displaced()))
+        });
+        assert!(matches!(always_taken.await, Err(ChainError::Displaced { .. })));
+        assert_eq!(submissions, MAX_SUBMISSIONS);
+        let mut submissions = 0;
+        let refused = insist(Duration::ZERO, || {
+            submissions += 1;
+            std::future::ready(Err::<(), _>(ChainError::Unfunded { account: [1; 32] }))
+        });
+        assert!(matches!(refused.await, Err(ChainError::Unfunded { .. })));
+        assert_eq!(submissions, 1, "only a nonce that was taken is replaced");
+    }
+
+    #[test]
+    fn who_does_not_decide_is_told_who_does() {
+        let [alice, bob] = ["//Alice", "//Bob"].map(|uri| Signer::from_uri(uri).unwrap());
+        assert!(Chain::ensure_governor(&alice, &[alice.account()]).is_ok());
+        let refused = Chain::ensure_governor(&bob, &[alice.account()]).unwrap_err().to_string();
+        assert!(refused.contains(&bob.ss58()) && refused.contains("council show"), "{refused}");
+        let refused = ChainError::NotSudo { account: bob.account(), key: alice.account() };
+        assert!(refused.to_string().ends_with(&format!("sign as {}", alice.ss58())));
     }
 
     #[test]

@@ -89,13 +89,25 @@ pub enum ChainError {
     },
     /// The account takes no part in governance. Nothing was submitted.
     #[error(
-        "{} is no member of the council, which decides on this chain: sign as one of the \
-         authorities",
+        "{} is no member of the council, and only its members decide on this chain: sign as one of \
+         them; `pol-trainer council show` lists them",
         format_account(.account)
     )]
     NotGovernor {
         /// The account.
         account: AccountId,
+    },
+    /// The chain has a sudo key, and it is another account's. Nothing was submitted.
+    #[error(
+        "{} does not decide on this chain, which has a sudo key: sign as {}",
+        format_account(.account),
+        format_account(.key)
+    )]
+    NotSudo {
+        /// The account.
+        account: AccountId,
+        /// Account of the sudo key.
+        key: AccountId,
     },
     /// The key may not act for the account. Nothing was submitted.
     #[error(
@@ -140,8 +152,8 @@ pub enum ChainError {
     /// Another transaction of the same account took this one's place. It had no effect and never
     /// will.
     #[error(
-        "{} sent another transaction at the same time, and the chain took that one: use an \
-         account in one process only",
+        "{} sent another transaction at the same time, and the chain took that one: try again, \
+         and let no two members use one account",
         format_account(.account)
     )]
     Displaced {

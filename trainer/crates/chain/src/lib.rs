@@ -63,7 +63,7 @@ pub use account::{AccountId, InvalidAccount, format_account, parse_account};
 pub use blocks::BlockInfo;
 pub use call::{Call, Permission};
 pub use client::Chain;
-pub use council::{Decision, Motion, MotionCall};
+pub use council::{Argument, Decision, Motion, MotionCall};
 pub use error::ChainError;
 pub use events::ChainEvent;
 pub use node_facts::{Hold, ListedPeer, NodeStatus, redacted_addresses};

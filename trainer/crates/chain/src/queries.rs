@@ -25,6 +25,8 @@ use subxt::utils::H256;
 
 /// Runtime API that reads go through.
 pub(crate) const API: &str = "PolApi";
+/// Key of the runtime's code in the state.
+const RUNTIME_CODE: &[u8] = b":code";
 
 /// Reads of the network's state. All of them fail if the node cannot answer, or answers in another
 /// shape than this program knows.
@@ -461,6 +463,17 @@ impl Chain {
         // Nonce, three reference counts, then the balances, of which the free one is first.
         let found: Option<([u32; 4], Balance)> = self.storage("System", "Account", &key).await?;
         Ok(found.map_or(0, |(_, free)| free))
+    }
+
+    /// Returns the code of the runtime, as governance handed it in.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the node cannot answer.
+    pub async fn runtime_code(&self) -> Result<Vec<u8>, ChainError> {
+        let at = self.at.map(H256);
+        let code = self.request(|| self.node.rpc.state_get_storage(RUNTIME_CODE, at)).await?;
+        Ok(code.unwrap_or_default())
     }
 
     /// Returns the start of the value of a storage item, as far as `T` decodes it. `key` is the

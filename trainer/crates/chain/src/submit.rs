@@ -35,6 +35,8 @@ const RESEND_BLOCKS: u32 = 2;
 const GAPS_BEFORE_FILLING: u32 = 2;
 /// Beginning of the reason of a refusal with a code, as the `author` RPC states it.
 const CUSTOM_ERROR: &str = "Custom error: ";
+/// Reason of the refusal of a nonce that the chain has already, as the `author` RPC states it.
+const OUTDATED: &str = "Transaction is outdated";
 /// Maximum number of times a call is signed while other processes of its account take its nonce.
 const MAX_ATTEMPTS: u32 = 3;
 /// Delay between two of these attempts.
@@ -219,7 +221,10 @@ impl Chain {
         for _ in 0..MAX_ATTEMPTS {
             let nonce = self.free_nonce(signer.key_account(), call.has_room(), refused).await?;
             let signed = match self.sign(signer, call, tip, nonce).await {
-                Err(ChainError::Displaced { .. }) => continue,
+                Err(ChainError::Displaced { .. }) => {
+                    wait_for_nonce(call).await;
+                    continue;
+                }
                 signed => signed?,
             };
             match self.node.rpc.author_submit_extrinsic(&signed.bytes).await {
@@ -239,7 +244,11 @@ impl Chain {
                             .as_ref()
                             .map_or(refusal.message.as_str(), |data| data.get().trim_matches('"'))
                             .to_owned();
-                        return Err(self.refused_by_pool(signed.account, reason).await?);
+                        // A block came between that has another transaction with this nonce.
+                        if reason != OUTDATED {
+                            return Err(self.refused_by_pool(signed.account, reason).await?);
+                        }
+                        wait_for_nonce(call).await;
                     }
                 },
                 Ok(_) | Err(_) => return Ok(signed),
@@ -498,6 +507,14 @@ impl Chain {
             return Err(ChainError::refused(&error));
         }
         Ok(())
+    }
+}
+
+/// Waits until the node knows that the nonce which it took for a free one is none. A call whose
+/// deadline may be a block away does not wait.
+async fn wait_for_nonce(call: &Call) {
+    if !call.has_room() {
+        time::sleep(RETRY_DELAY).await;
     }
 }
 
