@@ -9,7 +9,7 @@ use super::{
     },
     data_report::SummaryOptions,
     describe::DescribeOptions,
-    governance::describe_decision,
+    governance::govern,
     ingest::IngestOptions,
     opt_outs::OptOutsOptions,
     parents::{DerivingActivity, StatedParents},
@@ -235,7 +235,7 @@ async fn admit(
         );
         return Ok(());
     };
-    let decision = chain.govern(signer, Call::AdmitManifest { manifest, kind }).await?;
-    println!("manifest {manifest}: {}", describe_decision(decision, "admitted"));
+    let outcome = govern(chain, signer, Call::AdmitManifest { manifest, kind }).await?;
+    println!("manifest {manifest}: {}", outcome.describe("admitted"));
     Ok(())
 }

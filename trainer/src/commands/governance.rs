@@ -2,13 +2,14 @@
 
 //! Decisions of governance, and the council of the authorities.
 
+use super::in_force::effect_in_force;
 use crate::{
     files::read_limited,
     options::{KeyOptions, NodeOptions},
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use pol_chain::{Call, Decision, Motion, MotionCall, format_account};
+use pol_chain::{Argument, Call, Chain, Decision, Motion, MotionCall, Signer, format_account};
 use pol_primitives::Hash;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -16,11 +17,15 @@ use std::path::{Path, PathBuf};
 /// Largest code of a runtime, in bytes. The chain takes less.
 const MAX_RUNTIME: u64 = 1 << 24;
 
+/// Error of a vote on a motion that is not open.
+const NO_MOTION: &str = "no such motion is open; `pol-trainer council show` lists those that are";
+
 const COUNCIL_HELP: &str = "\
 On a chain without a sudo key two thirds of the elected authorities decide. A command of governance,
 such as `recipe set` or `data admit`, then proposes its call, or votes for it if another authority
 has proposed the same, and executes it with the last vote needed. So each authority runs the same
-command with its own key, or looks at the open motions and votes for one.
+command with its own key, or looks at the open motions and votes for one. A command whose effect the
+chain has already says so, and sends nothing.
 
 Examples:
   pol-trainer council show
@@ -106,8 +111,7 @@ fn parse_hash(text: &str) -> Result<Hash, String> {
 async fn approve(node: &NodeOptions, key: &KeyOptions, motion: Hash) -> Result<()> {
     let signer = key.signer()?;
     let decision = node.connect().await?.approve_motion(&signer, motion).await?;
-    let decision =
-        decision.context("no such motion is open; `council show` lists those that are")?;
+    let decision = decision.context(NO_MOTION)?;
     println!("{}", describe_decision(decision, "the motion has its votes and is executed"));
     Ok(())
 }
@@ -116,11 +120,50 @@ async fn approve(node: &NodeOptions, key: &KeyOptions, motion: Hash) -> Result<(
 async fn reject(node: &NodeOptions, key: &KeyOptions, motion: Hash) -> Result<()> {
     let signer = key.signer()?;
     let is_closed = node.connect().await?.reject_motion(&signer, motion).await?;
+    let is_closed = is_closed.context(NO_MOTION)?;
     println!("{}", if is_closed { "the motion is closed" } else { "voted against the motion" });
     Ok(())
 }
 
-/// Decides on a call as governance, and prints `done` or the votes that it waits for.
+/// Outcome of a command of governance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing was sent: the chain has the effect already, as the sentence says.
+    InForce(String),
+    /// The signer decided.
+    Decided(Decision),
+}
+
+impl Outcome {
+    /// Returns `true` if the chain has the effect.
+    pub(crate) fn is_in_force(&self) -> bool {
+        matches!(self, Self::InForce(_) | Self::Decided(Decision::Executed))
+    }
+
+    /// Returns `done`, the votes that a decision waits for, or that there is nothing to decide.
+    pub(crate) fn describe(&self, done: &str) -> String {
+        match self {
+            Self::InForce(said) => format!("nothing is sent: {said}"),
+            Self::Decided(decision) => describe_decision(*decision, done),
+        }
+    }
+}
+
+/// Decides on a call as governance, unless the chain has its effect already.
+///
+/// # Errors
+///
+/// Fails if the chain would refuse the call, if the signer does not decide, and if the node cannot
+/// answer.
+pub(crate) async fn govern(chain: &Chain, signer: &Signer, call: Call) -> Result<Outcome> {
+    if let Some(said) = effect_in_force(chain, &call).await? {
+        return Ok(Outcome::InForce(said));
+    }
+    Ok(Outcome::Decided(chain.govern(signer, call).await?))
+}
+
+/// Decides on a call as governance, and prints `done`, the votes that it waits for, or that the
+/// chain has its effect already.
 pub(crate) async fn decide(
     node: &NodeOptions,
     key: &KeyOptions,
@@ -128,13 +171,13 @@ pub(crate) async fn decide(
     done: &str,
 ) -> Result<()> {
     let signer = key.signer()?;
-    let decision = node.connect().await?.govern(&signer, call).await?;
-    println!("{}", describe_decision(decision, done));
+    let outcome = govern(&node.connect().await?, &signer, call).await?;
+    println!("{}", outcome.describe(done));
     Ok(())
 }
 
 /// Returns `done`, or the votes that a decision waits for.
-pub(crate) fn describe_decision(decision: Decision, done: &str) -> String {
+fn describe_decision(decision: Decision, done: &str) -> String {
     match decision {
         Decision::Executed => done.to_owned(),
         Decision::Waiting { ayes, needed } => format!(
@@ -173,11 +216,9 @@ async fn show(node: &NodeOptions, as_json: bool) -> Result<()> {
 }
 
 fn json_of(hash: &Hash, motion: &Motion, call: &Option<MotionCall>) -> Value {
-    let call = call.as_ref().map(|call| {
-        let arguments: serde_json::Map<_, _> =
-            call.arguments.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        json!({ "name": call.name, "arguments": arguments })
-    });
+    let call = call
+        .as_ref()
+        .map(|call| json!({ "name": call.name, "arguments": fields_json(&call.arguments) }));
     json!({
         "hash": format!("0x{}", hex::encode(hash)),
         "call": call,
@@ -188,13 +229,59 @@ fn json_of(hash: &Hash, motion: &Motion, call: &Option<MotionCall>) -> Value {
     })
 }
 
+/// Returns fields as an object.
+fn fields_json(fields: &[(String, Argument)]) -> Value {
+    fields.iter().map(|(name, value)| (name.clone(), argument_json(value))).collect()
+}
+
+/// Returns an argument in JSON. What it holds in the end are strings, since numbers of the chain
+/// may be larger than those of programs.
+fn argument_json(argument: &Argument) -> Value {
+    match argument {
+        Argument::Text(text) => json!(text),
+        Argument::List(values) => values.iter().map(argument_json).collect(),
+        Argument::Fields(fields) => fields_json(fields),
+        Argument::Variant(name, held) => json!({ name.as_str(): argument_json(held) }),
+    }
+}
+
+/// Appends the lines of an argument: its name and value on one, or its parts on lines of their own.
+fn describe_argument(name: &str, argument: &Argument, indent: usize, lines: &mut Vec<String>) {
+    let (mut head, mut held) = (format!("{:indent$}{name}:", ""), argument);
+    while let Argument::Variant(variant, inner) = held {
+        head = format!("{head} {variant}");
+        held = inner;
+    }
+    let indent = indent + 2;
+    match held {
+        Argument::Text(text) => lines.push(format!("{head} {text}")),
+        Argument::List(values) if values.is_empty() => lines.push(format!("{head} none")),
+        Argument::List(values) => {
+            lines.push(head);
+            for (at, value) in values.iter().enumerate() {
+                describe_argument(&at.to_string(), value, indent, lines);
+            }
+        }
+        Argument::Fields(fields) => {
+            lines.push(head);
+            for (name, value) in fields {
+                describe_argument(name, value, indent, lines);
+            }
+        }
+        // The loop took the variants away.
+        Argument::Variant(..) => {}
+    }
+}
+
 /// Describes a motion: its call, its votes, and the commands that vote.
 fn describe_motion(hash: &Hash, motion: &Motion, call: Option<&MotionCall>) -> String {
     let hash = format!("0x{}", hex::encode(hash));
     let name = call.map_or("a call that was closed meanwhile", |call| &call.name);
     let mut lines = vec![format!("motion {hash}: {name}")];
     let arguments = call.map_or(&[][..], |call| &call.arguments);
-    lines.extend(arguments.iter().map(|(name, value)| format!("  {name}: {value}")));
+    for (name, value) in arguments {
+        describe_argument(name, value, 2, &mut lines);
+    }
     lines.push(format!(
         "  {} of {} votes needed, {} against, until block {}",
         motion.ayes.len(),
@@ -230,8 +317,13 @@ async fn upgrade(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()
         name()
     );
     let signer = key.signer()?;
-    let decision = node.connect().await?.upgrade_runtime(&signer, code).await?;
-    println!("{}", describe_decision(decision, "the runtime is upgraded"));
+    let chain = node.connect().await?;
+    let outcome = if chain.runtime_code().await? == code {
+        Outcome::InForce(format!("{} is the chain's runtime already", name()))
+    } else {
+        Outcome::Decided(chain.upgrade_runtime(&signer, code).await?)
+    };
+    println!("{}", outcome.describe("the runtime is upgraded"));
     Ok(())
 }
 
@@ -257,7 +349,7 @@ mod tests {
         let motion = Motion { index: 4, needed: 3, ayes: vec![[1; 32]], nays: vec![], end: 90 };
         let call = MotionCall {
             name: "Lineage.admit_manifest".into(),
-            arguments: vec![("manifest".into(), "3".into())],
+            arguments: vec![("manifest".into(), Argument::Text("3".into()))],
         };
         let text = describe_motion(&[7; 32], &motion, Some(&call));
         let hash = format!("0x{}", "07".repeat(32));
@@ -271,6 +363,51 @@ mod tests {
         assert!(parts.iter().all(|part| text.contains(part.as_str())), "{text}");
         let json = json_of(&[7; 32], &motion, &Some(call));
         assert_eq!(json["call"]["arguments"]["manifest"], "3");
+    }
+
+    #[test]
+    fn a_recipe_is_shown_in_a_line_for_each_setting() {
+        let text = |text: &str| Argument::Text(text.into());
+        let model = Argument::Fields(vec![("layers".into(), text("4"))]);
+        let recipe = Argument::Fields(vec![
+            ("model".into(), Argument::Variant("V1".into(), Box::new(model))),
+            ("tokenizer".into(), text("0xab01")),
+            ("tiers".into(), Argument::List(vec![text("8"), text("9")])),
+            ("parents".into(), Argument::List(vec![])),
+        ]);
+        let recipe = Argument::Variant("V2".into(), Box::new(recipe));
+        let mut lines = Vec::new();
+        describe_argument("recipe", &recipe, 2, &mut lines);
+        let expected = [
+            "  recipe: V2",
+            "    model: V1",
+            "      layers: 4",
+            "    tokenizer: 0xab01",
+            "    tiers:",
+            "      0: 8",
+            "      1: 9",
+            "    parents: none",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(
+            argument_json(&recipe),
+            json!({ "V2": {
+                "model": { "V1": { "layers": "4" } },
+                "tokenizer": "0xab01",
+                "tiers": ["8", "9"],
+                "parents": [],
+            } })
+        );
+    }
+
+    #[test]
+    fn what_is_in_force_is_no_proposal() {
+        let in_force = Outcome::InForce("these lengths are in force already".into());
+        assert_eq!(in_force.describe("set"), "nothing is sent: these lengths are in force already");
+        let waiting = Outcome::Decided(Decision::Waiting { ayes: 1, needed: 2 });
+        assert!(in_force.is_in_force() && !waiting.is_in_force());
+        let executed = Outcome::Decided(Decision::Executed);
+        assert!(executed.is_in_force() && executed.describe("set") == "set");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Holdings {
 }
 
 /// Reads the entries with numbers below `count`, and returns those that there are.
-async fn read_all<T>(
+pub(super) async fn read_all<T>(
     count: u32,
     read: impl AsyncFn(u32) -> Result<Option<T>, ChainError>,
 ) -> Result<BTreeMap<u32, T>, ChainError> {

@@ -24,6 +24,7 @@ mod export;
 pub(crate) mod generate;
 pub(crate) mod governance;
 mod holdings;
+mod in_force;
 pub(crate) mod index;
 mod ingest;
 pub(crate) mod keys;

@@ -4,7 +4,7 @@
 
 use super::{
     exact,
-    governance::{decide, describe_decision},
+    governance::{Outcome, decide, govern},
 };
 use crate::{
     files::{MAX_TEXT, read_limited},
@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use pol_chain::{Call, Chain, Decision};
+use pol_chain::{Call, Chain};
 use pol_data::IngestRecord;
 use pol_engine::ARITHMETIC;
 use pol_import::describe;
@@ -50,7 +50,12 @@ Examples:
 
 The first recipe defines the model. A later one that changes the architecture needs a rewrite: see
 `recipe rewrite`. It is in force from the next round on, and leases of the recipe before end without
-a penalty.";
+a penalty.
+
+A recipe names the held-out text that models are measured on. Have that text admitted first, by
+`data register` and `data admit`: a recipe whose text is not admitted is refused. The first recipe
+of a chain, and one that changes the tokenizer or the length of shards, come before their data.
+Models are then not measured until the text is admitted.";
 
 const LENGTHS_EXAMPLES: &str = "\
 Examples:
@@ -296,14 +301,14 @@ async fn rewrite(options: RewriteOptions) -> Result<()> {
         let json = serde_json::to_string_pretty(&recipe)?;
         std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
     }
-    let decision = match options.set {
+    let outcome = match options.set {
         true => {
             let signer = options.key.signer()?;
-            Some(chain.govern(&signer, Call::SetRecipe(recipe.clone().into())).await?)
+            Some(govern(&chain, &signer, Call::SetRecipe(recipe.clone().into())).await?)
         }
         false => None,
     };
-    print_changes(&before, &recipe, decision, options.json)
+    print_changes(&before, &recipe, outcome, options.json)
 }
 
 /// Returns the recipe that made the network's model, and the recipe in force with `rewrite` of that
@@ -329,7 +334,7 @@ async fn rewritten_recipe(chain: &Chain, rewrite: Rewrite) -> Result<(Recipe, Re
 fn print_changes(
     before: &Recipe,
     recipe: &Recipe,
-    decision: Option<Decision>,
+    outcome: Option<Outcome>,
     as_json: bool,
 ) -> Result<()> {
     let changes = changed_fields(&before.model, &recipe.model)?;
@@ -340,7 +345,7 @@ fn print_changes(
             "{}",
             json!({
                 "hash": hash,
-                "set": decision == Some(Decision::Executed),
+                "set": outcome.as_ref().is_some_and(Outcome::is_in_force),
                 "changes": changes,
                 "parameters": parameters,
                 "recipe": recipe,
@@ -353,10 +358,10 @@ fn print_changes(
     }
     let [from, to] = parameters;
     println!("parameters: {from} to {to}");
-    match decision {
-        Some(decision) => {
+    match outcome {
+        Some(outcome) => {
             let done = format!("recipe {hash} is set: the next round rewrites the model");
-            println!("{}", describe_decision(decision, &done));
+            println!("{}", outcome.describe(&done));
         }
         None => println!("recipe {hash} is not set; --set does that"),
     }

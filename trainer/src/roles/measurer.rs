@@ -14,6 +14,7 @@ use crate::{
     model::{fetch_model, fetch_tokenizer},
 };
 use pol_chain::{Call, Signer};
+use pol_engine::LeaseData;
 use pol_generate::TextTokenizer;
 use pol_primitives::{
     Hash, MILLION, RoundNumber,
@@ -43,6 +44,8 @@ pub(super) struct HeadMeasurer {
     tokenizer: Option<(Hash, Arc<TextTokenizer>)>,
     /// Root of the newest head that was measured or cannot be.
     handled: Option<Hash>,
+    /// Recipe of which a warning said that its models are not measured, and the reason.
+    warned: Option<(Hash, Unmeasured)>,
     /// Metrics that are not reported yet.
     report: Option<(RoundNumber, ModelMetrics)>,
     metrics: watch::Sender<Vec<(Hash, MetricsClaim)>>,
@@ -59,6 +62,7 @@ impl HeadMeasurer {
             reporter,
             tokenizer: None,
             handled: None,
+            warned: None,
             report: None,
             metrics: watch::Sender::default(),
         }
@@ -81,10 +85,7 @@ impl HeadMeasurer {
             return Ok(());
         }
         let recipe = self.context.recipe(&head.recipe_hash).await?;
-        let Some(data) = self.held_out.data(&mut self.shards, &recipe).await? else {
-            self.handled = Some(head.root);
-            return Ok(());
-        };
+        let Some(data) = self.held_out_text(head, &recipe).await? else { return Ok(()) };
         let tokenizer = self.tokenizer(&recipe).await?;
         let model = fetch_model(&self.context, &head.root, &recipe, &[], MEASURED_TAG).await?;
         self.handled = Some(head.root);
@@ -118,6 +119,39 @@ impl HeadMeasurer {
         });
         self.report = Some((round, metrics));
         Ok(())
+    }
+
+    /// Returns the held-out text that `recipe` names, or `None` if `head` cannot be measured on
+    /// it. Text that is not admitted is looked for again at each block, since governance may admit
+    /// it at any.
+    async fn held_out_text(
+        &mut self,
+        head: &Head,
+        recipe: &Recipe,
+    ) -> Result<Option<Arc<LeaseData>>> {
+        let Some(text) = recipe.held_out else {
+            self.handled = Some(head.root);
+            return Ok(None);
+        };
+        if self.context.chain.manifest_of_content(&text).await?.is_none() {
+            self.warn(&head.recipe_hash, &text, Unmeasured::NotAdmitted);
+            return Ok(None);
+        }
+        let data = self.held_out.data(&mut self.shards, recipe).await?;
+        if data.is_none() {
+            self.handled = Some(head.root);
+            self.warn(&head.recipe_hash, &text, Unmeasured::Malformed);
+        } else {
+            self.warned = None;
+        }
+        Ok(data)
+    }
+
+    /// Says once for a recipe and a reason that its models are not measured on `text`.
+    fn warn(&mut self, recipe: &Hash, text: &Hash, reason: Unmeasured) {
+        if is_new(&mut self.warned, (*recipe, reason)) {
+            tracing::warn!("{}", reason.describe(recipe, text));
+        }
     }
 
     /// Returns the tokenizer of `recipe`, or `None` if no peer serves it or it cannot be parsed.
@@ -165,5 +199,58 @@ impl BlockHandler for HeadMeasurer {
             self.measure(&head).await?;
         }
         self.report(&head).await
+    }
+}
+
+/// Reason why models are not measured on the held-out text that their recipe names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unmeasured {
+    /// No manifest of the text is admitted.
+    NotAdmitted,
+    /// No shard of the manifest is text of the recipe.
+    Malformed,
+}
+
+impl Unmeasured {
+    /// Says so for people, with the remedy.
+    fn describe(self, recipe: &Hash, text: &Hash) -> String {
+        let recipe = short_hash(recipe);
+        let text = format!("held-out text 0x{}", hex::encode(text));
+        match self {
+            Self::NotAdmitted => format!(
+                "models of recipe {recipe} are not measured, since its {text} is not admitted. \
+                 They are once governance admits it: `pol-trainer data list` has the number of its \
+                 manifest for `pol-trainer data admit`"
+            ),
+            Self::Malformed => format!(
+                "models of recipe {recipe} are not measured, since its {text} is malformed. A \
+                 recipe with other held-out text mends that: `pol-trainer recipe set`"
+            ),
+        }
+    }
+}
+
+/// Returns `true` if a warning was not the last one that was `said`, and notes that it is.
+fn is_new(said: &mut Option<(Hash, Unmeasured)>, warning: (Hash, Unmeasured)) -> bool {
+    said.replace(warning) != Some(warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_said_once_for_a_recipe_and_a_reason() {
+        let mut said = None;
+        let warnings = [
+            ([1; 32], Unmeasured::NotAdmitted),
+            ([2; 32], Unmeasured::NotAdmitted),
+            ([2; 32], Unmeasured::Malformed),
+        ];
+        for warning in warnings {
+            assert!(is_new(&mut said, warning) && !is_new(&mut said, warning), "{warning:?}");
+        }
+        let text = Unmeasured::NotAdmitted.describe(&[1; 32], &[7; 32]);
+        assert!(text.contains("data admit") && text.contains(&"07".repeat(32)), "{text}");
     }
 }
