@@ -2,7 +2,7 @@
 
 //! Short texts for people: hashes, amounts and roles.
 
-use crate::options::dev_uri;
+use crate::options::{DEV_FAMILIES, DEV_PEOPLE, dev_uri};
 use pol_chain::{AccountId, Signer, format_account};
 use pol_primitives::{Balance, Hash, POL, member::Role};
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -16,11 +16,10 @@ const NAMED_ACCOUNTS: u32 = 16;
 
 /// Names of development accounts, whose keys everybody knows.
 static DEVELOPMENT_NAMES: LazyLock<BTreeMap<AccountId, String>> = LazyLock::new(|| {
-    let people = ["alice", "bob", "charlie", "dave", "eve", "ferdie"];
-    let numbered = ["trainer", "validator"]
+    let numbered = DEV_FAMILIES
         .into_iter()
         .flat_map(|kind| (1..=NAMED_ACCOUNTS).map(move |number| format!("{kind}-{number}")));
-    let names = people.map(str::to_owned).into_iter().chain(numbered);
+    let names = DEV_PEOPLE.map(str::to_owned).into_iter().chain(numbered);
     names
         .filter_map(|name| {
             let signer = Signer::from_uri(&dev_uri(&name).ok()?).ok()?;

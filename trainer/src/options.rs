@@ -9,9 +9,15 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pol_chain::{AccountId, Chain, ChainError, Signer, parse_account};
+use pol_chain::{AccountId, Chain, ChainError, InvalidAccount, Signer, parse_account};
+use pol_config::nearest;
 use pol_keystore::KeyFile;
-use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    io::IsTerminal,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::ParseError, layer::SubscriberExt, util::SubscriberInitExt,
 };
@@ -23,6 +29,10 @@ pub(crate) const KEY_VARIABLE: &str = "POL_KEY";
 const DEFAULT_LOG: &str = "info";
 /// Address of the node if none is given.
 const DEFAULT_NODE: &str = "ws://127.0.0.1:9944";
+/// Development accounts of one word.
+pub(crate) const DEV_PEOPLE: [&str; 6] = ["alice", "bob", "charlie", "dave", "eve", "ferdie"];
+/// Families of numbered development accounts.
+pub(crate) const DEV_FAMILIES: [&str; 2] = ["trainer", "validator"];
 /// Longest wait for a node of a person who looks.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -131,28 +141,95 @@ impl KeyOptions {
     }
 }
 
+/// Account that is looked at. Neither its key nor a password is needed.
+#[derive(Args, Clone, Default)]
+pub(crate) struct LookOptions {
+    /// Account to look at: a name in the folder of keys, a file, or an address. No password is
+    /// asked for.
+    #[arg(
+        long,
+        visible_alias = "key-file",
+        value_name = "NAME|FILE|ADDRESS",
+        env = "POL_KEY_FILE"
+    )]
+    account: Option<String>,
+    /// Development account to look at: alice, bob, …, trainer-1, validator-1, ….
+    #[arg(long, value_name = "NAME", conflicts_with = "account")]
+    dev_account: Option<String>,
+}
+
+impl LookOptions {
+    /// Returns the account, or `None` if none is named.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such development account, or no such key, file or address.
+    pub(crate) fn account(&self) -> Result<Option<AccountId>> {
+        if let Some(name) = &self.dev_account {
+            return dev_account(name).map(Some);
+        }
+        let Some(name) = &self.account else { return Ok(None) };
+        if let Ok(account) = parse_account(name) {
+            return Ok(Some(account));
+        }
+        let file = find(Path::new(name)).with_context(|| match dev_uri(name) {
+            Ok(_) => format!("for the development account pass --dev-account {name}"),
+            Err(_) => format!("\"{name}\" is no address either"),
+        })?;
+        Ok(Some(KeyFile::read(&file)?.account()))
+    }
+}
+
+/// Parses an account that is looked at: an address, or the name of a development account.
+///
+/// # Errors
+///
+/// Fails if `text` is neither.
+pub(crate) fn parse_looked_at(text: &str) -> Result<AccountId, InvalidAccount> {
+    parse_account(text).or_else(|invalid| dev_account(text).map_err(|_| invalid))
+}
+
+/// Returns a development account.
+fn dev_account(name: &str) -> Result<AccountId> {
+    Ok(Signer::from_uri(&dev_uri(name)?).context("development account")?.account())
+}
+
 /// Returns the secret URI of a development account: `//Trainer//3` for `trainer-3`.
 ///
 /// # Errors
 ///
-/// Fails if a part of the name is empty, or has other characters than letters and digits.
+/// Fails with the names that there are if `name` is none of a development account.
 pub fn dev_uri(name: &str) -> Result<String> {
-    let mut uri = String::new();
-    for part in name.split('-') {
-        let mut letters = part.chars();
-        let Some(first) =
-            letters.next().filter(|_| part.chars().all(|letter| letter.is_ascii_alphanumeric()))
-        else {
-            bail!(
-                "'{name}' is not a development account; use alice, bob, charlie, dave, eve, \
-                 ferdie, trainer-1 … or validator-1 …"
-            )
-        };
-        uri.push_str("//");
-        uri.push(first.to_ascii_uppercase());
-        uri.extend(letters);
+    let lower = name.to_ascii_lowercase();
+    if DEV_PEOPLE.contains(&lower.as_str()) {
+        return Ok(format!("//{}", capitalized(&lower)));
     }
-    Ok(uri)
+    let numbered = lower
+        .split_once('-')
+        .filter(|(family, number)| DEV_FAMILIES.contains(family) && is_ordinal(number));
+    if let Some((family, number)) = numbered {
+        return Ok(format!("//{}//{number}", capitalized(family)));
+    }
+    let firsts = DEV_FAMILIES.map(|family| format!("{family}-1"));
+    let known: Vec<&str> =
+        DEV_PEOPLE.into_iter().chain(firsts.iter().map(String::as_str)).collect();
+    let hint = nearest(&lower, &known).map(|name| format!("did you mean {name}? "));
+    bail!(
+        "'{name}' is not a development account: {}there are {}, and further numbers of these two",
+        hint.unwrap_or_default(),
+        known.join(", ")
+    )
+}
+
+/// Returns a word with an upper-case first letter.
+fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
+/// Returns `true` for the decimal digits of 1, 2, and so on.
+fn is_ordinal(text: &str) -> bool {
+    text.parse().is_ok_and(|number: u32| number > 0 && number.to_string() == text)
 }
 
 /// Addresses of this machine in the swarm.
@@ -250,10 +327,52 @@ mod tests {
 
     #[test]
     fn development_accounts_have_uris() {
-        assert_eq!(dev_uri("alice").unwrap(), "//Alice");
-        assert_eq!(dev_uri("trainer-12").unwrap(), "//Trainer//12");
-        assert!(dev_uri("").is_err());
-        assert!(dev_uri("trainer-").is_err());
-        assert!(dev_uri("a//b").is_err());
+        for (name, uri) in [
+            ("alice", "//Alice"),
+            ("Ferdie", "//Ferdie"),
+            ("trainer-12", "//Trainer//12"),
+            ("validator-1", "//Validator//1"),
+        ] {
+            assert_eq!(dev_uri(name).unwrap(), uri);
+        }
+        for name in ["", "-", "trainer-", "trainer-0", "trainer-01", "trainer-+1", "alice-1"] {
+            assert!(dev_uri(name).is_err(), "{name}");
+        }
+        assert!(dev_uri("a//b").is_err() && dev_uri("trainer-1-1").is_err());
+    }
+
+    #[test]
+    fn an_unknown_development_account_is_told_those_that_there_are() {
+        let refused = |name: &str| dev_uri(name).unwrap_err().to_string();
+        let nobody = refused("nobody");
+        let known = "there are alice, bob, charlie, dave, eve, ferdie, trainer-1, validator-1";
+        assert!(nobody.contains(known) && !nobody.contains("did you mean"), "{nobody}");
+        for (name, nearest) in [("alcie", "alice"), ("trainer1", "trainer-1")] {
+            let refused = refused(name);
+            assert!(refused.contains(&format!("did you mean {nearest}?")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn accounts_that_are_looked_at_have_addresses_and_names() {
+        let alice = Signer::from_uri("//Alice").unwrap();
+        let of = |account: Option<&str>, dev_account: Option<&str>| {
+            let [account, dev_account] = [account, dev_account].map(|name| name.map(str::to_owned));
+            LookOptions { account, dev_account }.account()
+        };
+        let address = alice.ss58();
+        for found in [of(Some(&address), None), of(None, Some("alice"))] {
+            assert_eq!(found.unwrap(), Some(alice.account()));
+        }
+        assert_eq!(of(None, None).unwrap(), None);
+        let refused = of(None, Some("nobody")).unwrap_err().to_string();
+        assert!(refused.contains("there are alice"), "{refused}");
+        // No key of this user has such a name.
+        let refused = of(Some("trainer-4000000"), None).unwrap_err();
+        assert!(format!("{refused:#}").contains("--dev-account trainer-4000000"), "{refused:#}");
+        for text in [address.as_str(), "alice"] {
+            assert_eq!(parse_looked_at(text), Ok(alice.account()));
+        }
+        assert!(parse_looked_at("nobody").unwrap_err().to_string().contains("SS58"));
     }
 }

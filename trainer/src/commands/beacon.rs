@@ -53,6 +53,8 @@ Examples:
 
 /// Time for an answer of a relay.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Digits of a beacon's key that are shown.
+const SHOWN_DIGITS: usize = 16;
 /// Maximum size of an answer of a relay, in bytes.
 const MAX_ANSWER_BYTES: usize = 4_096;
 
@@ -105,12 +107,17 @@ pub(crate) async fn run(command: BeaconCommand) -> Result<()> {
                 "the beacon of this chain has another key than that of development networks; use \
                  `pol-trainer beacon relay`"
             );
-            follow(&chain, &PulseSource::Secret(secret), monitoring).await
+            let source = PulseSource::Secret(secret);
+            tracing::info!("{}", source.announcement(&node.addresses(), Some(&beacon)));
+            follow(&chain, &source, monitoring).await
         }
         BeaconCommand::Relay { node, metrics, relay } => {
             let monitoring = metrics.start("beacon").await?;
             let chain = node.connect().await?;
-            follow(&chain, &PulseSource::relay(relay)?, monitoring).await
+            let source = PulseSource::relay(relay)?;
+            let beacon = chain.beacon().await?;
+            tracing::info!("{}", source.announcement(&node.addresses(), beacon.as_ref()));
+            follow(&chain, &source, monitoring).await
         }
         BeaconCommand::Set { node, key, json } => {
             let beacon = serde_json::from_str(&json).context(
@@ -188,6 +195,23 @@ impl PulseSource {
         Ok(Self::Relay { client, url })
     }
 
+    /// Says what the process does, by which key, for which node, and what it waits for.
+    fn announcement(&self, node: &str, beacon: Option<&BeaconConfig>) -> String {
+        let source = match self {
+            Self::Secret(_) => "signing pulses with the key of development networks".to_owned(),
+            Self::Relay { url, .. } => format!("relaying the pulses of {url}"),
+        };
+        let (key, now) = match beacon {
+            Some(beacon) => {
+                let digits = hex::encode(beacon.key);
+                let start = digits.get(..SHOWN_DIGITS).unwrap_or(&digits);
+                (format!(" for the beacon 0x{start}…"), "the next draw of an audit asks for one")
+            }
+            None => (String::new(), "the chain has a beacon, which it has not now"),
+        };
+        format!("{source}{key} to {node}; waiting until {now}")
+    }
+
     /// Returns the pulse of the round, which the chain verifies.
     async fn pulse(&self, round: BeaconRound) -> Result<PulseSignature> {
         match self {
@@ -234,6 +258,23 @@ mod tests {
             let error = parse_pulse(answer.as_bytes(), round).unwrap_err();
             assert!(error.to_string().contains(objection), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_waited_for_is_said_at_the_start() {
+        let secret = BeaconSecret::development();
+        let beacon =
+            BeaconConfig { key: secret.key(), genesis: 0, period: 3, margin: 12, patience: 12 };
+        let signing = PulseSource::Secret(secret);
+        let said = signing.announcement("ws://127.0.0.1:9944", Some(&beacon));
+        let key = hex::encode(&beacon.key[..8]);
+        for part in ["signing", "ws://127.0.0.1:9944", "next draw of an audit", key.as_str()] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let relay = PulseSource::relay("https://relay.example/52db".to_owned()).unwrap();
+        let said = relay.announcement("ws://127.0.0.1:9944", None);
+        assert!(said.contains("https://relay.example/52db to ws:"), "{said}");
+        assert!(said.contains("the chain has a beacon"), "{said}");
     }
 
     #[test]

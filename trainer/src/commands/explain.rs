@@ -2,13 +2,13 @@
 
 //! `explain`: the reward of an account in a round, in numbers that add up.
 
-use crate::options::NodeOptions;
-use anyhow::Result;
+use crate::options::{LookOptions, NodeOptions};
+use anyhow::{Context, Result};
 use clap::Args;
 use pol_chain::{
     AccountId,
     explanation::{Description, describe, exact_amount},
-    format_account, parse_account,
+    format_account,
 };
 use pol_primitives::{
     Balance, RoundNumber,
@@ -20,6 +20,8 @@ const EXAMPLES: &str = "\
 Examples:
   pol-trainer explain --account 5Grw… --round 12
       say what was measured, how the reward follows from it, and what it waits for
+  pol-trainer explain --dev-account trainer-1 --round 12
+      the same for a development account; --account main takes a name in the folder of keys
   pol-trainer explain --account 5Grw… --round 12 --json
       print the same as JSON, with all weights and pots
 
@@ -31,9 +33,9 @@ claimed.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExplainOptions {
-    /// Account whose reward is explained.
-    #[arg(long, value_name = "ADDRESS", value_parser = parse_account)]
-    account: AccountId,
+    // The account whose reward is explained.
+    #[command(flatten)]
+    of: LookOptions,
     /// Round that emitted the reward.
     #[arg(long, value_name = "NUMBER")]
     round: RoundNumber,
@@ -46,8 +48,12 @@ pub(crate) struct ExplainOptions {
 
 /// Prints the explanation.
 pub(crate) async fn run(options: ExplainOptions) -> Result<()> {
+    let account = options.of.account()?.context(
+        "no account is given: pass --account with an address or the name of a key, or on a \
+         development chain --dev-account trainer-1",
+    )?;
     let chain = options.node.connect().await?;
-    let explained = chain.explain(&options.account, options.round).await?;
+    let explained = chain.explain(&account, options.round).await?;
     if options.json {
         println!("{}", to_json(&explained));
     } else {

@@ -5,13 +5,13 @@
 use crate::{
     context::NodeContext,
     error::RoleError,
-    options::{NodeOptions, SwarmOptions},
+    options::{NodeOptions, SwarmOptions, parse_looked_at},
     roles::{Replayed, ReplayedSegment, UpdateVerifier, Verification},
     state::StateFolder,
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pol_chain::{AccountId, format_account, parse_account};
+use pol_chain::{AccountId, format_account};
 use pol_primitives::{Hash, RoundNumber, audit::Verdict};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -34,8 +34,8 @@ pub(crate) struct VerifyUpdateOptions {
     /// Round of the update.
     #[arg(long, value_name = "NUMBER")]
     round: RoundNumber,
-    /// Trainer of the update.
-    #[arg(long, value_name = "ADDRESS", value_parser = parse_account)]
+    /// Trainer of the update: an address, or the name of a development account.
+    #[arg(long, value_name = "ADDRESS|NAME", value_parser = parse_looked_at)]
     trainer: AccountId,
     /// Segment to replay, counted from 0.
     #[arg(long, value_name = "NUMBER", required_unless_present = "all_segments")]

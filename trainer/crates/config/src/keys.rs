@@ -124,7 +124,7 @@ pub fn unknown_key(section: &str, key: &str, known: &[&str]) -> Problem {
 
 /// Returns the name that is most similar to `key` (Jaro), if one is similar at all. The bound is
 /// clap's for options.
-fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     if key.len() > MAX_KEY {
         return None;
     }

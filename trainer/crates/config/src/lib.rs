@@ -41,7 +41,7 @@ mod tree;
 pub use config::Config;
 pub use error::{ConfigError, Problem};
 pub use file::{ConfigFile, MAX_BYTES, read_text};
-pub use keys::{field_names, unknown_key};
+pub use keys::{field_names, nearest, unknown_key};
 pub use schema::{schema, template};
 pub use sections::{
     AiTraining, Blockchain, DataAcquisition, ModelType, Node, NodeAddress, Role, Tier,

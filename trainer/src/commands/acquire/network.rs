@@ -14,13 +14,13 @@ use crate::{
     context::{NodeContext, Undelivered},
     data::fetch_together,
     error::{RoleError, explain},
-    options::{NodeOptions, SwarmOptions},
+    options::{NodeOptions, SwarmOptions, parse_looked_at},
     state::StateFolder,
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use futures::FutureExt;
-use pol_chain::{AccountId, Chain, ChainError, parse_account};
+use pol_chain::{AccountId, Chain, ChainError};
 use pol_corpus::dedup::DedupConfig;
 use pol_data::{
     EndOfText,
@@ -73,8 +73,8 @@ pub(crate) struct FetchSignaturesOptions {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Account whose manifests are left out, such as your own: their text would be dropped if it
-    /// is ingested again. Can be repeated.
-    #[arg(long, value_name = "ADDRESS", value_parser = parse_account)]
+    /// is ingested again: an address, or the name of a development account. Can be repeated.
+    #[arg(long, value_name = "ADDRESS|NAME", value_parser = parse_looked_at)]
     except: Vec<AccountId>,
     /// Tokenizer of the network. [default: fetched from a member]
     #[arg(long, value_name = "FILE")]

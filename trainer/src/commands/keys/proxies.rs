@@ -2,7 +2,7 @@
 
 //! Keys that act for an account, as its proxies on the chain.
 
-use crate::options::{KeyOptions, NodeOptions};
+use crate::options::{KeyOptions, NodeOptions, parse_looked_at};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use pol_chain::{AccountId, Call, Permission, format_account, parse_account};
@@ -70,8 +70,8 @@ pub(crate) struct RevokeOptions {
 /// Options of `keys proxies`.
 #[derive(Args)]
 pub(crate) struct ProxiesOptions {
-    /// Address of the account.
-    #[arg(value_name = "ADDRESS", value_parser = parse_account)]
+    /// Address of the account, or the name of a development account.
+    #[arg(value_name = "ADDRESS|NAME", value_parser = parse_looked_at)]
     account: AccountId,
     #[command(flatten)]
     node: NodeOptions,

@@ -14,23 +14,17 @@ mod news;
 mod screen;
 mod view;
 
-use crate::{
-    keyring::find,
-    options::{NodeOptions, dev_uri},
-};
+use crate::options::{LookOptions, NodeOptions};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use draw::Theme;
 use facts::FactReader;
 use feed::{Update, follow};
 use navigation::{Navigation, Step};
-use pol_chain::{AccountId, Signer, parse_account};
-use pol_keystore::KeyFile;
 use screen::{Screen, read_input, signalled};
 use std::{
     env,
     io::{IsTerminal, stdin, stdout},
-    path::Path,
     pin::pin,
     time::Duration,
 };
@@ -59,18 +53,9 @@ Colours are left out if NO_COLOR is set.";
 pub(crate) struct TopOptions {
     #[command(flatten)]
     node: NodeOptions,
-    /// Account to show beside the network: a name in the folder of keys, a file, or an address. No
-    /// password is asked for.
-    #[arg(
-        long,
-        visible_alias = "key-file",
-        value_name = "NAME|FILE|ADDRESS",
-        env = "POL_KEY_FILE"
-    )]
-    account: Option<String>,
-    /// Development account to show: alice, bob, …, trainer-1, validator-1, ….
-    #[arg(long, value_name = "NAME", conflicts_with = "account")]
-    dev_account: Option<String>,
+    // The account that is shown beside the network.
+    #[command(flatten)]
+    of: LookOptions,
     /// Print one frame as plain text and end, as without a terminal.
     #[arg(long)]
     once: bool,
@@ -88,24 +73,11 @@ impl TopOptions {
             && stdout().is_terminal()
             && env::var_os("TERM").is_some_and(|kind| kind != "dumb")
     }
-
-    /// Returns the account that is shown.
-    fn account(&self) -> Result<Option<AccountId>> {
-        if let Some(name) = &self.dev_account {
-            let signer = Signer::from_uri(&dev_uri(name)?).context("development account")?;
-            return Ok(Some(signer.account()));
-        }
-        let Some(name) = &self.account else { return Ok(None) };
-        if let Ok(account) = parse_account(name) {
-            return Ok(Some(account));
-        }
-        Ok(Some(KeyFile::read(&find(Path::new(name))?)?.account()))
-    }
 }
 
 /// Shows the network until it is told to end, or prints it once.
 pub(crate) async fn run(options: TopOptions) -> Result<()> {
-    let account = options.account()?;
+    let account = options.of.account()?;
     let chain = options.node.connect_soon().await?;
     let mut reader = FactReader::new(chain, account).await?;
     let facts = reader.read_best().await?;
