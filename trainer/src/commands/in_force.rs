@@ -169,9 +169,9 @@ async fn recipe_in_force(chain: &Chain, recipe: &Recipe) -> Result<Option<String
     if next.as_ref() == Some(recipe) {
         let is_adopted = chain.recipe().await?.as_ref() == Some(recipe);
         let hash = hex::encode(recipe.hash());
-        let since = if is_adopted { "in force" } else { "set, for the next round on," };
+        let since = if is_adopted { "in force already" } else { "set already, for the next round" };
         let but = missing.map(|missing| format!(", but {missing}")).unwrap_or_default();
-        return Ok(Some(format!("recipe 0x{hash} is {since} already{but}")));
+        return Ok(Some(format!("recipe 0x{hash} is {since}{but}")));
     }
     if let Some(missing) = missing {
         ensure!(

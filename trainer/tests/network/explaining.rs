@@ -39,6 +39,8 @@ pub(crate) async fn check(network: &Network) {
             paid += 1;
         }
     }
+    let named = ["explain", "--dev-account", "trainer-1", "--round", "1"];
+    assert!(network.run(&named).contains("\ntraining "));
     assert!(paid > 2 && trained, "{paid} claims, for training: {trained}");
 }
 

@@ -62,6 +62,17 @@ impl Network {
         Process::start(&mut command, self.path("node.log"))
     }
 
+    /// Starts one of the three authorities of a local network, which has a council and no sudo key.
+    /// It produces blocks alone, of which none is final.
+    pub(crate) fn lone_authority(&self) -> Process {
+        let mut command = Command::new(self.node_binary());
+        command.args(["--chain", "local", "--alice", "--force-authoring", "--base-path"]);
+        command.arg(self.path("node")).args(["--no-prometheus", "--no-telemetry", "--no-mdns"]);
+        command.args(["--rpc-port", &self.rpc_port.to_string()]);
+        command.args(["--port", &self.p2p_port.to_string(), "--node-key", NODE_KEY]);
+        Process::start(&mut command, self.path("node.log"))
+    }
+
     /// Starts a second node, which produces no blocks, and waits until it has followed the first
     /// one to a model. Returns it with the addresses of both, its own first.
     pub(crate) fn follower(&self) -> (Process, String) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The real node and real trainers as separate processes, over several rounds: about six minutes.
+//! The real node and real trainers as separate processes, over several rounds: about eight minutes.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -10,6 +10,7 @@ mod dashboard;
 mod deceivers;
 mod explaining;
 mod faults;
+mod governing;
 mod harness;
 mod index;
 mod lineage;

@@ -68,7 +68,7 @@ fn mistakes_are_explained() {
 }
 
 /// Checks that a command fails with a message that has `expected`.
-fn assert_refused(network: &Network, arguments: &[&str], expected: &str) {
+pub(crate) fn assert_refused(network: &Network, arguments: &[&str], expected: &str) {
     let output = network.try_run(arguments);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{arguments:?} succeeded");

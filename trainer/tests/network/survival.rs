@@ -167,6 +167,10 @@ fn kill_node(network: &Network, node: Process, members: &[&Process]) -> (Process
     network.wait("the head moves after the node was killed", 200, &processes, |status| {
         head_round(status) > before + 1
     });
+    for member in members {
+        let told = ["lost the node", "following the node again"].map(|text| member.count(text));
+        assert_eq!(told, [1, 1], "one loss is told once: {}", member.log());
+    }
     (node, before)
 }
 
