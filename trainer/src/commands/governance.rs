@@ -2,7 +2,7 @@
 
 //! Decisions of governance, and the council of the authorities.
 
-use super::in_force::effect_in_force;
+use super::in_force::{check_proposed_recipe, effect_in_force};
 use crate::{
     files::read_limited,
     options::{KeyOptions, NodeOptions},
@@ -110,7 +110,11 @@ fn parse_hash(text: &str) -> Result<Hash, String> {
 /// Votes for a motion.
 async fn approve(node: &NodeOptions, key: &KeyOptions, motion: Hash) -> Result<()> {
     let signer = key.signer()?;
-    let decision = node.connect().await?.approve_motion(&signer, motion).await?;
+    let chain = node.connect().await?;
+    if let Some(recipe) = chain.motion_recipe(&motion).await? {
+        check_proposed_recipe(&chain, &recipe).await?;
+    }
+    let decision = chain.approve_motion(&signer, motion).await?;
     let decision = decision.context(NO_MOTION)?;
     println!("{}", describe_decision(decision, "the motion has its votes and is executed"));
     Ok(())

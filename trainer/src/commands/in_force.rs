@@ -173,14 +173,32 @@ async fn recipe_in_force(chain: &Chain, recipe: &Recipe) -> Result<Option<String
         let but = missing.map(|missing| format!(", but {missing}")).unwrap_or_default();
         return Ok(Some(format!("recipe 0x{hash} is {since}{but}")));
     }
+    require_held_out(recipe, next.as_ref(), missing)?;
+    Ok(None)
+}
+
+/// Checks that models can be measured by a recipe that somebody proposed.
+///
+/// # Errors
+///
+/// Fails if the recipe's held-out text is not admitted although it can be, and if the node cannot
+/// answer.
+pub(super) async fn check_proposed_recipe(chain: &Chain, recipe: &Recipe) -> Result<()> {
+    let next = chain.recipe_for_data().await?;
+    require_held_out(recipe, next.as_ref(), missing_held_out(chain, recipe).await?)
+}
+
+/// Fails if held-out text is `missing` that can be admitted while the recipe `next` holds, and
+/// warns if it cannot.
+fn require_held_out(recipe: &Recipe, next: Option<&Recipe>, missing: Option<String>) -> Result<()> {
     if let Some(missing) = missing {
         ensure!(
-            !can_be_admitted_before(recipe, next.as_ref()),
-            "{missing}. Then set the recipe, or leave held_out out of it"
+            !can_be_admitted_before(recipe, next),
+            "{missing}. Then decide on the recipe, or propose it without held_out"
         );
         tracing::warn!("{missing}");
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Returns `true` if data of the format of `recipe` can be admitted while the recipe `next` holds.
@@ -327,6 +345,13 @@ mod tests {
         assert!(!can_be_admitted_before(&recipe, Some(&other)));
         let longer = Recipe { shard_tokens: 8_192, ..recipe.clone() };
         assert!(!can_be_admitted_before(&recipe, Some(&longer)));
+        let require = |next, missing: Option<&str>| {
+            require_held_out(&recipe, next, missing.map(str::to_owned))
+        };
+        assert!(require(Some(&same), None).is_ok());
+        assert!(require(None, Some("missing")).is_ok(), "it has to come first");
+        let refused = require(Some(&same), Some("missing")).unwrap_err().to_string();
+        assert!(refused.starts_with("missing. "), "{refused}");
     }
 
     #[test]

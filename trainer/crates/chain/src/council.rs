@@ -5,7 +5,7 @@
 
 use crate::{AccountId, Call, CallReceipt, Chain, ChainError, Signer};
 use codec::Decode;
-use pol_primitives::{Hash, election::votes_needed, round::BlockNumber};
+use pol_primitives::{Hash, election::votes_needed, recipe::Recipe, round::BlockNumber};
 use sp_crypto_hashing::blake2_256;
 use std::time::Duration;
 use subxt::{
@@ -17,6 +17,10 @@ use tokio::time;
 
 /// Pallet of the council.
 const COUNCIL: &str = "Council";
+/// Name of the call that sets a recipe.
+const SET_RECIPE: &str = "ProofOfLearning.set_recipe";
+/// Bytes of an encoded call before its arguments: the indices of pallet and call.
+const CALL_INDICES: usize = 2;
 /// Maximum number of times a call of governance is submitted while a member of the same account
 /// takes its nonce. A member sends a few transactions in a row, one a block.
 const MAX_SUBMISSIONS: u32 = 5;
@@ -219,6 +223,24 @@ impl Chain {
         let call =
             call.map_err(|error| ChainError::node(BackendError::other(error.to_string())))?;
         Ok(Some(MotionCall::new(call.pallet_name(), call.call_name(), call.call_data())))
+    }
+
+    /// Returns the recipe that an open motion would set, or `None` if it is about another call.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::motion_call`] does, and if the recipe is of a version that this program
+    /// does not know.
+    pub async fn motion_recipe(&self, hash: &Hash) -> Result<Option<Recipe>, ChainError> {
+        let name = self.motion_call(hash).await?.map(|call| call.name);
+        let bytes = self.motion_bytes(hash).await?.unwrap_or_default();
+        let mut arguments = bytes.get(CALL_INDICES..).unwrap_or_default();
+        if name.as_deref() != Some(SET_RECIPE) || arguments.is_empty() {
+            return Ok(None);
+        }
+        let unexpected =
+            |reason| ChainError::UnexpectedAnswer { method: SET_RECIPE.to_owned(), reason };
+        Recipe::decode(&mut arguments).map(Some).map_err(unexpected)
     }
 
     /// Votes for an open motion as a member of the council, and has its call executed if that vote
