@@ -357,8 +357,7 @@ pub(crate) fn members() -> Result<Vec<(&'static str, u8, AccountId)>> {
 /// Returns the keys of accounts that have session keys and a balance from the first block on, and
 /// no node.
 pub(crate) fn strangers() -> Result<Vec<Signer>> {
-    let key = |number| Ok(Signer::from_uri(&format!("//Stranger//{number}"))?);
-    (1..=STRANGERS).map(key).collect()
+    (1..=STRANGERS).map(|number| signer(&format!("//Stranger//{number}"))).collect()
 }
 
 fn rpc(links: &Links, site: u8) -> Rpc {
