@@ -15,8 +15,12 @@ use pol_primitives::{
     traits::Bonds,
 };
 use polkadot_sdk::{
-    frame_support::traits::Get, frame_system::pallet_prelude::BlockNumberFor, pallet_authorship,
-    pallet_session::SessionManager, sp_runtime::Perbill, sp_staking::SessionIndex,
+    frame_support::traits::Get,
+    frame_system::pallet_prelude::BlockNumberFor,
+    pallet_authorship,
+    pallet_session::SessionManager,
+    sp_runtime::{Perbill, Saturating},
+    sp_staking::SessionIndex,
 };
 
 impl<T: Config> Pallet<T> {
