@@ -142,6 +142,33 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
+    #[pallet::extra_constants]
+    impl<T: Config> Pallet<T> {
+        /// Weight in rewards of training on text of the kind pretrained, in millionths.
+        #[pallet::constant_name(PretrainedBonus)]
+        fn pretrained_bonus() -> Ppm {
+            SourceKind::Pretrained.bonus()
+        }
+
+        /// Weight in rewards of training on text of the kind dataset, in millionths.
+        #[pallet::constant_name(DatasetBonus)]
+        fn dataset_bonus() -> Ppm {
+            SourceKind::Dataset.bonus()
+        }
+
+        /// Weight in rewards of training on text of the kind web, in millionths.
+        #[pallet::constant_name(WebBonus)]
+        fn web_bonus() -> Ppm {
+            SourceKind::Web.bonus()
+        }
+
+        /// Weight in rewards of training on text of the kind synthetic, in millionths.
+        #[pallet::constant_name(SyntheticBonus)]
+        fn synthetic_bonus() -> Ppm {
+            SourceKind::Synthetic.bonus()
+        }
+    }
+
     /// Reasons for which the pallet holds funds.
     #[pallet::composite_enum]
     pub enum HoldReason {

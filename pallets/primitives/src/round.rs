@@ -248,9 +248,12 @@ impl Round {
     }
 }
 
-/// Returns `true` if `part` is a quorum of `whole`: at least 67 %.
+/// Least share of the stake that is a quorum, in percent.
+pub const QUORUM_PERCENT: u32 = 67;
+
+/// Returns `true` if `part` is a quorum of `whole`: at least [`QUORUM_PERCENT`] of it.
 pub fn is_quorum(part: Balance, whole: Balance) -> bool {
-    whole > 0 && part.saturating_mul(100) >= whole.saturating_mul(67)
+    whole > 0 && part.saturating_mul(100) >= whole.saturating_mul(QUORUM_PERCENT.into())
 }
 
 /// Returns `true` if `part` is at least a third of `whole`. So much of all stake decides by itself

@@ -179,6 +179,15 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
+    #[pallet::extra_constants]
+    impl<T: Config> Pallet<T> {
+        /// Least share of the stake that attests a model, in percent.
+        #[pallet::constant_name(QuorumPercent)]
+        fn quorum_percent() -> u32 {
+            pol_primitives::round::QUORUM_PERCENT
+        }
+    }
+
     // ---- Storage, events and errors: storage.rs, events.rs, errors.rs ----
 
     // ---- Genesis ----

@@ -131,6 +131,27 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
+    #[pallet::extra_constants]
+    impl<T: Config> Pallet<T> {
+        /// Least bond of a trainer.
+        #[pallet::constant_name(TrainerBond)]
+        fn trainer_bond() -> Balance {
+            Role::Trainer.minimum_bond()
+        }
+
+        /// Least bond of a validator.
+        #[pallet::constant_name(ValidatorBond)]
+        fn validator_bond() -> Balance {
+            Role::Validator.minimum_bond()
+        }
+
+        /// Least bond of an authority.
+        #[pallet::constant_name(AuthorityBond)]
+        fn authority_bond() -> Balance {
+            Role::Authority.minimum_bond()
+        }
+    }
+
     /// Reasons for which the pallet holds funds.
     #[pallet::composite_enum]
     pub enum HoldReason {

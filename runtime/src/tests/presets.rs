@@ -5,7 +5,10 @@
 use super::*;
 use crate::configs::SlashEquivocation;
 use frame_support::traits::fungible::Inspect;
-use pol_primitives::round::RoundConfig;
+use pol_primitives::{
+    data::SourceKind,
+    round::{QUORUM_PERCENT, RoundConfig},
+};
 use sp_keyring::Sr25519Keyring;
 use sp_runtime::Perbill;
 use sp_staking::offence::{OffenceDetails, OnOffenceHandler};
@@ -206,10 +209,28 @@ fn authorities_that_produce_nothing_leave_one_by_one() {
 }
 
 #[test]
-fn the_metadata_holds_the_block_time() {
+fn the_metadata_holds_what_members_state_of_the_chain() {
     let metadata = Runtime::metadata_ir();
-    let babe = metadata.pallets.iter().find(|pallet| pallet.name == "Babe").unwrap();
-    let block_time =
-        babe.constants.iter().find(|constant| constant.name == "ExpectedBlockTime").unwrap();
-    assert_eq!(block_time.value, SLOT_DURATION.encode());
+    let value = |pallet: &str, name: &str| {
+        let pallet = metadata.pallets.iter().find(|own| own.name == pallet).unwrap();
+        let constant = pallet.constants.iter().find(|own| own.name == name);
+        constant.unwrap_or_else(|| panic!("{name} is missing")).value.clone()
+    };
+    assert_eq!(value("Babe", "ExpectedBlockTime"), SLOT_DURATION.encode());
+    assert_eq!(value("ProofOfLearning", "QuorumPercent"), QUORUM_PERCENT.encode());
+    for (name, role) in [
+        ("TrainerBond", Role::Trainer),
+        ("ValidatorBond", Role::Validator),
+        ("AuthorityBond", Role::Authority),
+    ] {
+        assert_eq!(value("PolStaking", name), role.minimum_bond().encode(), "{name}");
+    }
+    for (name, kind) in [
+        ("PretrainedBonus", SourceKind::Pretrained),
+        ("DatasetBonus", SourceKind::Dataset),
+        ("WebBonus", SourceKind::Web),
+        ("SyntheticBonus", SourceKind::Synthetic),
+    ] {
+        assert_eq!(value("Lineage", name), kind.bonus().encode(), "{name}");
+    }
 }

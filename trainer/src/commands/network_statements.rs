@@ -3,19 +3,17 @@
 //! Statements of a configuration about the network, compared with the chain.
 
 use anyhow::{Result, bail};
-use pol_chain::Chain;
+use pol_chain::{Chain, Rules};
 use pol_config::{Config, ConfigError, ConfigFile, ModelType, Problem};
 use pol_import::describe;
 use pol_primitives::{
     MILLION, POL,
-    data::SourceKind,
     member::Role,
     model::{ModelSpec, PositionEncoding},
     recipe::{BILLION, Recipe, Tier},
-    round::is_quorum,
 };
 use serde_json::{Map, Value, json};
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 /// Largest difference of numbers that are the same: half a step of a learning rate.
 const TOLERANCE: f64 = 0.5e-9;
@@ -32,7 +30,7 @@ pub(super) async fn compare(
     role: Role,
     tier: Option<Tier>,
 ) -> Result<bool> {
-    let mut network = rules(role, chain.block_time().await?);
+    let mut network = blockchain(role, &chain.rules().await?);
     match recipe {
         Some(recipe) => network.append(&mut training(recipe, tier)),
         None => tracing::warn!(
@@ -91,20 +89,15 @@ fn agree(stated: &Value, actual: &Value) -> bool {
     }
 }
 
-/// Returns the rules of the chain, by the keys of a configuration.
-fn rules(role: Role, block_time: Duration) -> Map<String, Value> {
-    // The least share that is a quorum, in percent.
-    let quorum = (0..=100u32).find(|part| is_quorum(u128::from(*part), 100)).unwrap_or(100);
+/// Returns the rules of the chain for a role, by the keys of a configuration.
+fn blockchain(role: Role, rules: &Rules) -> Map<String, Value> {
     let rules = [
-        ("blockchain.block_time", json!(block_time.as_secs_f64())),
-        ("blockchain.consensus_threshold", json!(f64::from(quorum) / 100.0)),
-        ("blockchain.min_stake", json!(role.minimum_bond() as f64 / POL as f64)),
-        (
-            "blockchain.reward_multiplier",
-            json!(f64::from(SourceKind::Dataset.bonus()) / f64::from(MILLION)),
-        ),
+        ("block_time", rules.block_time.as_secs_f64()),
+        ("consensus_threshold", f64::from(rules.quorum_percent) / 100.0),
+        ("min_stake", rules.minimum_bond(role) as f64 / POL as f64),
+        ("reward_multiplier", f64::from(rules.dataset_bonus) / f64::from(MILLION)),
     ];
-    rules.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    rules.into_iter().map(|(key, value)| (format!("blockchain.{key}"), json!(value))).collect()
 }
 
 /// Returns the recipe of the network, by the keys of a configuration.
@@ -153,9 +146,18 @@ mod tests {
     use super::*;
     use crate::preset::Preset;
     use pol_data::IngestRecord;
+    use std::time::Duration;
 
     const EXAMPLE: &str = include_str!("../../../docs/examples/production_config.json");
-    const BLOCK_TIME: Duration = Duration::from_secs(3);
+    /// Rules of a chain like that of the demo.
+    const RULES: Rules = Rules {
+        block_time: Duration::from_secs(3),
+        quorum_percent: 67,
+        trainer_bond: 1_000 * POL,
+        validator_bond: 5_000 * POL,
+        authority_bond: 10_000 * POL,
+        dataset_bonus: 1_000_000,
+    };
 
     /// Returns the network of the demo, with a vocabulary of 8,192 tokens.
     fn recipe() -> Recipe {
@@ -165,7 +167,7 @@ mod tests {
     }
 
     fn network(recipe: &Recipe, role: Role) -> Map<String, Value> {
-        let mut network = rules(role, BLOCK_TIME);
+        let mut network = blockchain(role, &RULES);
         network.append(&mut training(recipe, Some(Tier::Whale)));
         network
     }
@@ -216,6 +218,23 @@ mod tests {
         }
         let agreeing = "[ai_training]\nmodel_type = \"gpt-2\"\nlr = 2e-3\n";
         assert_eq!(differences(&Config::parse(agreeing).unwrap(), &network), vec![]);
+    }
+
+    #[test]
+    fn what_the_chain_publishes_counts() {
+        let rules = Rules {
+            block_time: Duration::from_secs(6),
+            quorum_percent: 75,
+            trainer_bond: 20 * POL,
+            dataset_bonus: 1_500_000,
+            ..RULES
+        };
+        let network = blockchain(Role::Trainer, &rules);
+        let agreeing = "[blockchain]\nblock_time = 6\nconsensus_threshold = 0.75\n\
+                        min_stake = 20\nreward_multiplier = 1.5\n";
+        assert_eq!(differences(&Config::parse(agreeing).unwrap(), &network), vec![]);
+        let problems = differences(&Config::parse(EXAMPLE).unwrap(), &network);
+        assert_eq!(problems.len(), 4, "{problems:?}");
     }
 
     #[test]

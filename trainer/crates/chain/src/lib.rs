@@ -13,7 +13,7 @@
 //! # Main types
 //!
 //! - [`Chain`] is the client: [`Chain::connect`], reads such as [`Chain::overview`] and
-//!   [`Chain::lease`], [`Chain::blocks`], [`Chain::block_time`].
+//!   [`Chain::lease`], [`Chain::blocks`], [`Chain::rules`].
 //! - [`Call`] lists the extrinsics of participants; [`Chain::submit`] sends one and returns a
 //!   [`CallReceipt`].
 //! - [`Signer`] holds the key of an account, or of its proxy; [`parse_account`] and
@@ -55,6 +55,7 @@ mod past;
 mod providing;
 mod proxies;
 mod queries;
+mod rules;
 mod sent;
 mod signer;
 mod submit;
@@ -70,5 +71,6 @@ pub use node_facts::{Hold, ListedPeer, NodeStatus, redacted_addresses};
 pub use past::{AccountBalance, BlockContent, BlockEvent, BlockExtrinsic};
 pub use providing::{DataEarnings, DepositRates, PooledManifest};
 pub use proxies::Proxy;
+pub use rules::Rules;
 pub use signer::{KeyError, Signer};
 pub use submit::CallReceipt;

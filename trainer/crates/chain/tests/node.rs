@@ -21,7 +21,7 @@ use pol_primitives::{
     model::ModelSpec,
     recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, Tier, TierParameters},
     rewards::Ledger,
-    round::RoundConfig,
+    round::{QUORUM_PERCENT, RoundConfig},
     sketch::Sketch,
     submission::{Reveal, RevealSet, TrainingClaims},
     trace::{Carry, MerkleProof},
@@ -343,6 +343,13 @@ async fn reads_agree(chain: &Chain) {
     assert!(finalised.number <= best.number);
     let block_time = chain.block_time().await.unwrap();
     assert!((Duration::from_millis(500)..STEP_TIMEOUT).contains(&block_time), "{block_time:?}");
+    let rules = chain.rules().await.unwrap();
+    assert_eq!(rules.block_time, block_time);
+    assert_eq!(rules.quorum_percent, QUORUM_PERCENT);
+    assert_eq!(rules.dataset_bonus, SourceKind::Dataset.bonus());
+    for role in [Role::Trainer, Role::Validator, Role::Authority] {
+        assert_eq!(rules.minimum_bond(role), role.minimum_bond(), "{role:?}");
+    }
 }
 
 async fn reads_of_lineage_are_empty(chain: &Chain) {
