@@ -2,7 +2,7 @@
 
 //! The endpoints over the chain and its index, compared with the chain itself.
 
-use crate::harness::Network;
+use crate::{harness::Network, process::Process};
 use pol_api::{Access, Frame, Limits, Models, Rate, Scope, serve};
 use pol_chain::{Chain, Signer, format_account, parse_account};
 use pol_chain_api::{ChainOptions, ChainState, routes};
@@ -32,7 +32,7 @@ struct Server {
 
 /// Checks each endpoint against the chain, with the index that the network's follower left.
 #[tokio::main]
-pub(crate) async fn check(network: &Network) {
+pub(crate) async fn check(network: &Network, node: &Process) {
     let server = Server::start(network).await;
     let chain = network.chain().await;
     let trainer = Signer::from_uri("//Trainer//1").unwrap().account();
@@ -43,6 +43,7 @@ pub(crate) async fn check(network: &Network) {
     server.check_lineage(&trainer).await;
     server.check_audits().await;
     server.check_events().await;
+    server.check_hung_node(node, &trainer).await;
 }
 
 impl Server {
@@ -92,6 +93,40 @@ impl Server {
         body
     }
 
+    /// Returns an answer once it is `live`: a busy node may not tell in time what it is asked.
+    async fn get_live(&self, path: &str, live: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + SOON;
+        loop {
+            let answer = self.get(path).await;
+            if live(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < end, "the node does not tell: {answer:#}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Stops the node as a hung machine does. What can be told without it is told at once.
+    async fn check_hung_node(&self, node: &Process, account: &str) {
+        node.freeze(true);
+        let wallet = format!("/wallet?account={account}");
+        for path in [wallet.as_str(), "/data", "/peers"] {
+            let (began, answer) = (Instant::now(), self.get(path).await);
+            assert!(began.elapsed() < Duration::from_secs(3), "{path}: {:?}", began.elapsed());
+            assert!(answer["as_of"]["block"].is_u64(), "{path}: {answer:#}");
+            let told = [&answer["nonce"], &answer["free_shards"], &answer["node"]];
+            assert!(told.into_iter().all(Value::is_null), "{path}: {answer:#}");
+            if path == wallet {
+                assert_eq!(
+                    (&answer["live"], &answer["member"]["role"]),
+                    (&false.into(), &"trainer".into())
+                );
+            }
+        }
+        node.freeze(false);
+        self.get_live("/peers", |peers| peers["node"].is_object()).await;
+    }
+
     async fn check_consensus(&self, chain: &Chain) {
         let consensus = self.get("/consensus").await;
         assert_eq!(consensus["chain"]["genesis"], hex(chain.genesis_hash()));
@@ -117,7 +152,7 @@ impl Server {
         assert!(rounds["items"].as_array().unwrap().len() > 2);
         let authors = self.get("/consensus/authors").await;
         assert_eq!(authors["items"].as_array().unwrap().len(), 1);
-        let peers = self.get("/peers").await;
+        let peers = self.get_live("/peers", |peers| peers["node"].is_object()).await;
         let node = &peers["node"];
         assert!(node["peer_id"].as_str().unwrap().starts_with("12D3"), "{node}");
         assert!(node["latency_ms"].as_f64().unwrap() > 0.0, "{node}");
@@ -127,7 +162,8 @@ impl Server {
     }
 
     async fn check_wallet(&self, chain: &Chain, account: &str) {
-        let wallet = self.get(&format!("/wallet?account={account}")).await;
+        let path = format!("/wallet?account={account}");
+        let wallet = self.get_live(&path, |wallet| wallet["live"] == true).await;
         assert_eq!((&wallet["live"], &wallet["member"]["role"]), (&true.into(), &"trainer".into()));
         let holds = wallet["holds"].as_array().unwrap();
         let sum: u128 = holds.iter().map(|hold| units(&hold["amount"])).sum();
@@ -139,9 +175,8 @@ impl Server {
         let is_claim = |item: &&Value| item["extrinsic"]["call"] == "claim";
         let claims = history["items"].as_array().unwrap().iter().filter(is_claim).count();
         assert!(claims > 0, "{history:#}");
-        let data = self.get("/data").await;
+        let data = self.get_live("/data", |data| data["free_shards"].is_u64()).await;
         assert!(data["manifests"]["admitted"].as_u64().unwrap() > 0, "{data:#}");
-        assert!(data["free_shards"].is_u64(), "{data:#}");
     }
 
     async fn check_rewards(&self, chain: &Chain, account: &str) {

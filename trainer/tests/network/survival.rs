@@ -66,7 +66,7 @@ fn a_network_trains_one_model_and_survives_its_members() {
         check_all_valid(process);
     }
     indexing.check(&network);
-    api::check(&network);
+    api::check(&network, &node);
     receipts::check(&network);
     let node = dashboard::check(&network, node, &first);
     training::check(&network, &mut first, &[&second, &late, &validator, &node]);

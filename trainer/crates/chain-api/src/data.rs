@@ -51,8 +51,8 @@ struct DataState {
     held_out: usize,
     /// Manifests for training by the estimate of their quality, in ten bins.
     quality: Vec<QualityBin>,
-    /// Shards of admitted manifests that are neither in use nor consumed; null while no node
-    /// answers.
+    /// Shards of admitted manifests that are neither in use nor consumed; null if no node
+    /// answers within half a second.
     #[schema(example = 960)]
     free_shards: Option<u32>,
     /// Block that the answer is of. The sums are up to 30 seconds older.
@@ -302,7 +302,7 @@ fn quality(survey: &Survey) -> Vec<QualityBin> {
 )]
 async fn sums(State(state): State<ChainState>) -> Answer<DataState> {
     let (as_of, survey) = (state.as_of().await?, state.survey().await?);
-    let overview = state.ask(|node| async move { node.chain.overview().await }).await;
+    let overview = state.ask_briefly(|node| async move { node.chain.overview().await }).await;
     Ok(Json(DataState {
         manifests: StageCounts::of(&survey),
         sources: SourceCounts { present: survey.sources, withdrawn: survey.withdrawn_sources },

@@ -6,7 +6,7 @@
 //! does not hold up each of them.
 
 use crate::{
-    node::{self, Node, NodeWatch},
+    node::{self, ANSWER_TIMEOUT, Node, NodeWatch},
     values::Digest,
 };
 use pol_api::NetworkStart;
@@ -44,7 +44,7 @@ pub(crate) async fn learn_start(mut node: NodeWatch, publish: watch::Sender<Know
     }
     let ask = || {
         let node = node.clone();
-        async move { node::ask(&node, read).await.ok().flatten() }
+        async move { node::ask(&node, ANSWER_TIMEOUT, read).await.ok().flatten() }
     };
     learn(ask, PAUSE, publish).await;
 }

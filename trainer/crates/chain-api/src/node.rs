@@ -11,8 +11,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Longest wait for the answer to a question.
+/// Longest wait for the answer to a question without which a request fails.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+/// Longest wait for an answer without which a request is answered all the same: a node that hangs
+/// should not hold up a page.
+pub(crate) const BRIEF_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time without a new block after which the node is asked if it is there.
 const QUIET: Duration = Duration::from_secs(3);
 /// Pause between attempts to connect.
@@ -30,20 +33,21 @@ pub(crate) struct Node {
 /// Place at which the node is found while it answers.
 pub(crate) type NodeWatch = watch::Receiver<Option<Node>>;
 
-/// Asks a question of a node that answers.
+/// Asks a question of a node that answers, and waits at most `patience` for the answer.
 ///
 /// # Errors
 ///
 /// Fails if no node answers, or not in time.
 pub(crate) async fn ask<T, F>(
     node: &NodeWatch,
+    patience: Duration,
     question: impl FnOnce(Node) -> F,
 ) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, ChainError>>,
 {
     let found = node.borrow().clone().ok_or_else(Failure::node_away)?;
-    let answer = timeout(ANSWER_TIMEOUT, question(found)).await;
+    let answer = timeout(patience, question(found)).await;
     Ok(answer.map_err(|_| Failure::node_away())??)
 }
 

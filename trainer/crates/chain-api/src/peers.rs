@@ -23,7 +23,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 /// Peers of the node, and members.
 #[derive(Debug, Serialize, ToSchema)]
 struct Peers {
-    /// Node; null while none answers.
+    /// Node; null if none answers within half a second.
     node: Option<NodeState>,
     /// Members, in the order of their accounts.
     members: Vec<PeerItem>,
@@ -122,7 +122,7 @@ async fn peers(
     Parameters(page): Parameters<KeyQuery>,
 ) -> Answer<Peers> {
     let Items { items, next, as_of } = member_page(&state, &page).await?;
-    let node = state.ask(read).await.ok();
+    let node = state.ask_briefly(read).await.ok();
     let members = items.into_iter().map(|member| PeerItem::new(member, &state)).collect();
     Ok(Json(Peers { node, members, next, as_of }))
 }

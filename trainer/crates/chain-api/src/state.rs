@@ -6,7 +6,7 @@ use crate::{
     failure::{Failure, Trouble},
     feed::Feed,
     network_start::{KnownStart, told},
-    node::{self, Node, NodeWatch},
+    node::{self, ANSWER_TIMEOUT, BRIEF_TIMEOUT, Node, NodeWatch},
     page::AsOf,
     survey::Survey,
     values::Time,
@@ -90,7 +90,22 @@ impl ChainState {
     where
         F: Future<Output = Result<T, ChainError>>,
     {
-        node::ask(&self.parts.node, question).await
+        node::ask(&self.parts.node, ANSWER_TIMEOUT, question).await
+    }
+
+    /// Asks a question of the node, for a request that has an answer without it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no node answers within half a second.
+    pub(crate) async fn ask_briefly<T, F>(
+        &self,
+        question: impl FnOnce(Node) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, ChainError>>,
+    {
+        node::ask(&self.parts.node, BRIEF_TIMEOUT, question).await
     }
 
     #[cfg(test)]

@@ -39,8 +39,8 @@ struct OfAccount {
 struct Wallet {
     /// Account.
     account: Account,
-    /// True if the node told the state. While it is away, balances and member are those of the
-    /// index, and what the index does not have is null.
+    /// True if the node told the state. If it does not within half a second, balances and member
+    /// are those of the index, and what the index does not have is null.
     live: bool,
     /// Part that is neither held nor reserved.
     free: Pol,
@@ -242,7 +242,7 @@ async fn wallet(
     Parameters(OfAccount { account }): Parameters<OfAccount>,
 ) -> Answer<Wallet> {
     let as_of = state.as_of().await?;
-    let present = match state.ask(|node| read(node, account.0)).await {
+    let present = match state.ask_briefly(|node| read(node, account.0)).await {
         Ok(present) => present,
         Err(_) => indexed(&state, &account.0).await?,
     };
