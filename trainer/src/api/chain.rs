@@ -4,19 +4,16 @@
 
 use anyhow::{Context, Result};
 use pol_chain_api::{ChainOptions, ChainState};
-use pol_index::{Index, IndexError};
+use pol_index::{Index, IndexError, WriterLock};
 use pol_swarm::Swarm;
-use std::{
-    fs::{self, File},
-    path::Path,
-};
+use std::{fs, path::Path};
 
 /// A chain, and the index of its past.
 pub(crate) struct IndexedChain {
     /// State of the endpoints.
     pub(super) state: ChainState,
-    /// Lock of an index in the default place, which one process fills.
-    _lock: Option<File>,
+    /// Right to fill the index, which one process has.
+    _lock: Option<WriterLock>,
 }
 
 impl IndexedChain {
@@ -24,11 +21,10 @@ impl IndexedChain {
     ///
     /// # Errors
     ///
-    /// Fails if the index cannot be opened.
+    /// Fails if the index cannot be opened, or if it is to be filled and another process fills it.
     pub(super) async fn open(urls: Vec<String>, address: &str, follow: bool) -> Result<Self> {
-        let index = open_index(address, follow).await?;
-        let options = ChainOptions { follow, ..ChainOptions::default() };
-        Ok(Self { state: ChainState::start(urls, index, options), _lock: None })
+        let lock = if follow { Some(WriterLock::require(address).await?) } else { None };
+        Ok(Self::start(urls, open_index(address, follow).await?, lock))
     }
 
     /// Tells the latencies of members too, which `swarm` knows from its connections to them.
@@ -44,28 +40,25 @@ impl IndexedChain {
     /// Fails if the index cannot be opened.
     pub(super) async fn open_in(urls: Vec<String>, folder: &Path, follow: bool) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        let lock = lock(folder)?;
-        if lock.is_none() {
-            tracing::info!("another process fills the index in {}", folder.display());
-        }
         let path = folder.join("index.db");
         let address = path.to_str().context("the name of the folder is no text")?;
-        let index = open_index(address, follow).await?;
-        let options = ChainOptions { follow: follow && lock.is_some(), ..ChainOptions::default() };
-        Ok(Self { state: ChainState::start(urls, index, options), _lock: lock })
+        let lock = if follow { WriterLock::take(address).await? } else { None };
+        if follow && lock.is_none() {
+            tracing::info!("another process fills the index in {}", folder.display());
+        }
+        Ok(Self::start(urls, open_index(address, follow).await?, lock))
+    }
+
+    /// Starts to serve an index, and to follow the chain into it with the lock.
+    fn start(urls: Vec<String>, index: Index, lock: Option<WriterLock>) -> Self {
+        let options = ChainOptions { follow: lock.is_some(), ..ChainOptions::default() };
+        Self { state: ChainState::start(urls, index, options), _lock: lock }
     }
 }
 
 /// Opens an index. One that is only read has to be there: another name is a mistake.
 async fn open_index(address: &str, follow: bool) -> Result<Index, IndexError> {
     if follow { Index::open(address).await } else { Index::open_existing(address).await }
-}
-
-/// Returns the lock of the index in `folder`, or `None` if another process has it.
-fn lock(folder: &Path) -> Result<Option<File>> {
-    let path = folder.join("index.lock");
-    let lock = File::create(&path).with_context(|| path.display().to_string())?;
-    Ok(lock.try_lock().is_ok().then_some(lock))
 }
 
 #[cfg(test)]
@@ -85,12 +78,20 @@ mod tests {
         assert!(error.to_string().contains("index.db"), "{error}");
     }
 
-    #[test]
-    fn one_process_fills_an_index_in_the_default_place() {
+    #[tokio::test]
+    async fn one_process_fills_an_index() {
         let folder = tempfile::tempdir().unwrap();
-        let first = lock(folder.path()).unwrap();
-        assert!(first.is_some() && lock(folder.path()).unwrap().is_none());
+        let path = folder.path().join("index.db");
+        let address = path.to_str().unwrap();
+        let first = IndexedChain::open(Vec::new(), address, true).await.unwrap();
+        let second = IndexedChain::open(Vec::new(), address, true).await.err().unwrap();
+        assert!(second.to_string().contains("--no-follow"), "{second}");
+        assert!(IndexedChain::open(Vec::new(), address, false).await.is_ok());
+        // In the default place a second process only reads.
+        let reader = IndexedChain::open_in(Vec::new(), folder.path(), true).await.unwrap();
+        assert!(first._lock.is_some() && reader._lock.is_none());
         drop(first);
-        assert!(lock(folder.path()).unwrap().is_some());
+        let next = IndexedChain::open_in(Vec::new(), folder.path(), true).await.unwrap();
+        assert!(next._lock.is_some());
     }
 }

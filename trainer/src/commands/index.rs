@@ -6,7 +6,7 @@ use crate::{display::format_amount, monitoring::MetricsOptions, options::NodeOpt
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pol_chain::Chain;
-use pol_index::{Follower, Index, Progress};
+use pol_index::{Follower, Index, Progress, WriterLock};
 use pol_primitives::Balance;
 use serde_json::{Map, Value, json};
 
@@ -50,6 +50,7 @@ struct Comparison {
 /// Follows the chain.
 pub(crate) async fn run(options: IndexOptions) -> Result<()> {
     let mut monitoring = options.metrics.start("index").await?;
+    let _lock = WriterLock::require(&options.database).await?;
     let index = Index::open(&options.database).await?;
     let chain = options.node.connect().await?;
     monitoring.follow_chain(&chain, None);

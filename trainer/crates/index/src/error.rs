@@ -41,6 +41,27 @@ pub enum IndexError {
         /// Failure.
         reason: sqlx::Error,
     },
+    /// Another process fills the index.
+    #[error(
+        "another process fills the index {url}: end that process, give another database, or let a \
+         server of the HTTP interface only read this one with --no-follow"
+    )]
+    Taken {
+        /// Address, without a password.
+        url: String,
+    },
+    /// The file that keeps other followers away cannot be locked.
+    #[error(
+        "cannot lock {} ({reason}): check that its folder exists, can be written, and is on a file \
+         system with locks",
+        path.display()
+    )]
+    Lock {
+        /// File.
+        path: PathBuf,
+        /// Failure.
+        reason: std::io::Error,
+    },
     /// A newer program wrote the database.
     #[error(
         "a newer version of this program made the database (its migration {0} is not known \

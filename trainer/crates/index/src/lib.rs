@@ -44,6 +44,7 @@
 mod error;
 pub mod facts;
 mod follower;
+mod lock;
 pub mod lookups;
 mod query;
 mod read;
@@ -58,6 +59,7 @@ mod value;
 pub use error::IndexError;
 pub use facts::{Fact, State};
 pub use follower::{Follower, Progress};
+pub use lock::WriterLock;
 pub use lookups::Lookup;
 pub use query::{IndexedBlock, InvalidPosition, MAX_PAGE, Order, Page, Position, Range, Row};
 pub use reports::{Consumption, RewardSum, Sums, Update, Updates};

@@ -44,8 +44,7 @@ pub(crate) async fn open(address: &str) -> Result<AnyPool, IndexError> {
 /// Connects to a database that is there, and completes its tables.
 pub(crate) async fn open_existing(address: &str) -> Result<AnyPool, IndexError> {
     let url = parse(address)?;
-    let file = url.scheme().eq(SQLITE).then(|| path_of(&url)).flatten();
-    match file {
+    match sqlite_file(&url) {
         Some(path) if !path.exists() => Err(IndexError::Missing { path }),
         _ => connect(url).await,
     }
@@ -95,7 +94,7 @@ fn for_postgres(sql: &str) -> String {
 
 /// Returns the URL of a database. A path is that of a file for SQLite, which is made if it does
 /// not exist.
-fn parse(address: &str) -> Result<Url, IndexError> {
+pub(crate) fn parse(address: &str) -> Result<Url, IndexError> {
     let not_a_database = || match address.parse() {
         Ok(url) => IndexError::NotADatabase { url: without_password(url) },
         Err(_) => IndexError::NotADatabase { url: address.to_owned() },
@@ -113,13 +112,18 @@ fn parse(address: &str) -> Result<Url, IndexError> {
     format!("sqlite://{}?mode=rwc", file.path()).parse().map_err(|_| not_a_database())
 }
 
+/// Returns the file of a database of SQLite, or `None` for one of a server.
+pub(crate) fn sqlite_file(url: &Url) -> Option<PathBuf> {
+    url.scheme().eq(SQLITE).then(|| path_of(url)).flatten()
+}
+
 /// Returns the file that [`parse`] made a URL of.
 fn path_of(url: &Url) -> Option<PathBuf> {
     Url::parse(&format!("file://{}", url.path())).ok()?.to_file_path().ok()
 }
 
 /// Returns a URL for people and logs.
-fn without_password(mut url: Url) -> String {
+pub(crate) fn without_password(mut url: Url) -> String {
     if url.password().is_some() {
         // It fails only for URLs that cannot have a password.
         let _ = url.set_password(Some("…"));

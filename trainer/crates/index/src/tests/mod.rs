@@ -12,7 +12,7 @@ mod summaries;
 pub(crate) use made::{Made, Visitor};
 
 use crate::{
-    BlockFacts, Index,
+    BlockFacts, Index, WriterLock,
     facts::{self, TABLES},
     lookups::Movements,
 };
@@ -20,6 +20,7 @@ use futures::{FutureExt, future::LocalBoxFuture};
 use pol_chain::BlockInfo;
 use pol_primitives::POL;
 use sqlx::{AssertSqlSafe, Column, Row};
+use std::time::{Duration, Instant};
 
 /// Test with an empty index.
 type Scenario = fn(Index) -> LocalBoxFuture<'static, ()>;
@@ -74,6 +75,43 @@ async fn postgres_passes_the_same_tests() {
         let index = Index::open(&server.database(name).await).await.unwrap();
         scenario(index).await;
     }
+}
+
+#[tokio::test]
+async fn one_process_fills_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("index.db");
+    let server = postgres::Server::start();
+    let database = server.database("locked").await;
+    let other = server.database("other").await;
+    let _other = WriterLock::take(&other).await.unwrap().unwrap();
+    for address in [file.to_str().unwrap(), database.as_str()] {
+        Index::open(address).await.unwrap().close().await;
+        let first = WriterLock::take(address).await.unwrap();
+        assert!(first.is_some(), "{address}");
+        assert!(WriterLock::take(address).await.unwrap().is_none(), "{address}");
+        let refused = WriterLock::require(address).await.err().unwrap().to_string();
+        assert!(
+            refused.contains("another process") && refused.contains("--no-follow"),
+            "{refused}"
+        );
+        // Others may read it.
+        Index::open_existing(address).await.unwrap().close().await;
+        drop(first);
+        // A server ends the session once it has seen that the client is gone.
+        let end = Instant::now() + Duration::from_secs(60);
+        while WriterLock::take(address).await.unwrap().is_none() {
+            assert!(Instant::now() < end, "{address} stays locked");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_cannot_be_made_is_named() {
+    let error = WriterLock::take("/no/such/folder/index.db").await.err().unwrap().to_string();
+    assert!(error.contains("/no/such/folder/index.db.lock"), "{error}");
+    assert!(WriterLock::take("mysql://localhost/pol").await.is_err());
 }
 
 /// Returns an empty block of the fork `fork`, whose parent is on the fork `parent`.
