@@ -14,8 +14,8 @@ use std::{
 };
 
 /// Key of the node's identity among peers, and the identity.
-const NODE_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
-const NODE_ID: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+pub(crate) const NODE_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+pub(crate) const NODE_ID: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
 
 /// A node and its members as processes, in a folder of their own.
 pub(crate) struct Network {
@@ -38,7 +38,8 @@ impl Network {
         self.folder.path().join(name)
     }
 
-    fn node_binary(&self) -> PathBuf {
+    /// Returns the program of the node.
+    pub(crate) fn node_binary(&self) -> PathBuf {
         let binary = Path::new(env!("CARGO_BIN_EXE_pol-trainer")).with_file_name("pol-node");
         assert!(
             binary.exists(),

@@ -10,6 +10,7 @@ mod dashboard;
 mod deceivers;
 mod explaining;
 mod faults;
+mod forks;
 mod governing;
 mod harness;
 mod index;
