@@ -17,9 +17,10 @@ while [ $# -gt 0 ]; do
 usage: scripts/package-check.sh [--out DIR] [--suite NAME] [--mirror URL] [--keyring FILE]
 
 Unpacks the packages in DIR (dist) in a chroot of a minimal Debian, in a network namespace of its
-own. There it makes an encrypted key, runs a chain for some blocks, installs the Debian packages,
-and makes a key with those. It also checks the systemd units and the checksums. Needs root, and a
-network once, for the system: about two minutes.
+own. There it makes an encrypted key, runs a chain for some blocks, imports a tiny checkpoint, writes
+text with it by both decoders, serves it over HTTP, and does all of that again with the Debian
+packages, which must write the same text. It also checks the systemd units and the checksums. Needs
+root, and a network once, for the system: about three minutes.
 
   --suite NAME    release of Debian or Ubuntu (bookworm)
   --mirror URL    archive of that release (the one that apt uses here)
@@ -54,6 +55,7 @@ say "unpacking $suite and the packages"
 tar -C "$root" -xf "$base"
 mkdir -p "$root/opt/packages"
 cp "$out"/*.tar.gz "$out"/*.deb "$root/opt/packages/"
+python3 scripts/clients/model.py "$root/opt/checkpoint"
 cat >"$root/opt/check.sh" <<'CHECK'
 #!/bin/bash
 set -euo pipefail
@@ -88,10 +90,43 @@ try() { # programs, folder
     [ "${blocks:-0}" -ge "$BLOCKS" ] || { tail -n 20 "$2/node.log" >&2; exit 1; }
     echo "made $address, and $blocks blocks"
 }
+write() { # programs, folder
+    local decoder server answer=""
+    "$1/pol-trainer" model import /opt/checkpoint --out "$2/model" >"$2/import.log"
+    for decoder in native torch; do
+        "$1/pol-trainer" generate --model "$2/model" --decoder "$decoder" --seed 7 --max-tokens 16 \
+            --ignore-end 'Once upon' >"$2/$decoder.txt" 2>"$2/$decoder.log"
+        [ -s "$2/$decoder.txt" ]
+    done
+    "$1/pol-trainer" serve --model "$2/model" >"$2/serve.txt" 2>"$2/serve.log" &
+    server=$!
+    for _ in $(seq 60); do
+        [ ! -s "$2/serve.txt" ] || break
+        kill -0 "$server" || { cat "$2/serve.log" >&2; exit 1; }
+        sleep 1
+    done
+    # A bare system has no client of HTTP.
+    exec 3<>/dev/tcp/127.0.0.1/8000
+    printf 'GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+    answer="$(cat <&3)"
+    exec 3<&-
+    kill "$server"
+    wait "$server" || true
+    [[ "$answer" == "HTTP/1.1 200"*model* ]] || { echo "$answer" >&2; exit 1; }
+    echo "imported a model, wrote text with it, and served it"
+}
 try "$bin" /tmp/tarball
+write "$bin" /tmp/tarball
 dpkg -i packages/*.deb >/dev/null
 try /usr/bin /tmp/deb
-ls /usr/share/man/man1/pol-trainer{,-top}.1.gz /usr/share/bash-completion/completions/pol-trainer \
+write /usr/bin /tmp/deb
+for decoder in native torch; do
+    cmp "/tmp/tarball/$decoder.txt" "/tmp/deb/$decoder.txt"
+done
+ls /usr/share/man/man1/pol-{node{,-check-state},trainer{,-top}}.1.gz \
+    /usr/share/bash-completion/completions/pol-{node,trainer} \
+    /usr/share/zsh/vendor-completions/_pol-{node,trainer} \
+    /usr/share/fish/vendor_completions.d/pol-{node,trainer}.fish \
     /usr/lib/systemd/system/pol-{node,trainer,validator}.service >/dev/null
 dpkg -r pol-node pol-trainer >/dev/null
 [ ! -e /usr/bin/pol-trainer ]

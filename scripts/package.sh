@@ -78,14 +78,16 @@ glibc="$(for file in "$tree"/bin/* "$tree"/lib/*; do readelf -V "$file"; done 2>
 
 # --- documentation, completions, manual pages, chain specifications
 say "making completions, manual pages, and chain specifications"
-trainer="$tree/bin/pol-trainer" node="$tree/bin/pol-node"
+node="$tree/bin/pol-node"
 bash="$tree/share/bash-completion/completions" zsh="$tree/share/zsh/site-functions"
 fish="$tree/share/fish/vendor_completions.d"
 mkdir -p "$bash" "$zsh" "$fish"
-"$trainer" completions bash >"$bash/pol-trainer"
-"$trainer" completions zsh >"$zsh/_pol-trainer"
-"$trainer" completions fish >"$fish/pol-trainer.fish"
-"$trainer" man --out "$tree/share/man/man1"
+for program in pol-node pol-trainer; do
+    "$tree/bin/$program" completions bash >"$bash/$program"
+    "$tree/bin/$program" completions zsh >"$zsh/_$program"
+    "$tree/bin/$program" completions fish >"$fish/$program.fish"
+    "$tree/bin/$program" man --out "$tree/share/man/man1"
+done
 for chain in dev local; do
     "$node" build-spec --chain "$chain" --raw --disable-default-bootnode \
         >"$tree/share/pol/chain-specs/$chain.json" 2>"$work/spec.log" ||
@@ -158,6 +160,13 @@ program() { # package, program
     ln -s "../lib/pol/bin/$2" "$folder/usr/bin/$2"
     install -m 644 LICENSE "$folder/usr/share/doc/$1/copyright"
     install -m 644 "$tree/share/doc/pol/sbom.cdx.json" "$folder/usr/share/doc/$1/"
+    local share="$folder/usr/share"
+    install -d "$share"/{man/man1,bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
+    install -m 644 "$tree/share/man/man1/$2"*.1 "$share/man/man1/"
+    gzip -n9 "$share"/man/man1/*
+    install -m 644 "$bash/$2" "$share/bash-completion/completions/"
+    install -m 644 "$zsh/_$2" "$share/zsh/vendor-completions/"
+    install -m 644 "$fish/$2.fish" "$share/fish/vendor_completions.d/"
 }
 say "building the Debian packages"
 program pol-node pol-node
@@ -171,9 +180,6 @@ patchelf --remove-rpath "$work/pol-node/usr/lib/pol/bin/pol-node"
 program pol-trainer pol-trainer
 unit pol-trainer pol-trainer pol-validator
 install -m 644 "$tree"/lib/* "$work/pol-trainer/usr/lib/pol/lib/"
-cp -r "$tree"/share/{man,bash-completion,zsh,fish} "$work/pol-trainer/usr/share/"
-gzip -n9 "$work"/pol-trainer/usr/share/man/man1/*
-mv "$work/pol-trainer/usr/share/zsh/site-functions" "$work/pol-trainer/usr/share/zsh/vendor-completions"
 deb pol-node "Node of the POL chain"
 deb pol-trainer "Trainer and validator of the POL network"
 

@@ -3,7 +3,9 @@
 //! Command line.
 
 use crate::check_state::{self, CheckStateCmd};
+use clap_complete::Shell;
 use polkadot_sdk::sc_cli::{self, RunCmd};
+use std::path::PathBuf;
 
 /// Summary shown by `-h`.
 pub(crate) const ABOUT: &str =
@@ -104,4 +106,18 @@ pub(crate) enum Subcommand {
 
     /// Generate a key whose address contains a text.
     Vanity(sc_cli::VanityCmd),
+
+    /// Print the completions of a shell for this program.
+    Completions {
+        /// Shell that reads the completions.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+
+    /// Write the manual pages of this program.
+    Man {
+        /// Folder for the pages: one of the program, and one of each command.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }

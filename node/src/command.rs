@@ -7,6 +7,7 @@ use crate::{
     cli::{ABOUT, Cli, EXAMPLES, LONG_ABOUT, Subcommand},
     service,
 };
+use clap::CommandFactory;
 use pol_runtime::opaque::Block;
 use polkadot_sdk::{
     sc_cli::{self, SubstrateCli},
@@ -15,8 +16,10 @@ use polkadot_sdk::{
     sc_service::{ChainSpec, Configuration, PartialComponents},
     sp_runtime::traits::Block as BlockT,
 };
-use std::{net::TcpListener, sync::Arc};
+use std::{fs, io, net::TcpListener, path::Path, sync::Arc};
 
+/// Name of the program.
+const PROGRAM: &str = "pol-node";
 /// RPC calls a minute for each connection from another machine. A member makes about a tenth.
 const RPC_CALLS_A_MINUTE: &str = "3000";
 /// Calls that one request may hold. Each may read a thousand storage items.
@@ -141,7 +144,29 @@ pub(crate) fn run() -> sc_cli::Result<()> {
         Some(Subcommand::Sign(command)) => command.run(),
         Some(Subcommand::Verify(command)) => command.run(),
         Some(Subcommand::Vanity(command)) => command.run(),
+        Some(Subcommand::Completions { shell }) => {
+            clap_complete::generate(*shell, &mut program(), PROGRAM, &mut io::stdout());
+            Ok(())
+        }
+        Some(Subcommand::Man { out }) => write_manual(out),
     }
+}
+
+/// Returns the command line as a user sees it.
+fn program() -> clap::Command {
+    Cli::setup_command(Cli::command()).name(PROGRAM)
+}
+
+/// Writes the manual pages into a folder, which is made if it does not exist.
+fn write_manual(folder: &Path) -> sc_cli::Result<()> {
+    let written =
+        fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(program(), folder));
+    written.map_err(|error| {
+        let folder = folder.display();
+        sc_cli::Error::Input(format!(
+            "cannot write manual pages into {folder}: {error}; name another folder with --out"
+        ))
+    })
 }
 
 fn run_node(cli: &Cli) -> sc_cli::Result<()> {

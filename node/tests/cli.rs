@@ -40,6 +40,28 @@ fn help_lists_commands_and_examples() {
 }
 
 #[test]
+fn completions_and_manual_pages_are_made() {
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = run(&["completions", shell]);
+        assert_eq!(completions.status.code(), Some(0), "{}", stderr(&completions));
+        let text = stdout(&completions);
+        assert!(text.contains("pol-node") && text.contains("check-state"), "{shell}:\n{text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    let made = run(&["man", "--out", pages.to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    let page = |name: &str| fs::read_to_string(pages.join(name)).unwrap();
+    assert!(page("pol-node.1").contains("rpc") && page("pol-node-check-state.1").contains("state"));
+
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let refused = run(&["man", "--out", file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("--out"), "{}", stderr(&refused));
+}
+
+#[test]
 fn an_unknown_flag_is_rejected() {
     let output = run(&["--frobnicate"]);
     assert_eq!(output.status.code(), Some(2));
