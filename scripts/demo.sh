@@ -8,11 +8,11 @@ cd "$(dirname "$0")/.."
 . scripts/lib/processes.sh
 
 rounds=0 trainers=2 validators=1 out="" json=() verbose=() rpc_port=9944 import="" sources=""
-api_port=8000 attacker=""
+api_port=8000 attacker="" example=""
 usage() {
     cat <<'USAGE'
 usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--verbose]
-                       [--import MODEL | --sources] [--attacker] [--rpc-port PORT]
+                       [--import MODEL | --sources] [--attacker] [--example] [--rpc-port PORT]
                        [--api-port PORT | --no-api]
 
 Sets up what is missing, builds, and runs one pol-node and separate pol-trainer processes until the
@@ -42,6 +42,10 @@ On a terminal a panel shows the round, each member, and the loss.
                   proof about the page is verified. Four rounds, unless --rounds says otherwise
   --attacker      let one more trainer cheat: eve trains nothing and sends noise. The dashboard
                   shows how audits find it and what it loses, and the demo tells it at its end
+  --example       start trainer-1 by docs/examples/production_config.json as it stands: one command,
+                  with the secret of the account in the environment. At the end the demo tells how
+                  many of its updates are part of the model, and fails if none is. The file names
+                  the ports 9944 of the node and 4001 (UDP) of the trainer
   --rpc-port PORT port of the node's JSON-RPC (9944), for Polkadot.js Apps: ws://127.0.0.1:PORT
   --api-port PORT port of the dashboard and the API (8000): http://127.0.0.1:PORT
   --no-api        run without them
@@ -57,6 +61,7 @@ while [ $# -gt 0 ]; do
         --api-port) api_port="$(number "$1" "${2:-}" 1 65535)"; shift 2 ;;
         --no-api) api_port=""; shift ;;
         --attacker) attacker=eve; shift ;;
+        --example) example=docs/examples/production_config.json; shift ;;
         --json) json=(--json) quiet=1; shift ;;
         --verbose) verbose=(--verbose); shift ;;
         --sources) sources=1; shift ;;
@@ -68,6 +73,10 @@ done
 if [ -n "$sources" ]; then
     [ -z "$import" ] || misuse "--sources and --import exclude each other"
     [ "$rounds" != 0 ] || rounds=4
+fi
+if [ -n "$example" ]; then
+    [ -z "$import$sources" ] || misuse "--example goes with the data and the model of the demo alone"
+    [ "$rpc_port" = 9944 ] || misuse "--example needs the port 9944, which its file names"
 fi
 need_port "$rpc_port" --rpc-port
 [ -z "$api_port" ] || need_port "$api_port" --api-port
@@ -113,6 +122,22 @@ tell_attacker() {
     grep '^block' "$logs/attacker.log" | while read -r line; do say "  $line"; done || true
     grep -q 'slashed$' "$logs/attacker.log" ||
         say "  no audit has come to an update of it; give --rounds a larger number"
+}
+# Starts a trainer by the example of a configuration, as it stands. The environment would come before
+# the file.
+start_example() {
+    # Paths in a file are relative to it.
+    cp "$example" "$work/production_config.json"
+    start trainer-1 env -u POL_NODE -u POL_BASE_PATH POL_KEY=//Trainer//1 \
+        "$trainer" --config "$work/production_config.json" --tier whale
+}
+# Tells how many updates of that trainer are part of the model.
+check_example() {
+    local updates
+    updates="$(jq '(.accounts[] | select(.name == "trainer-1") | .account) as $account |
+        [.rounds[] | select(.included | index($account))] | length' "$out/summary.json")"
+    [ "${updates:-0}" -gt 0 ] || fail_with_log trainer-1 "no update by $example is part of the model"
+    say "$updates updates of the trainer that started by $example are part of the model"
 }
 # Adds the addresses, and what became of the attacker, to the summary.
 complete_summary() {
@@ -176,7 +201,9 @@ start validator-1 "$trainer" --role validator --dev-account alice --base-path "$
 for ((i = 2; i <= validators; i++)); do
     start "validator-$i" "$trainer" --role validator --dev-account "validator-$i" --base-path "$work/validator-$i" --workers 1
 done
-for ((i = 1; i <= trainers; i++)); do
+first_trainer=1
+if [ -n "$example" ]; then start_example; first_trainer=2; fi
+for ((i = first_trainer; i <= trainers; i++)); do
     start "trainer-$i" "$trainer" --tier miner --dev-account "trainer-$i" --base-path "$work/trainer-$i" --workers "$workers" \
         --state-budget "$budget"
 done
@@ -200,6 +227,7 @@ wait "$observer"
 [ "$rounds" = 0 ] || say "the model moved $rounds times"
 [ -z "$attacker" ] || tell_attacker
 complete_summary
+[ -z "$example" ] || [ "$rounds" = 0 ] || check_example
 if [ -n "$sources" ]; then
     if [ ${#json[@]} -gt 0 ]; then follow_sources >"$logs/follow.log"; else follow_sources; fi
 fi
@@ -213,6 +241,7 @@ say "checking the state of the stopped chain"
 Try next:
   ./scripts/demo.sh                            # keep it running, and open the dashboard in a browser
   ./scripts/demo.sh --attacker                 # with a trainer that cheats
+  ./scripts/demo.sh --example                  # with a trainer that starts by a configuration
   ./scripts/demo.sh --sources                  # with data from a hub, the web, a model, and tasks
   ./scripts/setup.sh --model && . scripts/env.sh && $POL_BIN/pol-trainer model import "$POL_MODEL" --out smollm2
   ./scripts/attacks.sh --out attacks           # attack a network in every known way
