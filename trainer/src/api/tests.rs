@@ -2,9 +2,9 @@
 
 //! The interface of a process over real sockets.
 
-use super::{ApiPartOptions, ApiParts, RunningApi};
+use super::{ApiPartOptions, ApiParts, IndexedChain, RunningApi};
 use crate::control::{Action, Control, GradientFigures, LocalState, PlanState, Progress};
-use pol_api::{Scope, TokenFile};
+use pol_api::{ExpertMeasurements, Models, Scope, TokenFile};
 use pol_import::{ImportReport, ImportedModel, TokenizerReport};
 use pol_model::initial_parameters;
 use pol_primitives::model::ModelSpec;
@@ -213,6 +213,57 @@ async fn the_process_is_described() {
         assert!(path["get"].is_object() && path["post"].is_object(), "{path}");
     }
     assert_eq!(served.text("GET /", "", b"").await.0, 307);
+}
+
+#[tokio::test]
+async fn every_endpoint_has_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("index.db");
+    let chain = IndexedChain::open(Vec::new(), index.to_str().unwrap(), true).await.unwrap();
+    let options = ApiPartOptions::default();
+    let address = ([127, 0, 0, 1], 0).into();
+    let server = options.bind(address, 1_000, Duration::from_secs(1)).await.unwrap();
+    let parts = ApiParts {
+        models: Some(Models::default()),
+        experts: Some(ExpertMeasurements::default()),
+        chain: Some(chain),
+        data: Some(folder.path().to_owned()),
+        trains: true,
+        ..ApiParts::default()
+    };
+    let served = Served { control: Control::new("trainer"), api: server.start(parts).unwrap() };
+    let openapi = served.get("/openapi.json").await;
+    let paths = openapi["paths"].as_object().unwrap();
+    assert!(paths.len() > 40, "{}", paths.len());
+    for (path, item) in paths {
+        // Plain paths are below /v1 too.
+        let is_copy = path.strip_prefix("/v1").is_some_and(|plain| paths.contains_key(plain));
+        let examples = examples(path);
+        assert!(is_copy || !examples.is_empty(), "docs/api.md has no example of {path}");
+        let known = item["get"]["parameters"].as_array().cloned().unwrap_or_default();
+        for name in examples.into_iter().flat_map(names) {
+            assert!(known.iter().any(|known| known["name"] == name), "{path} knows no {name}");
+        }
+    }
+}
+
+/// Returns the queries of the requests to a path that the page of the interface shows. Those
+/// without one are empty.
+fn examples(path: &str) -> Vec<&'static str> {
+    const PAGE: &str = include_str!("../../../docs/api.md");
+    let (start, is_whole) = path.split_once('{').map_or((path, true), |(start, _)| (start, false));
+    let request = format!("localhost:8000{start}");
+    let rest = |(at, _): (usize, &str)| {
+        let rest = PAGE[at + request.len()..].split(['\'', ' ', '\n']).next().unwrap_or_default();
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        (path.is_empty() == is_whole).then_some(query)
+    };
+    PAGE.match_indices(&request).filter_map(rest).collect()
+}
+
+/// Returns the names of the parameters of a query.
+fn names(query: &'static str) -> impl Iterator<Item = &'static str> {
+    query.split('&').filter_map(|part| part.split('=').next()).filter(|name| !name.is_empty())
 }
 
 #[tokio::test]
