@@ -20,3 +20,4 @@ mod models;
 mod older;
 mod openai;
 mod receipts;
+mod spans;
