@@ -6,6 +6,7 @@ use crate::{
     harness::{Network, free_port, has_model},
     process::Process,
 };
+use std::process::Command;
 
 #[path = "../../crates/dashboard/tests/browser/driver.rs"]
 mod driver;
@@ -50,6 +51,37 @@ pub(crate) fn check_experts(network: &Network) {
     let served = serve(network, port, "serve-experts.log", "data");
     Browser::start(SCRIPT, &format!("http://127.0.0.1:{port}"), &["experts"]).end();
     served.kill();
+}
+
+/// Server of the chain and its past alone.
+pub(crate) struct ChainPages {
+    served: Process,
+    url: String,
+}
+
+impl ChainPages {
+    /// Starts a server, which follows the chain from now on.
+    pub(crate) fn start(network: &Network) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = network.trainer();
+        command.args(["serve", "--no-model", "--listen", &address, "--index"]);
+        command.arg(network.path("pages.db"));
+        let served = Process::start(&mut command, network.path("serve-chain.log"));
+        Self { served, url: format!("http://{address}") }
+    }
+
+    /// Lets a trainer cheat while a page is open, which shows what audits take from it, and why.
+    pub(crate) fn check_slash(self, network: &Network) {
+        self.served.wait_for("http://127.0.0.1", 0, 120);
+        let mut command = Command::new(network.binary("pol-attacks"));
+        command.env("POL_NODE", network.node_url()).env("NO_COLOR", "1");
+        command.args(["cheat", "--way", "noise-payload", "--dev-account", "eve", "--base-path"]);
+        let cheat = Process::start(command.arg(network.path("eve")), network.path("eve.log"));
+        Browser::start(SCRIPT, &self.url, &["slash"]).end();
+        cheat.wait_for("of its bond are slashed", 0, 60);
+        cheat.kill();
+        self.served.kill();
+    }
 }
 
 /// Starts a server of the head, the chain, the index, and the documents in the folder `data`, and

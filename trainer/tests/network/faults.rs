@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{INCLUDED, deceivers::run_deceivers, harness::Network, process::Process};
+use crate::{
+    INCLUDED, dashboard::ChainPages, deceivers::run_deceivers, harness::Network, process::Process,
+};
 use std::{fs, time::Duration};
 
 #[test]
 fn liars_damage_and_another_chain_are_survived() {
     let network = Network::new();
     let node = network.ready_node();
+    let pages = ChainPages::start(&network);
     // Joining stays open long enough for the deceivers to share a round with the honest trainer.
     let data = network.prepare(5);
     let validator = network.validator(&data);
@@ -21,6 +24,7 @@ fn liars_damage_and_another_chain_are_survived() {
     });
 
     let trainer = damage_carry(&network, trainer);
+    pages.check_slash(&network);
     change_chain(&network, node, [trainer, validator, second]);
     for name in ["alice", "validator-1", "trainer-1", "node"] {
         let log = fs::read_to_string(network.path(&format!("{name}.log"))).unwrap();

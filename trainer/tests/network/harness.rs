@@ -14,7 +14,8 @@ use std::{
 };
 
 /// Key of the node's identity among peers, and the identity.
-pub(crate) const NODE_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+pub(crate) const NODE_KEY: &str =
+    "0000000000000000000000000000000000000000000000000000000000000001";
 pub(crate) const NODE_ID: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
 
 /// A node and its members as processes, in a folder of their own.
@@ -40,7 +41,12 @@ impl Network {
 
     /// Returns the program of the node.
     pub(crate) fn node_binary(&self) -> PathBuf {
-        let binary = Path::new(env!("CARGO_BIN_EXE_pol-trainer")).with_file_name("pol-node");
+        self.binary("pol-node")
+    }
+
+    /// Returns a program of the workspace that is built beside `pol-trainer`.
+    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+        let binary = Path::new(env!("CARGO_BIN_EXE_pol-trainer")).with_file_name(name);
         assert!(
             binary.exists(),
             "{} is missing; build the workspace first: cargo build --release",

@@ -431,6 +431,18 @@ const modes = {
     await check(page, "experts of a real network");
   },
 
+  async slash() {
+    const page = await openTab("light", /Failed to load resource/);
+    await visit(page, "economy");
+    // It comes while somebody watches, once an audit has found what the cheat did.
+    const evidence = "section:has(h2:text-is('Slashes')) tbody td a:has-text('audit #')";
+    await page.waitForSelector(evidence, { timeout: 400_000 });
+    await check(page, "a slash");
+    await follow(page, evidence, ".story .losses li:has-text('lost')");
+    await page.waitForSelector(".story:has(.losses) .timeline li.bad");
+    await check(page, "the story of a slash");
+  },
+
   async screenshots() {
     for (const view of Object.keys(VIEWS)) {
       const page = await openTab(view);
@@ -450,6 +462,12 @@ const modes = {
           clip,
           fullPage: true,
         });
+        if (name === "learning") {
+          // The panel is far below what the picture of the page shows.
+          const panel = page.locator(EXPERTS);
+          await panel.locator("tbody tr").first().waitFor();
+          await panel.screenshot({ path: path.join(options.out, `learning-experts-${view}.png`) });
+        }
       }
       await page.context().close();
     }
