@@ -155,8 +155,12 @@ impl Report<'_> {
         if let Verification::Replayed(replayed) = &self.verification {
             let segments: Vec<_> =
                 replayed.segments.iter().map(|segment| segment.segment).collect();
-            let time = self.time.as_secs_f64();
-            println!("segments {segments:?} of audit {} in {time:.1} s", replayed.audit);
+            println!(
+                "segments {segments:?} of audit {} in {:.1} s, of which {:.1} s were work",
+                replayed.audit,
+                self.time.as_secs_f64(),
+                replayed.time.as_secs_f64()
+            );
         }
     }
 
@@ -185,6 +189,7 @@ impl Report<'_> {
             "segments": segments.unwrap_or_default(),
             "packed": replayed.and_then(|replayed| replayed.packed),
             "seconds": self.time.as_secs_f64(),
+            "work_seconds": replayed.map(|replayed| replayed.time.as_secs_f64()),
         })
     }
 }
@@ -213,7 +218,9 @@ mod tests {
     fn replayed(end: u8, packed: Option<bool>, opinion: Verdict) -> Verification {
         let replayed = packed.map(|_| [end; 32]);
         let segments = vec![ReplayedSegment { segment: 2, opened: [1; 32], replayed }];
-        Verification::Replayed(Replayed { audit: 4, segments, packed, opinion: Some(opinion) })
+        let time = Duration::from_millis(900);
+        let opinion = Some(opinion);
+        Verification::Replayed(Replayed { audit: 4, segments, packed, opinion, time })
     }
 
     #[test]
@@ -229,6 +236,7 @@ mod tests {
         ] {
             let report = report(&options, verification).to_json();
             assert_eq!(report["verdict"], verdict, "{report}");
+            assert_eq!(report["work_seconds"].is_null(), verdict == "unavailable", "{report}");
             let found = report["reason"].as_str();
             assert_eq!(found.is_some(), reason.is_some(), "{report}");
             assert!(found.unwrap_or_default().contains(reason.unwrap_or_default()), "{report}");

@@ -71,6 +71,8 @@ pub(crate) struct Replayed {
     pub(crate) packed: Option<bool>,
     /// Opinion of a seat that finds the same.
     pub(crate) opinion: Option<Verdict>,
+    /// Time in which states and shards were fetched, and the segments were replayed.
+    pub(crate) time: Duration,
 }
 
 /// A replayed segment.
@@ -111,6 +113,7 @@ struct OpenCase {
 struct ReplayResult {
     finding: Finding,
     binding: Option<Binding>,
+    time: Duration,
 }
 
 /// Work on an update so far.
@@ -292,6 +295,7 @@ impl UpdateVerifier {
 
     /// Replays a case, as a seat does.
     async fn replay(self, open: Arc<OpenCase>, deadline: Instant) -> Result<ReplayResult> {
+        let begin = Instant::now();
         let (context, OpenCase { key, audit, case, recipe, .. }) =
             (self.context.until(deadline), &*open);
         let held = HeldInput::fetch(&context, recipe, key, self.round, case).await?;
@@ -301,7 +305,8 @@ impl UpdateVerifier {
         compute(move |stop| {
             let finding = input.finding(&seed, workers, stop)?;
             let bind = || input.binding(&seed, workers, stop);
-            Ok(ReplayResult { finding, binding: (!is_exact).then(bind).transpose()? })
+            let binding = (!is_exact).then(bind).transpose()?;
+            Ok(ReplayResult { finding, binding, time: begin.elapsed() })
         })
         .await
     }
@@ -343,7 +348,7 @@ fn restricted(case: &Case<AccountId>, segment: Option<u16>) -> Result<Case<Accou
 
 /// Compares a replay with the ends that the trainer opened.
 fn compare(open: &OpenCase, result: &ReplayResult) -> Replayed {
-    let (ReplayResult { finding, binding }, response) = (result, &open.response);
+    let (ReplayResult { finding, binding, time }, response) = (result, &open.response);
     let opened = open.drawn.iter().copied().zip(response.ends.iter().copied());
     let opened: Vec<(u16, Hash)> =
         opened.filter(|(segment, _)| open.case.segments.contains(segment)).collect();
@@ -372,6 +377,7 @@ fn compare(open: &OpenCase, result: &ReplayResult) -> Replayed {
         segments: opened.into_iter().enumerate().map(segment).collect(),
         packed,
         opinion: opinions.first().copied().flatten(),
+        time: *time,
     }
 }
 
