@@ -489,6 +489,7 @@ mod tests {
     use super::*;
     use pol_corpus::pipeline::{PipelineConfig, References, Supply};
     use pol_data::{EndOfText, IngestConfig};
+    use proptest::{prelude::*, test_runner::Config};
 
     /// Ingests three plays, and returns the folder above and the ingested one.
     fn ingested() -> (tempfile::TempDir, PathBuf) {
@@ -608,6 +609,28 @@ mod tests {
             let found = Look::new(&out, Duration::ZERO).unwrap().find(&wanted, None).unwrap();
             assert!(found.items.is_empty() && !found.complete, "{found:?}");
         }
+    }
+
+    #[test]
+    fn any_text_is_looked_for_or_refused() {
+        let (_folder, out) = ingested();
+        let search = DataSearch::new(out, None);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
+        let texts = prop_oneof!["\\PC{0,60}", "[0-9a-fx/. ]{0,70}", "[0-9]{1,20}/[0-9]{1,20}"];
+        proptest!(config, |(text in texts, field in 0..4usize)| {
+            let mut asked = Asked::default();
+            let fields =
+                [&mut asked.hash, &mut asked.address, &mut asked.passage, &mut asked.shard];
+            if let Some(field) = fields.into_iter().nth(field) {
+                *field = Some(text.clone());
+            }
+            // Whatever it is, the server is not at fault.
+            if let Ok(wanted) = asked.check() {
+                let found = runtime.block_on(search.find(wanted));
+                prop_assert!(!matches!(found, Err(ApiError::Internal(_))), "{}: {:?}", text, found);
+            }
+        });
     }
 
     #[tokio::test]
