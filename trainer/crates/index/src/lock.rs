@@ -57,11 +57,9 @@ impl WriterLock {
     ///
     /// Fails as [`Self::take`] does, and with [`IndexError::Taken`] if another process has it.
     pub async fn require(address: &str) -> Result<Self, IndexError> {
-        let url = || schema::parse(address).map(schema::without_password);
-        match Self::take(address).await? {
-            Some(lock) => Ok(lock),
-            None => Err(IndexError::Taken { url: url()? }),
-        }
+        let lock = Self::take(address).await?;
+        let url = schema::without_password(schema::parse(address)?);
+        lock.ok_or(IndexError::Taken { url })
     }
 }
 
