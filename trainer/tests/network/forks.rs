@@ -68,6 +68,8 @@ fn an_index_follows_a_chain_that_parts_and_joins() {
         alice.indexed().is_some_and(|last| last.number > first)
     });
 
+    // Slots with two authors make small forks at any time.
+    let small = sum(&lines(&follower.log()), "retracted");
     bob_node.kill();
     let bob_node = bob.start(&joining);
     let joined = |found: &Comparison| found.parted_at.is_none() && found.finalised > first;
@@ -77,8 +79,8 @@ fn an_index_follows_a_chain_that_parts_and_joins() {
     let followed = lines(&follower.log());
     follower.kill();
     // One of the two chains was given up, with the two blocks or more that its index had.
-    let retracted = [&followed, &after].map(|lines| sum(lines, "retracted"));
-    assert!(retracted.into_iter().sum::<u64>() >= 2, "{followed:#?}\n{after:#?}");
+    let retracted = sum(&followed, "retracted") - small + sum(&after, "retracted");
+    assert!(retracted >= 2, "{followed:#?}\n{after:#?}");
     for site in &sites {
         site.check();
         assert!(site.agrees(found.finalised), "{}", site.name);
