@@ -191,6 +191,21 @@ async fn events_follow_the_state_and_end_with_the_server() {
 }
 
 #[tokio::test]
+async fn readers_of_events_who_leave_harm_nobody() {
+    let served = Served::trainer().await;
+    for number in 0..100 {
+        let stream = served.send("GET /train/events", "", b"").await;
+        if number % 2 == 0 {
+            next_event(&mut BufReader::new(stream).lines()).await.unwrap();
+        }
+    }
+    served.control.ask(Action::Pause, None);
+    assert_eq!(served.get("/train").await["state"], "paused");
+    let mut lines = BufReader::new(served.send("GET /train/events", "", b"").await).lines();
+    assert_eq!(next_event(&mut lines).await.unwrap()["state"], "paused");
+}
+
+#[tokio::test]
 async fn the_process_is_described() {
     let served = Served::trainer().await;
     let machine = served.get("/machine").await;
