@@ -4,7 +4,7 @@
 //! minutes, most of which are waits.
 
 use crate::{
-    harness::{NODE_ID, NODE_KEY, Network, free_port},
+    harness::{Network, free_port},
     process::{POLL_INTERVAL, Process},
 };
 use pol_chain::{BlockInfo, Chain};
@@ -21,10 +21,18 @@ use std::{
 /// Longest wait for anything, in seconds. Slots take three, and a slot may be empty.
 const PATIENCE: u64 = 240;
 
+/// Authorities, the keys of their identities among peers, and the identities.
+const AUTHORITIES: [(&str, u8, &str); 2] = [
+    ("alice", 1, "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"),
+    ("bob", 2, "12D3KooWHdiAxVd8uMQR1hGWXccidmfCwLqcMpGwR6QcTP6QRMuD"),
+];
+
 /// Authority with an index of its chain.
 struct Site<'a> {
     network: &'a Network,
     name: &'static str,
+    key: u8,
+    identity: &'static str,
     rpc_port: u16,
     p2p_port: u16,
 }
@@ -43,19 +51,17 @@ struct Comparison {
 fn an_index_follows_a_chain_that_parts_and_joins() {
     let network = Network::new();
     write_specification(&network);
-    let sites = ["alice", "bob"].map(|name| Site::new(&network, name));
+    let sites = AUTHORITIES.map(|authority| Site::new(&network, authority));
     let [alice, bob] = &sites;
-    let alice_node = alice.start(&["--node-key", NODE_KEY]);
-    let bootnode = format!("/ip4/127.0.0.1/tcp/{}/p2p/{NODE_ID}", alice.p2p_port);
-    let joining = ["--bootnodes", bootnode.as_str()];
-    let bob_node = bob.start(&joining);
+    let alice_node = alice.start(Some(bob));
+    let bob_node = bob.start(Some(alice));
     let follower = alice.follow();
     let common = |found: &Comparison| found.parted_at.is_none() && found.finalised > 0;
     wait(&sites, "both have the first blocks", &[&alice_node, &bob_node], common);
 
-    // Bob comes back without a peer, and takes none.
+    // Bob comes back at another port, without a peer.
     bob_node.kill();
-    let bob_node = bob.start(&["--reserved-only"]);
+    let bob_node = bob.start(None);
     let parted = |found: &Comparison| {
         found.parted_at.is_some_and(|at| found.best.iter().all(|best| *best > at))
     };
@@ -71,7 +77,7 @@ fn an_index_follows_a_chain_that_parts_and_joins() {
     // Slots with two authors make small forks at any time.
     let small = sum(&lines(&follower.log()), "retracted");
     bob_node.kill();
-    let bob_node = bob.start(&joining);
+    let bob_node = bob.start(Some(alice));
     let joined = |found: &Comparison| found.parted_at.is_none() && found.finalised > first;
     let found = wait(&sites, "the chains have joined", &[&alice_node, &bob_node], joined);
     let after = bob.catch_up();
@@ -88,8 +94,9 @@ fn an_index_follows_a_chain_that_parts_and_joins() {
 }
 
 impl<'a> Site<'a> {
-    fn new(network: &'a Network, name: &'static str) -> Self {
-        Self { network, name, rpc_port: free_port(), p2p_port: free_port() }
+    fn new(network: &'a Network, authority: (&'static str, u8, &'static str)) -> Self {
+        let (name, key, identity) = authority;
+        Self { network, name, key, identity, rpc_port: free_port(), p2p_port: free_port() }
     }
 
     fn path(&self, end: &str) -> PathBuf {
@@ -100,15 +107,29 @@ impl<'a> Site<'a> {
         format!("ws://127.0.0.1:{}", self.rpc_port)
     }
 
-    /// Starts the node, which makes blocks without a peer too, and waits until it answers.
-    fn start(&self, arguments: &[&str]) -> Process {
+    /// Starts the node with one peer or none, and waits until it answers. Nodes do not ban peers
+    /// that they reserve, whatever these lack after a fork.
+    fn start(&self, peer: Option<&Self>) -> Process {
         let mut command = Command::new(self.network.node_binary());
         command.arg("--chain").arg(self.network.path("parting.json"));
         command.arg(format!("--{}", self.name)).arg("--base-path").arg(self.path("-node"));
+        command.args(["--node-key", &format!("{:064x}", self.key)]);
         command.args(["--rpc-port", &self.rpc_port.to_string()]);
-        command.args(["--port", &self.p2p_port.to_string()]);
-        command.args(["--no-prometheus", "--no-telemetry", "--no-mdns", "--force-authoring"]);
-        let node = Process::start(command.args(arguments), self.path("-node.log"));
+        command.args(["--no-prometheus", "--no-telemetry", "--no-mdns", "--reserved-only"]);
+        // Alice begins the chain, and both go on when they are parted. Bob does not begin another.
+        if self.name == "alice" || peer.is_none() {
+            command.arg("--force-authoring");
+        }
+        let port = match peer {
+            Some(Site { identity, p2p_port, .. }) => {
+                let address = format!("/ip4/127.0.0.1/tcp/{p2p_port}/p2p/{identity}");
+                command.args(["--reserved-nodes", &address]);
+                self.p2p_port
+            }
+            None => free_port(),
+        };
+        command.args(["--port", &port.to_string()]);
+        let node = Process::start(&mut command, self.path("-node.log"));
         let url = self.url();
         let question = ["status", "--json", "--node", &url];
         wait_until("the node answers", &[&node], || {

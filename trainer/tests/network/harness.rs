@@ -14,9 +14,8 @@ use std::{
 };
 
 /// Key of the node's identity among peers, and the identity.
-pub(crate) const NODE_KEY: &str =
-    "0000000000000000000000000000000000000000000000000000000000000001";
-pub(crate) const NODE_ID: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+const NODE_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+const NODE_ID: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
 
 /// A node and its members as processes, in a folder of their own.
 pub(crate) struct Network {
