@@ -40,6 +40,13 @@ impl Network {
             "learning_rate": recipe["schedule"]["peak"].as_f64().unwrap() / 1e9,
         });
         set(&mut config["ai_training"], sizes);
+        let mut other = config.clone();
+        let rules = json!({
+            "block_time": 6, "consensus_threshold": 0.5, "min_stake": 20, "reward_multiplier": 2,
+        });
+        set(&mut other["blockchain"], rules);
+        write(&other);
+        self.check_rules(&path);
         write(&config);
         self.check_sources(&path);
         Process::start(&mut self.start_configured(&path), self.path("trainer-2.log"))
@@ -65,6 +72,21 @@ impl Network {
         let checked = self.try_run(&["config", "check", "--network", "--config", text(path)]);
         let message = String::from_utf8_lossy(&checked.stderr).into_owned();
         assert!(message.contains("ai_training.num_heads: the file says 4"), "{message}");
+    }
+
+    /// Checks that each rule of the chain is compared with what its runtime publishes.
+    fn check_rules(&self, path: &Path) {
+        let checked = self.try_run(&["config", "check", "--network", "--config", text(path)]);
+        let message = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(checked.status.code(), Some(1), "{message}");
+        for part in [
+            "block_time: the file says 6.0, the network 3.0",
+            "consensus_threshold: the file says 0.5, the network 0.67",
+            "min_stake: the file says 20.0, the network 1000.0",
+            "reward_multiplier: the file says 2.0, the network 1.0",
+        ] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
     }
 
     /// Checks that flags come before the environment, and that before the file.
