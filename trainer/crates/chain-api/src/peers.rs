@@ -12,6 +12,7 @@ use crate::{
     values::{Account, SwarmEndpoint},
 };
 use axum::{Json, extract::State};
+use futures::try_join;
 use pol_api::Problem;
 use pol_chain::{ChainError, ListedPeer};
 use pol_primitives::member::Role;
@@ -132,8 +133,7 @@ async fn read(Node { chain, .. }: Node) -> Result<NodeState, ChainError> {
     let asked = Instant::now();
     let name = chain.chain_name().await?;
     let latency = asked.elapsed();
-    let status = chain.node_status().await?;
-    let listed = chain.listed_peers().await?;
+    let (status, listed) = try_join!(chain.node_status(), chain.listed_peers())?;
     Ok(NodeState {
         hosts: chain.hosts().into_iter().map(ToOwned::to_owned).collect(),
         chain: name,

@@ -12,6 +12,7 @@ use crate::{
     values::{Account, Digest, Pol, SwarmEndpoint, Time},
 };
 use axum::{Json, extract::State};
+use futures::try_join;
 use pol_api::Problem;
 use pol_chain::{AccountBalance, AccountId, ChainError};
 use pol_index::{
@@ -266,23 +267,31 @@ async fn wallet(
     }))
 }
 
-/// Reads the state of an account from the node.
+/// Reads the state of an account from the node. All is asked for at once, so that the distance of
+/// the node counts once.
 async fn read(node: Node, account: AccountId) -> Result<Present, ChainError> {
     let here = node.chain.at(node.best.hash);
-    let stakes = here.stakes().await?;
+    let (stakes, holds, escrow, balance, nonce, member) = try_join!(
+        here.stakes(),
+        here.holds(&account),
+        here.pending_rewards(&account),
+        here.balance(&account),
+        here.nonce(&account),
+        here.member(&account),
+    )?;
     let stake = stakes.iter().find(|(other, _)| *other == account).map(|(_, stake)| Pol(*stake));
-    let holds = here.holds(&account).await?.into_iter();
-    let escrow = here.pending_rewards(&account).await?.into_iter();
+    let holds = holds.into_iter();
     Ok(Present {
         live: true,
-        balance: here.balance(&account).await?,
-        nonce: Some(here.nonce(&account).await?),
+        balance,
+        nonce: Some(nonce),
         holds: Some(
             holds.map(|hold| HoldItem { reason: hold.reason, amount: Pol(hold.amount) }).collect(),
         ),
-        member: here.member(&account).await?.map(|member| Membership::live(member, stake)),
+        member: member.map(|member| Membership::live(member, stake)),
         escrow: Some(
             escrow
+                .into_iter()
                 .map(|reward| EscrowItem {
                     round: reward.round,
                     amount: reward.amount.map(Pol),

@@ -3,6 +3,7 @@
 //! Facts about the node, and reads that need the names of its metadata.
 
 use crate::{AccountId, Chain, ChainError};
+use futures::try_join;
 use pol_primitives::Balance;
 use serde_json::Value as Json;
 use sp_crypto_hashing::blake2_128;
@@ -62,10 +63,13 @@ impl Chain {
     /// Fails if the node cannot answer.
     pub async fn node_status(&self) -> Result<NodeStatus, ChainError> {
         let rpc = &self.node.rpc;
-        let health = self.request(|| rpc.system_health()).await?;
-        let peer_id = self.request(|| self.ask("system_localPeerId")).await?;
+        let (health, peer_id, version) = try_join!(
+            self.request(|| rpc.system_health()),
+            self.request(|| self.ask("system_localPeerId")),
+            self.request(|| rpc.system_version()),
+        )?;
         Ok(NodeStatus {
-            version: self.request(|| rpc.system_version()).await?,
+            version,
             peer_id: peer_id.as_str().unwrap_or_default().to_owned(),
             peers: u64::try_from(health.peers).unwrap_or(u64::MAX),
             syncing: health.is_syncing,
