@@ -4,7 +4,7 @@
 
 use crate::{
     Authored, AuthorityTarget, Candidates, Config, Endpoints, Event, Ledgers, Pallet, Probations,
-    Sessions, StakingLedger, types::Bar,
+    Sessions, types::Bar,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
