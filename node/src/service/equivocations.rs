@@ -16,8 +16,7 @@ use polkadot_sdk::{
     sp_api::{ApiExt, ProvideRuntimeApi},
     sp_blockchain::{self, HeaderBackend},
     sp_consensus_babe::{
-        self, AuthorityId, BabeApi, EquivocationProof, Slot, SlotDuration,
-        digests::CompatibleDigestItem,
+        self, BabeApi, EquivocationProof, Slot, SlotDuration, digests::CompatibleDigestItem,
     },
     sp_core::crypto::ByteArray,
     sp_keystore::KeystorePtr,
@@ -77,11 +76,7 @@ impl<I> ReportingImport<I> {
     }
 
     /// Adds a report to the pool of this node. Only an authority can put it into a block.
-    fn report(
-        &self,
-        hash: Hash,
-        proof: EquivocationProof<Header, AuthorityId>,
-    ) -> Result<(), Box<dyn Error>> {
+    fn report(&self, hash: Hash, proof: EquivocationProof<Header>) -> Result<(), Box<dyn Error>> {
         log::warn!(
             target: LOG_TARGET,
             "{} authored two blocks in slot {}: {:?} and {:?}",
