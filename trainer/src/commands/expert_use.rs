@@ -218,15 +218,11 @@ fn count(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::withdrawal::tests::manifest as untouched, *};
     use crate::preset::Preset;
     use pol_data::IngestRecord;
     use pol_model::initial_parameters;
-    use pol_primitives::{
-        data::{EffectWindow, ManifestInfo},
-        lineage::{Activity, Derivation, ToolName},
-        model::Experts,
-    };
+    use pol_primitives::model::Experts;
 
     /// Returns a recipe with three experts, of which each token goes to two.
     fn recipe() -> Recipe {
@@ -237,36 +233,13 @@ mod tests {
     }
 
     fn manifest(source: SourceId, kind: Option<SourceKind>) -> Manifest<AccountId> {
-        let recipe = recipe();
-        Manifest {
-            owner: [1; 32],
-            info: ManifestInfo {
-                source,
-                merkle_root: [2; 32],
-                content_hash: [3; 32],
-                tokenizer: recipe.tokenizer,
-                shards: 1,
-                shard_tokens: recipe.shard_tokens,
-                parents: Default::default(),
-                quality: 0,
-                held_out: false,
-                derivation: Derivation {
-                    activity: Activity::Collection,
-                    tool: ToolName::default(),
-                    version: ToolName::default(),
-                    configuration: [4; 32],
-                },
-                documents: None,
-            },
-            status: ManifestStatus::Admitted,
-            kind,
-            effect: EffectWindow::default(),
-            free: 1,
-            leased: 0,
-            consumed: 0,
-            registered: 0,
-            ended: None,
-        }
+        let (recipe, mut manifest) = (recipe(), untouched(ManifestStatus::Admitted, false, 1));
+        manifest.kind = kind;
+        manifest.info.source = source;
+        manifest.info.tokenizer = recipe.tokenizer;
+        manifest.info.shard_tokens = recipe.shard_tokens;
+        manifest.info.shards = 1;
+        manifest
     }
 
     #[test]

@@ -366,12 +366,8 @@ pub(super) fn in_order(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::super::withdrawal::tests::manifest, *};
     use anyhow::anyhow;
-    use pol_primitives::{
-        data::{EffectWindow, ManifestInfo},
-        lineage::{Activity, Derivation, ToolName},
-    };
 
     #[test]
     fn manifests_survive_in_the_order_of_the_chain() {
@@ -395,37 +391,9 @@ mod tests {
     fn own_and_retired_manifests_are_not_compared_with() {
         use ManifestStatus::{Admitted, Consumed, Paused, Proposed, Retired};
         let (own, other) = ([1; 32], [2; 32]);
-        let manifest = |owner, status| Manifest {
-            owner,
-            info: ManifestInfo {
-                source: 0,
-                merkle_root: [2; 32],
-                content_hash: [3; 32],
-                tokenizer: [4; 32],
-                shards: 1,
-                shard_tokens: 2,
-                parents: Default::default(),
-                quality: 0,
-                held_out: true,
-                derivation: Derivation {
-                    activity: Activity::Collection,
-                    tool: ToolName::default(),
-                    version: ToolName::default(),
-                    configuration: [4; 32],
-                },
-                documents: None,
-            },
-            status,
-            kind: None,
-            effect: EffectWindow::default(),
-            free: 1,
-            leased: 0,
-            consumed: 0,
-            registered: 0,
-            ended: None,
-        };
         let is_compared = |owner, status| {
-            compared(5, manifest(owner, status), &[own]).is_some_and(|it| it.id == 5)
+            let manifest = Manifest { owner, ..manifest(status, true, 1) };
+            compared(5, manifest, &[own]).is_some_and(|it| it.id == 5)
         };
         for status in [Proposed, Admitted, Paused, Consumed] {
             assert!(is_compared(other, status) && !is_compared(own, status), "{status:?}");
