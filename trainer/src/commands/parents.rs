@@ -19,7 +19,7 @@ use serde::Deserialize;
 use std::{collections::BTreeSet, path::Path};
 
 /// Most names of manifests that the documents of a folder may have. Some may be of other chains.
-const MAX_NAMES: usize = 1_024;
+pub(super) const MAX_NAMES: usize = 1_024;
 
 /// Reason why a manifest cannot be registered with its parents.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

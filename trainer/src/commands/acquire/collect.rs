@@ -9,6 +9,7 @@ use super::{
     },
     RAW, Stop,
     config::{Config, Kind, SourceConfig},
+    derivation::Parents,
     display::FillDisplay,
     network::{NetworkSignatures, in_order},
     refusals::{self, RefusalCount},
@@ -357,7 +358,8 @@ impl Collector<'_> {
     /// Returns the signature files of the sealed data of all sources, and of what other providers
     /// registered, with which new data of `source` are compared. Those of a chain come with the
     /// numbers of their manifests. What a recipe makes is not compared with that of others, since
-    /// the recipe alone has to give the same data to anybody.
+    /// the recipe alone has to give the same data to anybody. Nothing is compared with what it is
+    /// made from.
     ///
     /// Files that are lost are made anew. Those of another source that cannot be used are left out,
     /// and the source is noted, so that it stops no other.
@@ -367,13 +369,12 @@ impl Collector<'_> {
         dedup: &DedupConfig,
     ) -> Result<Vec<(Option<ManifestId>, PathBuf)>> {
         let is_made = is_recipe(source);
+        let parents = self.parents(source).await?;
         let sources = self.config.sources.iter();
         let mut files = Vec::new();
         if let Some(network) = self.network.filter(|_| !is_made) {
             network.update(NETWORK_AGE).await?;
-            files.extend(network.files()?);
-            // What is made of a manifest is like it.
-            files.retain(|(id, _)| id.is_none_or(|id| !source.parents.contains(&id)));
+            files.extend(network.files(&parents)?);
         }
         for other in sources.filter(|other| !is_made || other.name == source.name) {
             let folder = self.config.out.join(&other.name);
@@ -382,10 +383,14 @@ impl Collector<'_> {
                 Err(error) => {
                     self.note_broken(other, &error);
                     // Nobody knows which are sealed. What is like the others stays in them.
-                    batch_folders(&folder).into_iter().map(|data| (None, data)).collect()
+                    batch_folders(&folder).into_iter().map(|data| (Vec::new(), data)).collect()
                 }
             };
-            for (number, data) in sealed {
+            for (numbers, data) in sealed {
+                if self.is_parent(&parents, &numbers, &data) {
+                    continue;
+                }
+                let number = numbers.into_iter().min();
                 match self.usable_signatures(&data, dedup).await {
                     Ok(file) => files.extend(file.map(|file| (number, file))),
                     Err(error) if other.name == source.name => return Err(error),
@@ -396,15 +401,42 @@ impl Collector<'_> {
         Ok(files)
     }
 
-    /// Returns the folders of sealed data of the source in `folder`, with the numbers of the first
+    /// Returns the folders of sealed data of the source in `folder`, with the numbers of the
     /// manifests that they are on the provider's chain.
-    fn sealed(&self, folder: &Path, state: &SourceState) -> Vec<(Option<ManifestId>, PathBuf)> {
+    fn sealed(&self, folder: &Path, state: &SourceState) -> Vec<(Vec<ManifestId>, PathBuf)> {
         let chain = self.network.map(NetworkSignatures::chain_name);
-        let number_of = |batch: &Batch| {
-            let record = batch.on_chain.as_ref().filter(|it| chain.as_ref() == Some(&it.chain))?;
-            record.manifests.iter().copied().min()
+        let numbers_of = |batch: &Batch| {
+            let record = batch.on_chain.as_ref().filter(|it| chain.as_ref() == Some(&it.chain));
+            record.map_or_else(Vec::new, |record| record.manifests.clone())
         };
-        state.sealed.iter().map(number_of).zip(state.sealed_folders(folder)).collect()
+        state.sealed.iter().map(numbers_of).zip(state.sealed_folders(folder)).collect()
+    }
+
+    /// Returns the manifests that the text of a source is made from. Documents name some where a
+    /// description does.
+    async fn parents(&self, source: &SourceConfig) -> Result<Parents> {
+        let mut parents = Parents::stated(&source.parents);
+        let raw = self.config.out.join(&source.name).join(RAW);
+        if !matches!(source.supplier()?, Supplier::Croissant(..)) || !raw.is_dir() {
+            return Ok(parents);
+        }
+        let task = tokio::task::spawn_blocking(move || parents.add_named(&raw).map(|()| parents));
+        tokio::select! {
+            parents = task => parents?,
+            () = self.stop.clone().wait() => Ok(Parents::stated(&source.parents)),
+        }
+    }
+
+    /// Returns `true` if a side of sealed data is a parent. `numbers` are those of the manifests on
+    /// the provider's chain.
+    fn is_parent(&self, parents: &Parents, numbers: &[ManifestId], data: &Path) -> bool {
+        let contents = IngestRecord::read(data).map_or_else(
+            |_| Vec::new(),
+            |it| vec![it.train.content_hash, it.held_out.content_hash],
+        );
+        // Without a network there are no numbers.
+        let genesis = self.network.map(NetworkSignatures::genesis).unwrap_or_default();
+        parents.contain(&contents, numbers, genesis)
     }
 
     /// Returns the signature file of a folder of data, made anew if it was lost, or `None` if the

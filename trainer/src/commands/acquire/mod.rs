@@ -9,6 +9,7 @@ mod config;
 mod counts;
 mod croissant;
 mod demand;
+mod derivation;
 mod display;
 mod events;
 mod network;

@@ -9,6 +9,7 @@
 use super::{
     super::{ingest::end_of_text_beside, membership::first_block},
     Stop,
+    derivation::Parents,
 };
 use crate::{
     context::{NodeContext, Undelivered},
@@ -56,6 +57,8 @@ Examples:
       make signatures of the documents of all manifests on the chain
   pol-trainer data fetch-signatures --out network --except ADDRESS
       the same without those of an account, such as your own
+  pol-trainer data fetch-signatures --out network --parent 3
+      the same without those of a manifest that the text is made from
   pol-trainer data ingest --input texts --out data --against network
       drop what is like a document that another account registered
 
@@ -76,6 +79,9 @@ pub(crate) struct FetchSignaturesOptions {
     /// is ingested again: an address, or the name of a development account. Can be repeated.
     #[arg(long, value_name = "ADDRESS|NAME", value_parser = parse_looked_at)]
     except: Vec<AccountId>,
+    /// Manifest that the text is made from, which is like it. Can be repeated.
+    #[arg(long, value_name = "MANIFEST")]
+    parent: Vec<ManifestId>,
     /// Tokenizer of the network. [default: fetched from a member]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -117,8 +123,8 @@ impl FetchSignaturesOptions {
             now: 0,
         };
         let (swarm, stop) = (context.swarm.clone(), Stop::listen());
-        let network =
-            NetworkSignatures::new(context, stop, self.except, self.out, first_block, options);
+        let except = Except { accounts: self.except, manifests: self.parent };
+        let network = NetworkSignatures::new(context, stop, except, self.out, first_block, options);
         let updated = network.update(Duration::ZERO).await;
         swarm.shutdown().await?;
         let Some(report) = updated? else { bail!("stopped; the same command goes on from here") };
@@ -160,12 +166,20 @@ fn describe(report: &UpdateReport) -> String {
     text
 }
 
+/// Manifests that are left out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Except {
+    /// Accounts of which all are.
+    pub(super) accounts: Vec<AccountId>,
+    /// Numbers of others.
+    pub(super) manifests: Vec<ManifestId>,
+}
+
 /// Signatures of the manifests of all other accounts.
 pub(super) struct NetworkSignatures {
     context: NodeContext,
     stop: Stop,
-    /// Accounts whose manifests are left out.
-    except: Vec<AccountId>,
+    except: Except,
     /// First block of the chain.
     first_block: Hash,
     folder: Arc<Mutex<SignatureFolder>>,
@@ -179,7 +193,7 @@ impl NetworkSignatures {
     pub(super) fn new(
         context: NodeContext,
         stop: Stop,
-        except: Vec<AccountId>,
+        except: Except,
         path: PathBuf,
         first_block: Hash,
         options: UpdateOptions,
@@ -198,6 +212,11 @@ impl NetworkSignatures {
     /// Returns the first block of the chain, in hexadecimal.
     pub(super) fn chain_name(&self) -> String {
         hex::encode(self.first_block)
+    }
+
+    /// Returns the hash of the chain's genesis, by which documents name its manifests.
+    pub(super) fn genesis(&self) -> Hash {
+        self.context.chain.genesis_hash()
     }
 
     /// Makes the signatures that are missing, unless that was done less than `age` ago. Manifests
@@ -254,13 +273,16 @@ impl NetworkSignatures {
         Ok(())
     }
 
-    /// Returns the files of signatures, with the numbers of their manifests.
+    /// Returns the files of signatures, with the numbers of their manifests, but for those of the
+    /// `parents` of the text that is to be compared.
     ///
     /// # Errors
     ///
     /// Fails if the folder cannot be listed.
-    pub(super) fn files(&self) -> Result<Vec<(Option<ManifestId>, PathBuf)>> {
-        let files = locked(&self.folder).signatures()?;
+    pub(super) fn files(&self, parents: &Parents) -> Result<Vec<(Option<ManifestId>, PathBuf)>> {
+        let mut files = locked(&self.folder).signatures()?;
+        let genesis = self.genesis();
+        files.retain(|key, _| !parents.contain(&[key.content_hash], &[key.id], genesis));
         Ok(files.into_iter().map(|(key, path)| (Some(key.id), path)).collect())
     }
 }
@@ -273,7 +295,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// and those of the `known` ones that the chain forgot because all of their text was consumed.
 async fn list(
     chain: &Chain,
-    except: &[AccountId],
+    except: &Except,
     known: &BTreeSet<ManifestKey>,
 ) -> Result<(Vec<ListedManifest>, BTreeSet<ManifestKey>), ChainError> {
     // A fork may give the numbers of the newest manifests to others.
@@ -295,15 +317,16 @@ async fn list(
     Ok((listed, kept))
 }
 
-/// Returns a manifest if text is compared with it: one of another account that was not retired.
+/// Returns a manifest if text is compared with it: one that is not excepted and was not retired.
 /// Text that was retired may come again from somebody who may provide it, or in a better form.
 fn compared(
     id: ManifestId,
     manifest: Manifest<AccountId>,
-    except: &[AccountId],
+    except: &Except,
 ) -> Option<ListedManifest> {
     let Manifest { owner, info, status, .. } = manifest;
-    let is_compared = status != ManifestStatus::Retired && !except.contains(&owner);
+    let is_excepted = except.accounts.contains(&owner) || except.manifests.contains(&id);
+    let is_compared = status != ManifestStatus::Retired && !is_excepted;
     is_compared.then_some(ListedManifest { id, owner, info })
 }
 
@@ -388,17 +411,19 @@ mod tests {
     }
 
     #[test]
-    fn own_and_retired_manifests_are_not_compared_with() {
+    fn own_excepted_and_retired_manifests_are_not_compared_with() {
         use ManifestStatus::{Admitted, Consumed, Paused, Proposed, Retired};
         let (own, other) = ([1; 32], [2; 32]);
-        let is_compared = |owner, status| {
+        let except = Except { accounts: vec![own], manifests: vec![6] };
+        let is_listed = |id, owner, status| {
             let manifest = Manifest { owner, ..manifest(status, true, 1) };
-            compared(5, manifest, &[own]).is_some_and(|it| it.id == 5)
+            compared(id, manifest, &except).is_some_and(|it| it.id == id)
         };
+        let is_compared = |owner, status| is_listed(5, owner, status);
         for status in [Proposed, Admitted, Paused, Consumed] {
             assert!(is_compared(other, status) && !is_compared(own, status), "{status:?}");
         }
-        assert!(!is_compared(other, Retired));
+        assert!(!is_compared(other, Retired) && !is_listed(6, other, Admitted));
     }
 
     #[test]

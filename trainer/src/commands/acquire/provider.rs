@@ -14,7 +14,7 @@ use super::{
     config::{Config, Kind, SourceConfig, TOKEN_BYTES},
     demand::{Demand, Offer, Supply},
     events::Events,
-    network::NetworkSignatures,
+    network::{Except, NetworkSignatures},
     provider_config::ProviderConfig,
     serving::{Server, is_store_failure},
     state::{ChainRecord, SourceState, batch_folder},
@@ -132,11 +132,12 @@ impl<'a> Provider<'a> {
         let watching =
             tokio::spawn(async move { roles::run(&watched, &first_block, &mut watcher).await });
         tokio::spawn(tell_absences(supply.clone(), events));
-        let (state, own) = (Mutex::default(), vec![signer.account()]);
+        let state = Mutex::default();
+        let except = Except { accounts: vec![signer.account()], ..Except::default() };
         let network = options.compare.then(|| {
             let path = NetworkSignatures::path_in(&config.out, &first_block);
             let update = config.network_update(&options);
-            NetworkSignatures::new(context.clone(), stop.clone(), own, path, first_block, update)
+            NetworkSignatures::new(context.clone(), stop.clone(), except, path, first_block, update)
         });
         let provider =
             Self { config, options, context, signer, server, events, stop, supply, network, state };

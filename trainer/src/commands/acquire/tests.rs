@@ -20,6 +20,8 @@ use pol_sources::{Source, Step};
 use pol_synthesis::{ModelIdentity, Recipe};
 use std::{fs, path::Path};
 
+mod derivation;
+
 /// Folder with a tokenizer, a text, and configurations.
 struct Folder(tempfile::TempDir);
 
