@@ -320,6 +320,7 @@ mod tests {
             language: None,
             quality: None,
             decisions: Vec::new(),
+            cluster: None,
             survivor: None,
             survivor_manifest: None,
             reference: None,

@@ -176,6 +176,15 @@ pub struct DocumentRecord {
     /// Decisions of the rules, in the order in which they were asked. The last one dropped the
     /// document if `place` is `None`.
     pub decisions: Vec<Decision>,
+    /// Cluster of like documents, and of the pieces of a long one, by the BLAKE3 of its best text.
+    /// Without it, the cluster has the hash of this text. Documents that a rule dropped before they
+    /// were compared are in none.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "pol_primitives::hex_hash::option"
+    )]
+    pub cluster: Option<Hash>,
     /// Clean text of the document that this one is a near duplicate of, by its BLAKE3.
     #[serde(
         default,

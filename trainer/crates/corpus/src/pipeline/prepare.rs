@@ -129,6 +129,7 @@ impl Preparer<'_> {
             language,
             quality: judged.quality,
             decisions,
+            cluster: None,
             survivor: None,
             survivor_manifest: None,
             reference: judged.reference,

@@ -206,6 +206,7 @@ impl Selection {
     ) -> Result<Vec<Selected>, CorpusError> {
         let dropped = |record| Ok(vec![Selected { record, kept: None, group }]);
         let Some(membership) = self.clusters.get(id)? else { return dropped(record) };
+        record.cluster = Some(membership.cluster).filter(|cluster| *cluster != record.text);
         if let Some(duplicate) = membership.duplicate {
             record.survivor = Some(duplicate.text);
             record.survivor_manifest = duplicate.manifest;
@@ -259,6 +260,7 @@ impl Selection {
                         if side == Side::HeldOut && start < tail {
                             record.origin.part.push("held out".into());
                             record.text = *blake3::hash(text.as_bytes()).as_bytes();
+                            record.cluster = Some(membership.cluster);
                         }
                         record.bytes = text.len() as u64;
                         selected(record, text.to_owned(), side)

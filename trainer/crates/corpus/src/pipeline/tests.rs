@@ -110,6 +110,18 @@ fn documents_are_cleaned_deduplicated_and_split_by_cluster() {
     assert_eq!(sides["in/21.txt"], None, "{sides:?}");
     let editions = [sides["in/03.txt"], sides["in/20.txt"]];
     assert_eq!(editions.iter().flatten().count(), 1, "one edition stays: {sides:?}");
+    let clusters = |names: &[&str]| -> BTreeSet<Hash> {
+        let is_named = |name: &str| names.iter().any(|end| name.ends_with(end));
+        let named = found.iter().filter(|found| is_named(&found.record.origin.location));
+        named.map(|found| found.record.cluster.unwrap_or(found.record.text)).collect()
+    };
+    assert_eq!(clusters(&["03.txt", "20.txt"]).len(), 1);
+    assert_eq!(clusters(&["04.txt", "21.txt"]).len(), 1);
+    assert_eq!(clusters(&[".txt"]).len(), 12);
+    let lone = found.iter().find(|found| found.record.origin.location == "in/05.txt").unwrap();
+    assert_eq!(lone.record.cluster, None);
+    let survivors: Vec<_> = found.iter().filter_map(|found| found.record.survivor).collect();
+    assert!(survivors.iter().all(|it| clusters(&["03.txt", "04.txt"]).contains(it)));
     assert_eq!(report.dropped["duplicate.near"], 1);
     assert_eq!(report.dropped["duplicate.exact"], 1);
     assert_eq!(report.refused, 2, "{:?}", report.refusals);
@@ -343,6 +355,9 @@ fn pieces_of_a_long_document_stay_together() {
         pieces.iter().map(|found| found.kept.as_ref().unwrap().0.as_str()).collect();
     assert_eq!(joined, long);
     assert!(pieces.iter().all(|piece| piece.group == pieces[0].group));
+    let cluster = |piece: &Selected| piece.record.cluster.unwrap_or(piece.record.text);
+    assert!(pieces.iter().all(|piece| cluster(piece) == cluster(pieces[0])));
+    assert_eq!(pieces.iter().filter(|piece| piece.record.cluster.is_none()).count(), 1);
 }
 
 #[test]

@@ -86,6 +86,7 @@ pub(super) mod tests {
                 verdict: if place.is_some() { Verdict::Passed } else { Verdict::Dropped },
                 measured: Some(3),
             }],
+            cluster: None,
             survivor: None,
             survivor_manifest: None,
             reference: None,
