@@ -16,7 +16,10 @@ use parquet::{
 use pol_corpus::{
     Content, Documents, Input, Limits, MAX_PIECE_BYTES, Origin, RawDocument, RawDocuments,
     RawStore, ReadOptions,
-    dedup::{DedupConfig, Deduplicator, Entry, SignatureFile},
+    dedup::{
+        DecontaminationConfig, DecontaminatorBuilder, DedupConfig, Deduplicator, Entry,
+        ManifestSignatureWriter, SignatureFile,
+    },
     filters::{CleanConfig, Cleaner, OptOutList, Preset},
     quality::{ExampleFile, QualityModel},
 };
@@ -41,6 +44,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "signatures", run: signatures, seeds: signature_seeds },
     Target { name: "opt_out", run: opt_out, seeds: opt_out_seeds },
     Target { name: "clean", run: clean, seeds: text_seeds },
+    Target { name: "decontamination", run: decontamination, seeds: text_seeds },
 ];
 
 const LINES: &[u8] =
@@ -300,22 +304,40 @@ static SIGNATURES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     fs::read(path).expect("a file of signatures")
 });
 
+/// File of signatures of a registered manifest.
+static MANIFEST_SIGNATURES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.signatures");
+    let written = || {
+        let config = DedupConfig::default();
+        let mut writer = ManifestSignatureWriter::open(&path, &config, &[7; 32], 0)?;
+        writer.write("one text of some words")?;
+        writer.commit()
+    };
+    written().expect("the disk can be written");
+    fs::read(path).expect("a file of signatures")
+});
+
 fn search(folder: &Path) -> Result<Deduplicator, pol_corpus::CorpusError> {
     let config = DedupConfig { memory: 1 << 16, ..DedupConfig::default() };
     Deduplicator::open(&folder.join("search"), config, &[0; 32])
 }
 
-/// Reads bytes as signatures behind a valid head and before a true checksum, and looks for
-/// documents like theirs.
+/// Reads bytes as signatures behind a valid head, which the first byte chooses, and before a true
+/// checksum, and looks for documents like theirs.
 fn signatures(bytes: &[u8]) -> bool {
+    let Some((&kind, bytes)) = bytes.split_first() else { return false };
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("signatures.bin");
-    let mut file = [&SIGNATURES[..48], bytes].concat();
+    let is_of_manifest = kind % 2 == 1;
+    let head = if is_of_manifest { MANIFEST_SIGNATURES.as_slice() } else { &SIGNATURES };
+    let mut file = [&head[..48], bytes].concat();
     let checksum = blake3::hash(&file);
     file.extend(checksum.as_bytes());
     fs::write(&path, &file).expect("a file of signatures");
     let Ok(foreign) = SignatureFile::open(&path, &DedupConfig::default()) else { return false };
     assert_eq!(foreign.checksum(), *checksum.as_bytes());
+    assert_eq!(foreign.manifest().is_some(), is_of_manifest);
     let count = foreign.documents();
     assert!(count <= bytes.len() as u64);
     let found = || {
@@ -330,7 +352,11 @@ fn signatures(bytes: &[u8]) -> bool {
 }
 
 fn signature_seeds() -> Vec<Vec<u8>> {
-    vec![SIGNATURES[48..SIGNATURES.len() - 32].to_vec()]
+    [SIGNATURES.as_slice(), &MANIFEST_SIGNATURES]
+        .iter()
+        .zip(0u8..)
+        .map(|(file, kind)| [&[kind][..], &file[48..file.len() - 32]].concat())
+        .collect()
 }
 
 /// Reads bytes as a list of opt-outs. An address that is out is so in any case of its host.
@@ -366,6 +392,24 @@ fn clean(bytes: &[u8]) -> bool {
         let Some(clean) = cleaned.text else { continue };
         // The shortest address that is replaced is not much shorter than its replacement.
         assert!(clean.len() <= 4 * text.len() + 64, "{} of {}", clean.len(), text.len());
+    }
+    true
+}
+
+/// Reads bytes as a text that nobody may train on. Whatever holds it shares a passage with it.
+fn decontamination(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let finder = || {
+        let mut texts = DecontaminatorBuilder::new(DecontaminationConfig::default())?;
+        texts.add(&Origin::default(), 0, &text)?;
+        texts.finish()
+    };
+    let finder = finder().expect("it is short");
+    let is_known = !finder.references().is_empty();
+    assert_eq!(finder.runs() > 0, is_known);
+    let within = format!("Before it.\n\n{text}\n\nBehind it.");
+    for holder in [&*text, &within] {
+        assert_eq!(finder.check(holder).is_some(), is_known);
     }
     true
 }

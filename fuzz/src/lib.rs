@@ -12,6 +12,7 @@ mod chain;
 mod config;
 mod formats;
 mod keys;
+mod network;
 mod receipts;
 mod records;
 mod synthesis;
@@ -35,6 +36,7 @@ pub fn targets() -> impl Iterator<Item = &'static Target> {
         config::TARGETS,
         formats::TARGETS,
         keys::TARGETS,
+        network::TARGETS,
         receipts::TARGETS,
         records::TARGETS,
         synthesis::TARGETS,
