@@ -3,15 +3,16 @@
 //! Measures the stages of the pipeline on a file of JSON lines: the side of this project in
 //! `scripts/bench-data.sh`.
 //!
-//! `pipeline_bench stages FOLDER OUT` runs one stage after the other, from `corpus.jsonl` to
-//! shards, and prints a record of each. All but the last write JSON lines. `pipeline_bench whole
-//! FOLDER OUT` runs them as a provider does, and prints records of the whole and of the largest
-//! resident memory. `pipeline_bench ingest FILE OUT` does what `pol-trainer data ingest` does by
-//! default, and prints records of all stages and of the whole.
+//! `pipeline_bench stages FOLDER OUT` runs one stage after the other, from `pages.jsonl` and
+//! `corpus.jsonl` to shards, and prints a record of each. All but the last write JSON lines.
+//! `pipeline_bench whole FOLDER OUT` runs those that make shards of the corpus as a provider does,
+//! and prints records of the whole and of the largest resident memory.
+//! `pipeline_bench ingest FILE OUT` does what `pol-trainer data ingest` does by default, and prints
+//! records of all stages and of the whole.
 
 use pol_corpus::{
     Content, Documents, Input, Origin, ReadOptions,
-    dedup::{DedupConfig, Deduplicator, Entry},
+    dedup::{DecontaminationConfig, DecontaminatorBuilder, DedupConfig, Deduplicator, Entry},
     filters::{CleanConfig, Cleaner, Preset, Setting},
     pipeline::{PipelineConfig, References, Stage, Supply},
     quality::QualityModel,
@@ -50,11 +51,44 @@ fn main() -> Outcome {
     }
 }
 
-/// Returns the rules of the comparison: those of web pages without the language, whose model
-/// datatrove cannot fetch everywhere.
+/// Returns the rules of the comparison: those of web pages but for the language, which is a stage
+/// of its own.
 fn rules() -> CleanConfig {
     let off = Setting { on: Some(false), ..Setting::default() };
     CleanConfig { rules: [("language".to_owned(), off)].into(), ..CleanConfig::of(Preset::Web) }
+}
+
+/// Returns the rule that tells the language, and keeps English.
+fn language() -> CleanConfig {
+    let on = Setting { on: Some(true), ..Setting::default() };
+    CleanConfig {
+        languages: vec!["eng".to_owned()],
+        rules: [("language".to_owned(), on)].into(),
+        ..CleanConfig::of(Preset::None)
+    }
+}
+
+/// Writes what a configuration of rules leaves of documents.
+fn clean(
+    config: &CleanConfig,
+    lines: &mut dyn Iterator<Item = Outcome<String>>,
+    writer: &mut Lines,
+) -> Outcome {
+    let cleaner = Cleaner::new(config)?;
+    for text in lines {
+        if let Some(text) = cleaner.clean(text?).text {
+            writer.add(&text)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the readable text of a page, if it has some.
+fn extract(page: String) -> Outcome<Option<String>> {
+    let content = Content::Bytes(page.into_bytes());
+    let input = Input { origin: Origin::default(), media: Some("text/html".into()), content };
+    let mut documents = Documents::open(input, &ReadOptions::default())?;
+    Ok(documents.next().transpose()?.and_then(Result::ok).map(|document| document.text))
 }
 
 /// Runs one stage after the other. Each reads JSON lines, those of the stage before it, and writes
@@ -67,10 +101,27 @@ fn stages(folder: &Path, out: &Path) -> Outcome {
         }
         Ok(())
     })?;
-    let filtered = run_stage("filter", corpus, out, |lines, writer| {
-        let cleaner = Cleaner::new(&rules())?;
+    run_stage("extract", &folder.join("pages.jsonl"), out, |lines, writer| {
+        for page in lines {
+            if let Some(text) = extract(page?)? {
+                writer.add(&text)?;
+            }
+        }
+        Ok(())
+    })?;
+    run_stage("language", corpus, out, |lines, writer| clean(&language(), lines, writer))?;
+    let filtered =
+        run_stage("filter", corpus, out, |lines, writer| clean(&rules(), lines, writer))?;
+    run_stage("decontaminate", &filtered, out, |lines, writer| {
+        let mut texts = DecontaminatorBuilder::new(DecontaminationConfig::default())?;
+        for (number, text) in texts_of(&folder.join("probes.jsonl"))?.enumerate() {
+            let origin = Origin { location: number.to_string(), ..Origin::default() };
+            texts.add(&origin, 0, &text?)?;
+        }
+        let finder = texts.finish()?;
         for text in lines {
-            if let Some(text) = cleaner.clean(text?).text {
+            let text = text?;
+            if finder.check(&text).is_none() {
                 writer.add(&text)?;
             }
         }
