@@ -10,6 +10,7 @@ use super::{
     data_report::SummaryOptions,
     describe::DescribeOptions,
     governance::govern,
+    held_out_text::FetchHeldOutOptions,
     ingest::IngestOptions,
     opt_outs::OptOutsOptions,
     parents::{DerivingActivity, StatedParents},
@@ -97,6 +98,8 @@ pub(crate) enum DataCommand {
     Ingest(IngestOptions),
     /// Make signatures of what others registered, to compare texts with.
     FetchSignatures(FetchSignaturesOptions),
+    /// Fetch the text that models are measured on, to keep passages of it out of new data.
+    FetchHeldOut(FetchHeldOutOptions),
     /// Train a model of quality on good and poor texts, and measure it.
     TrainQuality(TrainQualityOptions),
     /// Sum up ingested folders: sources, quality, drops, and languages.
@@ -176,6 +179,7 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
         DataCommand::Acquire(options) => options.run().await,
         DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || options.run()).await?,
         DataCommand::FetchSignatures(options) => options.run().await,
+        DataCommand::FetchHeldOut(options) => options.run().await,
         DataCommand::TrainQuality(options) => {
             tokio::task::spawn_blocking(move || options.run()).await?
         }

@@ -23,6 +23,7 @@ pub(crate) mod explain;
 mod export;
 pub(crate) mod generate;
 pub(crate) mod governance;
+mod held_out_text;
 mod holdings;
 mod in_force;
 pub(crate) mod index;

@@ -3,7 +3,10 @@
 //! Manifests that are made from others, and documents that lead to their manifests, by the chain
 //! alone: about a minute.
 
-use crate::{harness::Network, process::POLL_INTERVAL};
+use crate::{
+    harness::Network,
+    process::{POLL_INTERVAL, Process},
+};
 use serde_json::Value;
 use std::{
     fs,
@@ -28,10 +31,34 @@ fn manifests_lead_to_their_parents_and_documents_to_their_manifests() {
     network.check_opt_outs(&data);
     network.state_parents(&data);
     network.take_parents_over(&data);
-    network.check_final_state([node]);
+    let validator = network.fetch_held_out(&data);
+    network.check_final_state([node, validator]);
 }
 
 impl Network {
+    /// Checks that who has no data keeps the same documents out of new data as the provider does,
+    /// by the held-out text that members serve. Returns the member.
+    fn fetch_held_out(&self, data: &Path) -> Process {
+        let validator = self.validator(data);
+        self.wait_for_model(&[&validator]);
+        let (texts, held_out) = (self.path("texts"), self.path("held-out.jsonl"));
+        self.run(&["data", "fetch-held-out", "--out", held_out.to_str().unwrap()]);
+        let kept_out = [data, &held_out].map(|path| {
+            let out = self.path("without");
+            let [texts, path, out_text] =
+                [texts.as_path(), path, out.as_path()].map(|path| path.to_str().unwrap());
+            let sizes = ["--vocabulary", "512", "--sequence", "32", "--shard-tokens", "512"];
+            let ingest = ["data", "ingest", "--input", texts, "--out", out_text, "--force"];
+            let rest = ["--held-out", "0", "--decontaminate", path];
+            self.run(&[&ingest[..], &sizes, &rest].concat());
+            let report = fs::read(out.join("report.json")).unwrap();
+            let report: Value = serde_json::from_slice(&report).unwrap();
+            report["dropped"]["contamination"].as_u64().unwrap()
+        });
+        assert!(kept_out[0] > 0 && kept_out[0] == kept_out[1], "{kept_out:?}");
+        validator
+    }
+
     /// Checks that a program that has nothing of ours says the same about documents as `data
     /// verify`, and refuses forged proofs.
     fn check_proofs(&self, data: &Path) {

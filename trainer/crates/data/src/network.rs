@@ -22,6 +22,7 @@ mod texts;
 mod update;
 
 pub use folder::{ManifestKey, SignatureFolder, signature_files};
+pub use texts::texts_of_tokens;
 pub use update::{Fetched, ListedManifest, SkippedManifest, UpdateOptions, UpdateReport};
 
 #[cfg(test)]

@@ -2,12 +2,40 @@
 
 //! Texts in the tokens of a manifest.
 
-use crate::{Tokenizer, TokenizerError};
+use crate::{DataError, EndOfText, Tokenizer, TokenizerError};
 use pol_corpus::{CorpusError, piece_end};
 
 /// Most tokens that are decoded together, which takes some 100 MB. A longer text is taken for
 /// several.
 const MAX_TEXT_TOKENS: usize = 1 << 20;
+
+/// Returns the texts in the tokens of a manifest. Those over 1 MiB are in pieces, and those of white
+/// space are left out.
+///
+/// # Errors
+///
+/// Fails if the bytes are no tokenizer of the tokens, or if it has no such separator.
+pub fn texts_of_tokens(
+    tokenizer: &[u8],
+    end_of_text: &EndOfText,
+    tokens: &[u32],
+) -> Result<Vec<String>, DataError> {
+    let unusable =
+        |reason: String| DataError::InvalidTokenizer { origin: "of the manifest".into(), reason };
+    let tokenizer = Tokenizer::from_json(tokenizer).map_err(|error| unusable(error.to_string()))?;
+    let (_, end_of_text) = end_of_text.choose(&tokenizer).map_err(unusable)?;
+    let (mut reader, mut texts) = (TextReader::new(&tokenizer, end_of_text, 0), Vec::new());
+    let mut each = |text: &str| -> Result<(), CorpusError> {
+        texts.push(text.to_owned());
+        Ok(())
+    };
+    let read = reader.add(tokens, &mut each).and_then(|()| reader.finish(&mut each));
+    read.map_err(|error| match error {
+        TextError::Tokens(error) => unusable(error.to_string()),
+        TextError::Corpus(error) => error.into(),
+    })?;
+    Ok(texts)
+}
 
 /// Reader of the texts of a manifest, as its tokens come.
 ///
@@ -148,6 +176,24 @@ mod tests {
             let (rest, _) = read(&tokens, next, parts);
             found.extend(rest);
             prop_assert_eq!(&found, &expected);
+        }
+    }
+
+    #[test]
+    fn all_texts_of_a_manifest_are_decoded() {
+        let json = trained(&many_words(8_000), 600).unwrap().json().to_vec();
+        let written = ["One.\n".to_owned(), " \n".to_owned(), "Two — and é.".to_owned()];
+        let tokens = tokens(&written);
+        let texts = texts_of_tokens(&json, &EndOfText::Known, &tokens).unwrap();
+        assert_eq!(texts, [&*written[0], &written[2]]);
+        // A manifest may begin in the middle of a text.
+        let texts = texts_of_tokens(&json, &EndOfText::Known, &tokens[2..]).unwrap();
+        assert_eq!(texts.last(), written.last());
+        assert_eq!(texts_of_tokens(&json, &EndOfText::Known, &[]).unwrap(), [""; 0]);
+        let end = EndOfText::Named("<|none|>".into());
+        for (json, end) in [(&json[..9], &EndOfText::Known), (&json[..], &end)] {
+            let error = texts_of_tokens(json, end, &tokens).unwrap_err().to_string();
+            assert!(error.starts_with("the tokenizer of the manifest cannot be used"), "{error}");
         }
     }
 
