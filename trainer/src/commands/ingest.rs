@@ -138,6 +138,11 @@ pub(crate) struct IngestOptions {
     /// Share of the text that is never trained on, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 2.0)]
     held_out: f64,
+    /// Drop held-out documents that share 13 words in a row with text to train on.
+    ///
+    /// Without it, whole documents that are alike are on one side, and passages may be on both.
+    #[arg(long)]
+    clean_held_out: bool,
     /// Tokenizer to use instead of training one.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -207,6 +212,7 @@ impl IngestOptions {
                 min_quality: ppm(self.min_quality),
                 repeats: self.cut_repeats.then(Default::default),
                 held_out: ppm(self.held_out),
+                clean_held_out: self.clean_held_out,
                 ..PipelineConfig::default()
             },
             text_fields: self.text_field,

@@ -17,6 +17,7 @@ mod config;
 mod decontamination;
 mod deduplicator;
 mod repeats;
+mod shared_runs;
 mod signature;
 mod signature_file;
 mod sort;
@@ -34,6 +35,7 @@ pub use decontamination::{
 };
 pub use deduplicator::{Deduplicator, Entry};
 pub use repeats::{RepeatConfig, RepeatFinder, Repeats, cut};
+pub use shared_runs::SharedRuns;
 pub use signature::{Signature, Signer};
 pub use signature_file::{ManifestSignatureWriter, SignatureFile};
 pub use sort::{ExternalSort, Sorted};

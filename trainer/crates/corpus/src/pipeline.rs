@@ -15,6 +15,7 @@
 
 mod config;
 mod lengths;
+mod overlaps;
 mod prepare;
 mod prepared;
 mod references;
@@ -140,6 +141,10 @@ impl Pipeline {
         let store = self.prepare(supplies, watch)?;
         let mut clusters = self.compare(&store, watch)?;
         let split = Split::find(&store, &mut clusters, &self.folder, self.config.held_out)?;
+        let overlaps = match self.config.clean_held_out {
+            true => Some(overlaps::find(&store, &mut clusters, &split, watch)?),
+            false => None,
+        };
         let repeats = match &self.config.repeats {
             Some(config) => {
                 let folder = self.folder.join("repeats");
@@ -162,7 +167,8 @@ impl Pipeline {
             }
             None => None,
         };
-        Ok(Selection::new(store, clusters, repeats, split, self.references.held_out))
+        let held_out = self.references.held_out;
+        Ok(Selection::new(store, clusters, repeats, split, held_out).without(overlaps))
     }
 
     /// Reads and cleans the inputs, from where a run that was killed stopped.

@@ -199,6 +199,9 @@ pub(super) struct SourceConfig {
     /// Cut passages that occurred before.
     #[serde(default)]
     cut_repeats: bool,
+    /// Drop held-out documents that share a passage with text to train on.
+    #[serde(default)]
+    clean_held_out: bool,
     /// Origin of the text, as it is stated on the chain.
     #[serde(default)]
     address: Option<String>,
@@ -506,6 +509,7 @@ impl SourceConfig {
                 min_quality: ppm(self.quality_threshold.unwrap_or(config.quality_threshold)),
                 repeats: self.cut_repeats.then(Default::default),
                 held_out: ppm(self.held_out.unwrap_or(config.held_out)),
+                clean_held_out: self.clean_held_out,
                 ..PipelineConfig::default()
             },
             text_fields: self.text_fields.clone(),

@@ -274,28 +274,34 @@ impl Decontaminator {
 
     /// Returns the overlap of a document, if it shares a run of words with a reference.
     pub fn check(&self, text: &str) -> Option<Contamination> {
-        let normal = comparable(text);
         let (mut shared, mut first) = (0, None);
-        for &length in &self.lengths {
-            ngrams(&normal, length, length as u64, |run| {
-                if let Some(reference) = self.reference(run) {
-                    shared += 1;
-                    first.get_or_insert(reference);
-                }
-            });
-        }
+        self.each_run(text, |index| {
+            shared += 1;
+            first.get_or_insert(self.runs[index].1);
+        });
         let reference = self.references.get(first? as usize)?.text;
         Some(Contamination { reference, shared })
     }
 
-    /// Returns the number of the first reference that a run is in.
-    fn reference(&self, run: u64) -> Option<u32> {
+    /// Calls `each` with the index of every run of a text that is in a reference.
+    pub(super) fn each_run(&self, text: &str, mut each: impl FnMut(usize)) {
+        let normal = comparable(text);
+        for &length in &self.lengths {
+            ngrams(&normal, length, length as u64, |run| {
+                if let Some(index) = self.index(run) {
+                    each(index);
+                }
+            });
+        }
+    }
+
+    /// Returns the index of a run, if it is in a reference.
+    fn index(&self, run: u64) -> Option<usize> {
         let bit = run >> self.shift;
         if self.filter[(bit / 64) as usize] >> (bit % 64) & 1 == 0 {
             return None;
         }
-        let found = self.runs.binary_search_by_key(&run, |(hash, _)| *hash);
-        found.ok().map(|index| self.runs[index].1)
+        self.runs.binary_search_by_key(&run, |(hash, _)| *hash).ok()
     }
 }
 

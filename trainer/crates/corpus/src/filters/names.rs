@@ -8,11 +8,12 @@ use serde::{Deserializer, de::Visitor};
 use std::{borrow::Cow, collections::HashSet, fmt, sync::LazyLock};
 
 /// Names in decisions of other steps.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "contamination",
     "duplicate.exact",
     "duplicate.near",
     "empty",
+    "held_out.passages",
     "opt_out.hash",
     "opt_out.host",
     "opt_out.url",

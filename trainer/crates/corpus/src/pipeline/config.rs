@@ -28,6 +28,9 @@ pub struct PipelineConfig {
     pub repeats: Option<RepeatConfig>,
     /// Share of the text that is held out, in millionths.
     pub held_out: Ppm,
+    /// Drop held-out documents that share a passage with text to train on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clean_held_out: bool,
 }
 
 impl Default for PipelineConfig {
@@ -38,6 +41,7 @@ impl Default for PipelineConfig {
             dedup: DedupConfig::default(),
             repeats: None,
             held_out: 0,
+            clean_held_out: false,
         }
     }
 }
@@ -84,6 +88,10 @@ impl PipelineConfig {
         add(tool.name.as_bytes());
         add(tool.version.as_bytes());
         options.text_fields.iter().for_each(|field| add(field.as_bytes()));
+        if self.clean_held_out {
+            // No field has a name of this length and a zero.
+            add(b"clean held-out\0");
+        }
         *hasher.finalize().as_bytes()
     }
 }

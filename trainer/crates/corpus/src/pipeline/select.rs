@@ -124,6 +124,9 @@ pub struct Selection {
     split: Split,
     /// Finder of passages of what nobody may train on, if there was one.
     kept_out: Option<Decontaminator>,
+    /// Held-out documents that share runs of words with the others, and how many, if these were
+    /// looked for.
+    overlaps: Option<BTreeMap<u64, u64>>,
 }
 
 impl Selection {
@@ -134,7 +137,12 @@ impl Selection {
         split: Split,
         kept_out: Option<Decontaminator>,
     ) -> Self {
-        Self { store, clusters, repeats, split, kept_out }
+        Self { store, clusters, repeats, split, kept_out, overlaps: None }
+    }
+
+    /// Returns the selection without held-out documents that share passages with the others.
+    pub(super) fn without(self, overlaps: Option<BTreeMap<u64, u64>>) -> Self {
+        Self { overlaps, ..self }
     }
 
     /// Returns the number of things that were read.
@@ -220,31 +228,7 @@ impl Selection {
         }
         let start = *before;
         *before = before.saturating_add(text.len() as u64);
-        let (text, repeated) = match &mut self.repeats {
-            Some(repeats) => {
-                let spans = repeats.spans(id)?;
-                let length = text.len();
-                let text = if spans.is_empty() { text } else { cut(&text, &spans) };
-                let repeated = length.saturating_sub(text.len()) as u64;
-                (text, Some(repeated))
-            }
-            None => (text, None),
-        };
-        if let Some(repeated) = repeated {
-            let verdict = match repeated {
-                0 => Verdict::Passed,
-                _ if text.trim().is_empty() => Verdict::Dropped,
-                _ => Verdict::Changed,
-            };
-            record.decisions.push(Decision {
-                rule: "repeats".into(),
-                verdict,
-                measured: Some(repeated),
-            });
-            if verdict == Verdict::Dropped {
-                return dropped(record);
-            }
-        }
+        let Some(text) = self.cut_repeats(id, &mut record, text)? else { return dropped(record) };
         let selected = |record, text, side| Selected { record, kept: Some((text, side)), group };
         let side = match &self.split {
             Split::Nothing => Side::Train,
@@ -268,8 +252,43 @@ impl Selection {
                     .collect());
             }
         };
+        if let Some(overlaps) = self.overlaps.as_ref().filter(|_| side == Side::HeldOut) {
+            let shared = overlaps.get(&id).copied().unwrap_or(0);
+            record.decisions.push(Decision {
+                rule: "held_out.passages".into(),
+                verdict: if shared > 0 { Verdict::Dropped } else { Verdict::Passed },
+                measured: Some(shared),
+            });
+            if shared > 0 {
+                return dropped(record);
+            }
+        }
         record.bytes = text.len() as u64;
         Ok(vec![selected(record, text, side)])
+    }
+
+    /// Returns a text without the passages that occurred before, or `None` if nothing is left.
+    fn cut_repeats(
+        &mut self,
+        id: u64,
+        record: &mut DocumentRecord,
+        text: String,
+    ) -> Result<Option<String>, CorpusError> {
+        let Some(repeats) = &mut self.repeats else { return Ok(Some(text)) };
+        let (spans, length) = (repeats.spans(id)?, text.len());
+        let text = if spans.is_empty() { text } else { cut(&text, &spans) };
+        let repeated = length.saturating_sub(text.len()) as u64;
+        let verdict = match repeated {
+            0 => Verdict::Passed,
+            _ if text.trim().is_empty() => Verdict::Dropped,
+            _ => Verdict::Changed,
+        };
+        record.decisions.push(Decision {
+            rule: "repeats".into(),
+            verdict,
+            measured: Some(repeated),
+        });
+        Ok((verdict != Verdict::Dropped).then_some(text))
     }
 }
 

@@ -281,6 +281,48 @@ fn documents_with_passages_of_references_are_dropped_and_say_so() {
 }
 
 #[test]
+fn held_out_documents_with_passages_of_the_others_are_dropped() {
+    let folder = Folder::new();
+    let passage = text(999, 4).replace('\n', " ");
+    for number in 0..40 {
+        let shared = if number % 2 == 0 { passage.as_str() } else { "" };
+        let name = format!("{number:02}.txt");
+        folder.write(&name, format!("{}{shared}\n{}", text(number, 30), text(number + 100, 30)));
+    }
+    let config = PipelineConfig { held_out: 300_000, ..PipelineConfig::default() };
+    let clean = PipelineConfig { clean_held_out: true, ..config.clone() };
+    assert_ne!(folder.pipeline(config.clone()).digest(), folder.pipeline(clean.clone()).digest());
+    let (_, before) = folder.run(config);
+    let (report, found) = folder.run(clean);
+
+    let (before, after) = (by_location(&before), by_location(&found));
+    let is_shared = |name: &str| name.as_bytes()[4] % 2 == 0;
+    let of_side = |sides: &BTreeMap<&str, Option<Side>>, side| -> Vec<String> {
+        let of_side = sides.iter().filter(|(_, found)| **found == side);
+        of_side.map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let held_out = of_side(&before, Some(Side::HeldOut));
+    let (dropped, kept): (Vec<_>, Vec<_>) = held_out.into_iter().partition(|it| is_shared(it));
+    assert!(!dropped.is_empty() && !kept.is_empty(), "both are among the held-out ones");
+    assert_eq!(of_side(&after, Some(Side::HeldOut)), kept);
+    assert_eq!(of_side(&after, None), dropped);
+    assert_eq!(of_side(&after, Some(Side::Train)), of_side(&before, Some(Side::Train)));
+    assert_eq!(report.dropped["held_out.passages"], dropped.len() as u64);
+    for Selected { record, .. } in &found {
+        let decision = record.decisions.iter().find(|it| it.rule == "held_out.passages");
+        let measured = decision.map(|it| (it.verdict, it.measured));
+        let name = record.origin.location.as_str();
+        let expected = match after[name] {
+            Some(Side::Train) => None,
+            Some(Side::HeldOut) => Some((Verdict::Passed, Some(0))),
+            // The passage has 32 words.
+            None => Some((Verdict::Dropped, Some(20))),
+        };
+        assert_eq!(measured, expected, "{name}");
+    }
+}
+
+#[test]
 fn texts_and_rule_of_decontamination_are_part_of_the_digest() {
     let folder = Folder::new();
     let probes = [folder.probe("a.txt", text(1, 9)), folder.probe("b.txt", text(2, 9))];

@@ -9,8 +9,8 @@ use pol_corpus::{CorpusError, piece_end};
 /// several.
 const MAX_TEXT_TOKENS: usize = 1 << 20;
 
-/// Returns the texts in the tokens of a manifest. Those over 1 MiB are in pieces, and those of white
-/// space are left out.
+/// Returns the texts in the tokens of a manifest. Those over 1 MiB are in pieces, and those of
+/// white space are left out.
 ///
 /// # Errors
 ///
