@@ -330,6 +330,19 @@ fn who_does_not_answer_is_skipped_and_asked_again_later() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_holds_up_nothing() {
+    let (scratch, mut network) = two_providers();
+    let mut signatures = folder(scratch.path().join("network"));
+    network.away = [[1; 32]].into();
+    let report = network.update(&mut signatures, &options()).unwrap();
+    assert_eq!(report.skipped.len(), 2);
+    network.away.clear();
+    let back = UpdateOptions { now: 0, ..options() };
+    let report = network.update(&mut signatures, &back).unwrap();
+    assert!(report.compared == 3 && report.skipped.is_empty(), "{report:?}");
+}
+
+#[test]
 fn bytes_that_the_chain_does_not_name_are_never_used() {
     let (scratch, mut network) = two_providers();
     let mut signatures = folder(scratch.path().join("network"));

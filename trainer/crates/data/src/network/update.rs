@@ -242,7 +242,9 @@ impl<E: From<DataError>> Update<'_, '_, E> {
             return Ok(true);
         }
         let (retry, now) = (self.options.retry, self.options.now);
-        if let Some(failure) = state.failure.as_ref().filter(|it| !retry && it.retry_at > now) {
+        // A clock that was set back must not hold it up for longer than a pause.
+        let waits = |it: &&Failure| (1..=LONGEST_PAUSE).contains(&it.retry_at.saturating_sub(now));
+        if let Some(failure) = state.failure.as_ref().filter(|it| !retry && waits(it)) {
             self.skip(key.id, failure.reason.clone(), false);
             return Ok(true);
         }
