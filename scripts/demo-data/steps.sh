@@ -88,6 +88,10 @@ follow_sources() {
     "$trainer" data prove "$page" --data "$pages" --out "$proof"
     say "verifying the proof elsewhere, with the page and the chain alone"
     (cd / && env -i "$trainer" data verify "$proof" --document "$page" --node "$POL_NODE")
+    if command -v python3 >/dev/null; then
+        say "verifying it by a program that has no code of pol"
+        scripts/reference/verify-proof.py "$proof" --document "$page" --node "$POL_NODE"
+    fi
     # One byte of the address in the record is another.
     sed 's,http://,httq://,' "$proof" >"$work/forged.json"
     if "$trainer" data verify "$work/forged.json" --document "$page" 2>"$logs/forged.log"; then
