@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Manifests that are made from others, and documents that lead to their manifests, by the chain
-//! alone: about a minute.
+//! alone: about two minutes.
 
 use crate::{
     harness::Network,
