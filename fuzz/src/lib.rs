@@ -13,6 +13,7 @@ mod config;
 mod formats;
 mod keys;
 mod network;
+mod options;
 mod receipts;
 mod records;
 mod synthesis;
@@ -37,6 +38,7 @@ pub fn targets() -> impl Iterator<Item = &'static Target> {
         formats::TARGETS,
         keys::TARGETS,
         network::TARGETS,
+        options::TARGETS,
         receipts::TARGETS,
         records::TARGETS,
         synthesis::TARGETS,
