@@ -2,7 +2,10 @@
 
 //! Block production by BABE and finality by GRANDPA.
 
-use super::{NodeHandles, equivocations::ReportingImport};
+use super::{
+    NodeHandles,
+    equivocations::{NoReports, ReportingImport},
+};
 use crate::client::{FullBackend, FullClient, FullPool, FullSelectChain};
 use pol_runtime::{BlockNumber, Hash, opaque::Block};
 use polkadot_sdk::{
@@ -20,7 +23,7 @@ use polkadot_sdk::{
     sc_network_sync::SyncingService,
     sc_service::{Configuration, Role, TaskManager, config::PrometheusConfig, error::Error},
     sc_telemetry::Telemetry,
-    sc_transaction_pool_api::{OffchainTransactionPoolFactory, RejectAllTxPool},
+    sc_transaction_pool_api::OffchainTransactionPoolFactory,
     sp_blockchain::HeaderBackend,
     sp_consensus_babe::{
         Slot,
@@ -127,8 +130,7 @@ pub(super) fn new_import_queue(
         client.clone(),
         inherents.clone(),
         select_chain.clone(),
-        // Its reports prove nothing, and would take the places of ours in the pool.
-        OffchainTransactionPoolFactory::new(RejectAllTxPool::default()),
+        OffchainTransactionPoolFactory::new(NoReports),
     )?;
     let pool = OffchainTransactionPoolFactory::new(transaction_pool.clone());
     let block_import =

@@ -12,7 +12,7 @@ use polkadot_sdk::{
     sc_consensus::{BlockCheckParams, BlockImport, BlockImportParams, ImportResult},
     sc_consensus_babe::find_pre_digest,
     sc_consensus_slots::{MAX_SLOT_CAPACITY, check_equivocation},
-    sc_transaction_pool_api::OffchainTransactionPoolFactory,
+    sc_transaction_pool_api::{self, LocalTransactionPool, OffchainTransactionPoolFactory},
     sp_api::{ApiExt, ProvideRuntimeApi},
     sp_blockchain::{self, HeaderBackend},
     sp_consensus_babe::{
@@ -20,6 +20,10 @@ use polkadot_sdk::{
     },
     sp_core::crypto::ByteArray,
     sp_keystore::KeystorePtr,
+    sp_runtime::{
+        OpaqueExtrinsic,
+        traits::{BlakeTwo256, Hash as _},
+    },
     sp_timestamp::Timestamp,
 };
 use std::{
@@ -139,6 +143,20 @@ impl<I: BlockImport<Block> + Send + Sync> BlockImport<Block> for ReportingImport
             );
         }
         Ok(imported)
+    }
+}
+
+/// Pool that takes the reports of BABE's own block import and forgets them. They prove nothing, and
+/// would take the places of ours in the pool.
+pub(super) struct NoReports;
+
+impl LocalTransactionPool for NoReports {
+    type Block = Block;
+    type Hash = Hash;
+    type Error = sc_transaction_pool_api::error::Error;
+
+    fn submit_local(&self, _: Hash, report: OpaqueExtrinsic) -> Result<Hash, Self::Error> {
+        Ok(BlakeTwo256::hash_of(&report))
     }
 }
 
