@@ -127,33 +127,16 @@ async fn show(mut screen: Screen, node: &str, mut updates: watch::Receiver<Updat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_chain::format_account;
-
-    fn options(account: Option<String>, dev_account: Option<&str>) -> TopOptions {
-        TopOptions {
-            node: NodeOptions { urls: Vec::new() },
-            account,
-            dev_account: dev_account.map(str::to_owned),
-            once: false,
-            json: false,
-        }
-    }
-
-    #[test]
-    fn accounts_are_addresses_names_and_files() {
-        assert_eq!(options(None, None).account().unwrap(), None);
-        let alice = options(None, Some("alice")).account().unwrap().unwrap();
-        let address = format_account(&alice);
-        assert_eq!(options(Some(address), None).account().unwrap(), Some(alice));
-        let folder = tempfile::tempdir().unwrap();
-        let missing = folder.path().join("none.json").display().to_string();
-        assert!(options(Some(missing), None).account().is_err());
-        assert!(options(None, Some("")).account().is_err());
-    }
 
     #[test]
     fn a_frame_for_scripts_needs_no_terminal() {
-        assert!(!TopOptions { once: true, ..options(None, None) }.is_interactive());
-        assert!(!TopOptions { json: true, ..options(None, None) }.is_interactive());
+        let options = |once, json| TopOptions {
+            node: NodeOptions { urls: Vec::new() },
+            of: LookOptions::default(),
+            once,
+            json,
+        };
+        assert!(!options(true, false).is_interactive());
+        assert!(!options(false, true).is_interactive());
     }
 }
