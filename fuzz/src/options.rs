@@ -51,7 +51,7 @@ fn options(bytes: &[u8]) -> bool {
     let report = report.expect("the disk can be read");
     let kept = report.train.documents + report.held_out.documents;
     // The end of a single text is a document of its own.
-    assert!(documents >= DOCUMENTS && documents <= DOCUMENTS + 1 && kept <= documents as u64);
+    assert!((DOCUMENTS..=DOCUMENTS + 1).contains(&documents) && kept <= documents as u64);
     true
 }
 
