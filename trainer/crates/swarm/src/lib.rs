@@ -53,11 +53,13 @@
 //! # }
 //! ```
 
+mod blob_reader;
 mod demand;
 mod download;
 mod endpoint;
 mod error;
 mod fetch;
+mod file_blob;
 mod limits;
 mod pace;
 mod peers;
@@ -70,6 +72,8 @@ mod swarm;
 mod tests;
 mod turns;
 
+pub use blob_reader::BlobReader;
 pub use bytes::Bytes;
 pub use error::{PeerFailure, PeerFailures, Result, SwarmError};
+pub use file_blob::FileBlob;
 pub use swarm::{Swarm, SwarmConfig};

@@ -5,7 +5,6 @@
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
     error::Error,
-    io,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,11 +14,7 @@ use std::{
 use futures::{StreamExt, TryStreamExt};
 use iroh_blobs::{
     HashAndFormat,
-    api::{
-        TempTag,
-        blobs::{BlobStatus, EncodedItem},
-    },
-    protocol::ChunkRanges,
+    api::{TempTag, blobs::BlobStatus},
 };
 use pol_metrics::FetchResult;
 use pol_primitives::{Hash, member::Endpoint};
@@ -30,7 +25,7 @@ use crate::{
     Bytes, PeerFailure, PeerFailures, Result, SwarmError,
     demand::Demand,
     endpoint::{endpoint_to_register, open_socket},
-    error::{is_disk_full, is_io},
+    error::is_disk_full,
     limits::{CONCURRENT_WRITES, Limits},
     peers::PeerMemory,
     serve::{MemberKeys, Server},
@@ -192,32 +187,16 @@ impl Swarm {
     /// Fails with [`SwarmError::TooLarge`] if the blob has more than `max_bytes`, and with
     /// [`SwarmError::Store`].
     pub async fn get(&self, hash: Hash, max_bytes: u64) -> Result<Option<Bytes>> {
-        let Some(size) = self.size(hash).await? else { return Ok(None) };
-        if size > max_bytes {
-            return Err(SwarmError::TooLarge { hash, size, limit: max_bytes });
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        let store = self.0.store.get().await?;
-        let mut items = std::pin::pin!(store.export_bao(hash, ChunkRanges::all()).stream());
-        while let Some(item) = items.next().await {
-            match item {
-                EncodedItem::Leaf(leaf) => bytes.extend_from_slice(&leaf.data),
-                EncodedItem::Error(error) => {
-                    let is_gone = is_io(&error, &[io::ErrorKind::NotFound]);
-                    // Otherwise the blob was collected since its size was looked up.
-                    if !is_gone || self.size(hash).await?.is_some() {
-                        self.note_damage(hash, &error.to_string());
-                    }
-                    return Ok(None);
-                }
-                EncodedItem::Size(_) | EncodedItem::Parent(_) | EncodedItem::Done => {}
+        let Some(mut reader) = self.open(hash, max_bytes).await? else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(usize::try_from(reader.size()).unwrap_or_default());
+        loop {
+            match reader.piece().await {
+                Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+                Ok(None) => return Ok(Some(bytes.into())),
+                // The reader said why.
+                Err(_) => return Ok(None),
             }
         }
-        if bytes.len() as u64 != size {
-            self.note_damage(hash, &format!("{} of {size} bytes are readable", bytes.len()));
-            return Ok(None);
-        }
-        Ok(Some(bytes.into()))
     }
 
     /// Returns the blob from the store, or else fetches it from `peers` until `deadline`, and keeps
@@ -392,31 +371,51 @@ impl Swarm {
         if self.0.store.require_room(all as u64).is_ok() {
             return Ok(false);
         }
+        let hashed = |bytes: &Bytes| (iroh_blobs::Hash::new(bytes).into(), bytes.len() as u64);
+        let blobs: Vec<(Hash, u64)> = blobs.iter().map(hashed).collect();
+        self.require_space(&blobs).await
+    }
+
+    /// Checks as [`Self::require_room`] does, given hashes and sizes of blobs.
+    pub(crate) async fn require_space(&self, blobs: &[(Hash, u64)]) -> Result<bool> {
+        let all = blobs.iter().map(|(_, bytes)| bytes).sum();
+        if self.0.store.require_room(all).is_ok() {
+            return Ok(false);
+        }
         let mut missing = 0;
-        for bytes in blobs {
-            if self.size(iroh_blobs::Hash::new(bytes).into()).await?.is_none() {
-                missing += bytes.len();
+        for (hash, bytes) in blobs {
+            if self.size(*hash).await?.is_none() {
+                missing += bytes;
             }
         }
         if missing > 0 {
-            self.0.store.require_room(missing as u64)?;
+            self.0.store.require_room(missing)?;
         }
+        Ok(true)
+    }
+
+    /// Attaches a label to a blob that is here. Returns `false` if it is not.
+    pub(crate) async fn relabel(&self, hash: Hash, label: &str) -> Result<bool> {
+        let store = self.0.store.get().await?;
+        // From here on the blob cannot be collected before it has its label.
+        let pin = store.tags().temp_tag(HashAndFormat::raw(hash.into())).await;
+        let _pin = pin.map_err(|error| self.failed(error))?;
+        if self.size(hash).await?.is_none() {
+            return Ok(false);
+        }
+        self.attach_label(hash, label).await?;
         Ok(true)
     }
 
     /// Stores a blob under a label. If space `is_tight`, one that is here is not written anew.
     async fn insert(&self, bytes: Bytes, label: &str, is_tight: bool) -> Result<Hash> {
-        let store = self.0.store.get().await?;
         if is_tight {
             let hash: Hash = iroh_blobs::Hash::new(&bytes).into();
-            // From here on the blob cannot be collected before it has its label.
-            let pin = store.tags().temp_tag(HashAndFormat::raw(hash.into())).await;
-            let _pin = pin.map_err(|error| self.failed(error))?;
-            if self.size(hash).await?.is_some() {
-                self.attach_label(hash, label).await?;
+            if self.relabel(hash, label).await? {
                 return Ok(hash);
             }
         }
+        let store = self.0.store.get().await?;
         let pin: TempTag =
             store.add_bytes(bytes).temp_tag().await.map_err(|error| self.failed(error))?;
         let hash = pin.hash().into();
@@ -428,7 +427,7 @@ impl Swarm {
     /// Attaches a label to the blob. One label holds many blobs, so each gets a tag of its own in
     /// the store. A label that is there already is not written, so that a full disk keeps nobody
     /// from what is here.
-    async fn attach_label(&self, hash: Hash, label: &str) -> Result<()> {
+    pub(crate) async fn attach_label(&self, hash: Hash, label: &str) -> Result<()> {
         let (tag, content) =
             (format!("{label}/{}", hex::encode(hash)), HashAndFormat::raw(hash.into()));
         let store = self.0.store.get().await?;
@@ -441,7 +440,7 @@ impl Swarm {
     }
 
     /// Commits added blobs to disk.
-    async fn commit(&self) -> Result<()> {
+    pub(crate) async fn commit(&self) -> Result<()> {
         self.0.store.get().await?.sync_db().await.map_err(|error| self.failed(error))
     }
 
@@ -459,11 +458,11 @@ impl Swarm {
         self.damaged().contains(hash)
     }
 
-    fn damaged(&self) -> MutexGuard<'_, HashSet<Hash>> {
+    pub(crate) fn damaged(&self) -> MutexGuard<'_, HashSet<Hash>> {
         self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note_damage(&self, hash: Hash, reason: &str) {
+    pub(crate) fn note_damage(&self, hash: Hash, reason: &str) {
         if self.damaged().insert(hash) {
             warn!(
                 "blob {} is damaged in {} ({reason}); check the disk. The blob is not served, and \
@@ -475,7 +474,7 @@ impl Swarm {
     }
 
     /// Returns the size of a blob, or `None` unless it is complete and not known to be damaged.
-    async fn size(&self, hash: Hash) -> Result<Option<u64>> {
+    pub(crate) async fn size(&self, hash: Hash) -> Result<Option<u64>> {
         if self.is_damaged(&hash) {
             return Ok(None);
         }
@@ -512,7 +511,7 @@ impl Swarm {
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(&self, error: impl Error + 'static) -> SwarmError {
+    pub(crate) fn failed(&self, error: impl Error + 'static) -> SwarmError {
         self.0.store.suspect();
         if is_disk_full(&error) {
             return SwarmError::DiskFull(self.0.directory.clone());
