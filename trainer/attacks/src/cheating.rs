@@ -278,7 +278,9 @@ impl Strategy for CheatingStrategy {
             Cheat::ScaledUpdate => pack_with(recipe, base, state, scaled_by(100.0)),
             Cheat::InventedFeedback => {
                 let payload = pol_engine::pack(recipe, base, state)?.encode();
-                state.feedback.iter_mut().for_each(|value| *value *= 2.0);
+                state.feedback.edit(|values| {
+                    values.iter_mut().for_each(|value| *value *= 2.0);
+                })?;
                 Ok(payload)
             }
             _ => Ok(pol_engine::pack(recipe, base, state)?.encode()),

@@ -265,10 +265,10 @@ impl<'a> ScriptedTrainer<'a> {
 
     /// Serves the arrays of a state.
     pub(crate) async fn share_state(&self, state: &TrainingState) -> Result<()> {
-        let arrays =
-            [&state.parameters, &state.first_moment, &state.second_moment, &state.feedback];
-        let blobs: Vec<Bytes> =
-            arrays.into_iter().map(|values| parameters_to_bytes(values).into()).collect();
+        let feedback = state.feedback.values()?;
+        let arrays = [&state.parameters, &state.first_moment, &state.second_moment];
+        let arrays = arrays.into_iter().map(Vec::as_slice).chain([&feedback[..]]);
+        let blobs: Vec<Bytes> = arrays.map(|values| parameters_to_bytes(values).into()).collect();
         self.context.swarm.add_all(blobs, BLOB_LABEL).await?;
         Ok(())
     }

@@ -28,14 +28,15 @@ use clap::{Args, ValueEnum};
 use pol_chain::{Chain, Signer};
 use pol_config::{ConfigFile, Settings};
 use pol_data::IngestRecord;
-use pol_engine::parameters_to_bytes;
+use pol_engine::ParameterBytes;
 use pol_primitives::{
     Hash,
     member::Role,
     recipe::{Recipe, Tier},
 };
+use pol_swarm::Bytes;
 use serde::Serialize;
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 /// Bytes of a GiB.
 const GIB: f64 = (1u64 << 30) as f64;
@@ -405,8 +406,9 @@ fn select_tier(
 /// Makes the parameters of an imported model available to peers.
 async fn serve_model(context: &NodeContext, folder: PathBuf) -> Result<()> {
     let model = tokio::task::spawn_blocking(move || pol_import::load(&folder)).await??;
-    context.swarm.add(parameters_to_bytes(&model.parameters).into(), PRETRAINED_TAG).await?;
-    tracing::info!("serving the imported model {}", short_hash(&model.root));
+    let (root, parameters) = (model.root, ParameterBytes(Arc::new(model.parameters)));
+    context.swarm.add(Bytes::from_owner(parameters), PRETRAINED_TAG).await?;
+    tracing::info!("serving the imported model {}", short_hash(&root));
     Ok(())
 }
 

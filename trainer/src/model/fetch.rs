@@ -5,11 +5,12 @@
 use super::global::{GlobalModel, UpdateWithPayload};
 use crate::{
     context::NodeContext,
+    display::short_hash,
     error::{Result, RoleError},
 };
 use anyhow::anyhow;
 use pol_chain::AccountId;
-use pol_engine::parameters_from_bytes;
+use pol_engine::ParameterPieces;
 use pol_primitives::{
     Hash, RoundNumber,
     head::{Head, IncludedUpdate, RoundRecord},
@@ -53,10 +54,38 @@ pub async fn fetch_model(
     first: &[AccountId],
     keep: &str,
 ) -> Result<GlobalModel> {
+    hold_model(context, root, recipe, first, keep).await?;
+    load_model(context, root, recipe).await?.ok_or_else(|| {
+        RoleError::transient(anyhow!("the model {} was just removed", short_hash(root)))
+    })
+}
+
+/// Returns the model whose parameters hash to `root` from this machine, or `None` if it is not
+/// here. It is read and verified piece by piece, so that there is one copy of it in memory.
+///
+/// # Errors
+///
+/// Fails if the parameters do not fit the recipe, and if the store fails.
+pub async fn load_model(
+    context: &NodeContext,
+    root: &Hash,
+    recipe: &Recipe,
+) -> Result<Option<GlobalModel>> {
     let size = recipe.model.size();
-    let bytes = context.fetch_blob(root, size * PARAMETER_BYTES, first, keep).await?;
-    let parameters = parameters_from_bytes(&bytes, size as usize).map_err(RoleError::transient)?;
-    Ok(GlobalModel { root: *root, parameters: Arc::new(parameters) })
+    let Some(mut blob) = context.swarm.open(*root, size * PARAMETER_BYTES).await? else {
+        return Ok(None);
+    };
+    let mut pieces = ParameterPieces::new(size as usize);
+    loop {
+        match blob.piece().await {
+            Ok(Some(piece)) => pieces.push(&piece),
+            Ok(None) => break,
+            // The store said why.
+            Err(_) => return Ok(None),
+        }
+    }
+    let parameters = pieces.finish().map_err(RoleError::transient)?;
+    Ok(Some(GlobalModel { root: *root, parameters: Arc::new(parameters) }))
 }
 
 /// Returns the file of the recipe's tokenizer, from this machine or a peer.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use pol_chain::AccountId;
-use pol_engine::RoundUpdate;
+use pol_engine::{ParameterBytes, RoundUpdate};
 use pol_primitives::{Hash, head::IncludedUpdate, payload::Payload};
+use pol_swarm::Bytes;
 use std::sync::Arc;
 
 /// Label of an imported model. It is the only start of the history, so it is kept.
@@ -22,6 +23,11 @@ impl GlobalModel {
     pub(super) fn new(parameters: Vec<f32>) -> Self {
         let root = pol_model::hash_values(&parameters);
         Self { root, parameters: Arc::new(parameters) }
+    }
+
+    /// Returns the blob of the parameters, without a copy.
+    pub(super) fn to_blob(&self) -> Bytes {
+        Bytes::from_owner(ParameterBytes(self.parameters.clone()))
     }
 }
 

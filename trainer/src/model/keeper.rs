@@ -5,7 +5,7 @@
 use super::{
     collect::PayloadCollector,
     compute::{initial_model, replay_round},
-    fetch::fetch_model,
+    fetch::{hold_model, load_model},
     global::GlobalModel,
 };
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
     error::{Result, RoleError},
 };
 use anyhow::anyhow;
-use pol_engine::parameters_to_bytes;
 use pol_primitives::{RoundNumber, head::Head};
 use pol_swarm::{Swarm, SwarmError};
 use std::time::{Duration, Instant};
@@ -44,11 +43,11 @@ const MODELS_TAG: &str = "model";
 /// Label of the last model that came from a peer.
 const FETCHED_TAG: &str = "model/fetched";
 
-/// Follower of the head that holds its model.
+/// Follower of the head that keeps its model in the store of blobs.
 pub struct ModelKeeper {
     context: NodeContext,
-    /// The newest head that was followed, and its model.
-    current: Option<(Head, GlobalModel)>,
+    /// The newest head that was followed, and its model until the store has it.
+    current: Option<(Head, Option<GlobalModel>)>,
     /// The head whose model is being fetched. It stays the same when newer heads appear, so that a
     /// transfer that takes longer than a round ends all the same.
     target: Option<Head>,
@@ -65,17 +64,18 @@ impl ModelKeeper {
         Self { context, current: None, target: None, fruitless: 0, is_behind: false }
     }
 
-    /// Returns the model of `head` and serves it to peers. The model is computed from updates where
-    /// that is possible and fetched from peers where it is not.
+    /// Brings the model of `head` into the store, which serves it to peers. The model is computed
+    /// from updates where that is possible and fetched from peers where it is not.
     ///
     /// # Errors
     ///
     /// Fails if the model can neither be computed nor fetched.
-    pub async fn at(&mut self, head: &Head) -> Result<GlobalModel> {
-        if let Some((_, current)) = &self.current
+    pub async fn follow(&mut self, head: &Head) -> Result<()> {
+        if let Some((current, None)) = &self.current
             && current.root == head.root
+            && self.context.swarm.has(head.root).await?
         {
-            return Ok(current.clone());
+            return Ok(());
         }
         let mut computed = self.try_compute(head).await?;
         if computed.is_none() && self.fetch(head).await? {
@@ -87,7 +87,10 @@ impl ModelKeeper {
         let tag = model_tag(head.round);
         let swarm = &self.context.swarm;
         swarm.release(&tag).await?;
-        swarm.add(parameters_to_bytes(&model.parameters).into(), &tag).await?;
+        swarm.add(model.to_blob(), &tag).await?;
+        // From here on it need not be in memory.
+        self.current = Some((*head, None));
+        drop(model);
         swarm.release(FETCHED_TAG).await?;
         tracing::info!(
             "model of round {} is {} ({} tokens)",
@@ -97,8 +100,7 @@ impl ModelKeeper {
         );
         let since = Instant::now().checked_sub(WANTED_TIME);
         prune_models(swarm, head.round, since).await?;
-        self.prune_payloads(head.round).await?;
-        Ok(model)
+        self.prune_payloads(head.round).await
     }
 
     /// Fetches the model of `head`, or goes on fetching that of an earlier head, and meanwhile
@@ -108,7 +110,7 @@ impl ModelKeeper {
         let target = match self.target {
             Some(target) => target,
             None => {
-                self.context.swarm.release(FETCHED_TAG).await?;
+                self.release_fetched().await?;
                 self.prune_payloads(head.round).await?;
                 tracing::info!("fetching the model of round {} from peers", head.round);
                 self.fruitless = 0;
@@ -119,16 +121,16 @@ impl ModelKeeper {
         let collector = PayloadCollector::new(self.context.with_own_turns(), target.round);
         let started = Instant::now();
         let context = self.context.until(started + TRY_TIME);
-        let fetch = fetch_model(&context, &target.root, &recipe, &[], FETCHED_TAG);
+        let fetch = hold_model(&context, &target.root, &recipe, &[], FETCHED_TAG);
         let fetched = tokio::select! {
             fetched = fetch => fetched,
             fatal = collector.run() => Err(fatal),
         };
         match fetched {
-            Ok(model) => {
+            Ok(()) => {
                 self.target = None;
                 self.is_behind = true;
-                self.current = Some((target, model));
+                self.current = Some((target, None));
                 Ok(true)
             }
             Err(RoleError::Transient(error)) => {
@@ -142,6 +144,25 @@ impl ModelKeeper {
             }
             Err(fatal) => Err(fatal),
         }
+    }
+
+    /// Releases models that came from peers, but not the one that the next is computed from.
+    async fn release_fetched(&self) -> Result<()> {
+        let swarm = &self.context.swarm;
+        swarm.release(FETCHED_TAG).await?;
+        if let Some((known, None)) = &self.current {
+            let held = swarm.hold(known.root, u64::MAX, &[], FETCHED_TAG, Instant::now()).await;
+            if let Err(error) = held {
+                tracing::debug!("the model of round {} is not here: {error}", known.round);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the model of `known` from the store, or `None` if it was lost.
+    async fn stored(&self, known: &Head) -> Result<Option<GlobalModel>> {
+        let recipe = self.context.recipe(&known.recipe_hash).await?;
+        load_model(&self.context, &known.root, &recipe).await
     }
 
     /// Computes the model of `head` if the way there is short enough. Returns `None` if it is not,
@@ -169,7 +190,16 @@ impl ModelKeeper {
         let is_near =
             |known: &Head| (known.round..=known.round.saturating_add(most)).contains(&head.round);
         let (mut before, mut model) = match &self.current {
-            Some((known, model)) if is_near(known) => (*known, model.clone()),
+            Some((known, Some(model))) if is_near(known) => (*known, model.clone()),
+            Some((known, None)) if is_near(known) => {
+                let known = *known;
+                let Some(model) = self.stored(&known).await? else {
+                    // Fetched or computed anew.
+                    self.current = None;
+                    return Ok(None);
+                };
+                (known, model)
+            }
             _ if head.round <= MAX_CATCH_UP => {
                 let record = chain.round_record(0).await?;
                 let Some(first) = record.and_then(|record| record.head) else { return Ok(None) };
@@ -194,12 +224,12 @@ impl ModelKeeper {
                     short_hash(&next.root)
                 )));
             }
-            self.current = Some((next, model.clone()));
+            self.current = Some((next, Some(model.clone())));
         }
         if model.root != head.root {
             return Ok(None);
         }
-        self.current = Some((*head, model.clone()));
+        self.current = Some((*head, Some(model.clone())));
         Ok(Some(model))
     }
 

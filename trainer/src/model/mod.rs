@@ -4,7 +4,8 @@
 //!
 //! [`ModelKeeper`] follows the head. It computes the next model from the updates of a round
 //! ([`replay_round`]) where that is possible, and fetches the parameters from peers
-//! ([`fetch_model`]) where it is not.
+//! ([`fetch_model`]) where it is not. Between heads the model is in the store of blobs, and not in
+//! memory ([`load_model`]).
 
 mod collect;
 mod compute;
@@ -17,7 +18,8 @@ mod rewrite;
 pub use compute::{apply_updates, initial_model, replay_round};
 pub use excision::excised_rounds;
 pub use fetch::{
-    fetch_model, fetch_tokenizer, head_before, hold_model, included_updates, revealed_updates,
+    fetch_model, fetch_tokenizer, head_before, hold_model, included_updates, load_model,
+    revealed_updates,
 };
 pub use global::{GlobalModel, PRETRAINED_TAG, UpdateWithPayload, round_updates};
 pub use keeper::ModelKeeper;

@@ -4,14 +4,14 @@ use super::tasks::BackgroundTask;
 use crate::{
     context::NodeContext,
     error::{Result, RoleError},
-    model::{GlobalModel, ModelKeeper},
+    model::ModelKeeper,
 };
 use anyhow::anyhow;
 use pol_engine::determinism;
 use pol_primitives::{head::Head, queries::Overview, recipe::Recipe};
 
-/// Work of a keeper, which comes back with the model.
-type ModelWork = BackgroundTask<(ModelKeeper, Result<GlobalModel>)>;
+/// Work of a keeper, which comes back with its result.
+type ModelWork = BackgroundTask<(ModelKeeper, Result<()>)>;
 
 /// Follower of the recipe in force and of the model at the head.
 pub(super) struct HeadFollower {
@@ -53,27 +53,27 @@ impl HeadFollower {
         Ok(self.recipe.clone())
     }
 
-    /// Returns the model at the head, or `None` before round zero is attested and while the model
-    /// is being computed or fetched.
+    /// Returns `true` if the model at the head is in the store of this machine, and `false` before
+    /// round zero is attested and while the model is being computed or fetched.
     ///
     /// # Errors
     ///
     /// Fails if the model can neither be computed nor fetched.
-    pub(super) async fn model(&mut self, overview: &Overview) -> Result<Option<GlobalModel>> {
-        let Some(head) = overview.head else { return Ok(None) };
+    pub(super) async fn has_model(&mut self, overview: &Overview) -> Result<bool> {
+        let Some(head) = overview.head else { return Ok(false) };
         if let Some(mut keeper) = self.keeper.take() {
             let work = BackgroundTask::start(async move {
-                let model = keeper.at(&head).await;
-                Ok((keeper, model))
+                let followed = keeper.follow(&head).await;
+                Ok((keeper, followed))
             });
             self.work = Some((head, work));
         }
-        let Some((of, work)) = &mut self.work else { return Ok(None) };
-        let Some(done) = work.wait().await else { return Ok(None) };
+        let Some((of, work)) = &mut self.work else { return Ok(false) };
+        let Some(done) = work.wait().await else { return Ok(false) };
         let is_newest = *of == head;
         self.work = None;
-        let (keeper, model) = done?;
+        let (keeper, followed) = done?;
         self.keeper = Some(keeper);
-        model.map(|model| is_newest.then_some(model))
+        followed.map(|()| is_newest)
     }
 }

@@ -16,14 +16,16 @@ use crate::{
 };
 use anyhow::anyhow;
 use pol_chain::{AccountId, Call};
-use pol_engine::{LeaseData, LeaseJob, Trace, TrainingState, sketch_segment};
+use pol_engine::{
+    FilePart, LeaseData, LeaseJob, StoredState, Trace, TrainingState, sketch_segment,
+};
 use pol_primitives::{
     Hash,
-    audit::{AuditId, Case, LeafProof, SketchedEnd, StateProof},
+    audit::{AuditId, Case, LeafProof, SketchedEnd, StateProof, TraceState},
     lease::Lease,
     recipe::Recipe,
 };
-use pol_swarm::{Bytes, Swarm, SwarmError};
+use pol_swarm::{Bytes, FileBlob, Swarm, SwarmError};
 use std::{
     cmp::Reverse,
     sync::{Arc, OnceLock},
@@ -68,6 +70,33 @@ struct Untrained(u16);
 /// Pause before blobs are stored again that found no space.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// Blobs of a state, for peers.
+pub(super) enum ServedBlobs {
+    /// Of a state that was trained again.
+    Memory(Vec<Bytes>),
+    /// Of a state in its file.
+    Files(Vec<FileBlob>),
+}
+
+impl ServedBlobs {
+    fn of_stored(state: &StoredState) -> Self {
+        let blob = |FilePart { file, offset, bytes, hash }| FileBlob { file, offset, bytes, hash };
+        Self::Files(state.blobs().into_iter().map(blob).collect())
+    }
+
+    fn of_trained(state: TrainingState) -> Result<Self> {
+        Ok(Self::Memory(state.into_blobs()?.into_iter().map(Bytes::from_owner).collect()))
+    }
+
+    /// Returns the number of bytes.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Memory(blobs) => blobs.iter().map(|blob| blob.len() as u64).sum(),
+            Self::Files(blobs) => blobs.iter().map(|blob| blob.bytes).sum(),
+        }
+    }
+}
+
 /// Data and turn to train states of a lease again.
 pub(super) struct Retraining {
     /// Data that the lease was trained on.
@@ -109,7 +138,7 @@ impl<S: Strategy> LeaseStates<S> {
         let leaves = case.served_leaves();
         let mut states = Vec::with_capacity(leaves.len());
         for leaf in leaves {
-            states.push(self.publish(context, leaf).await?.1);
+            states.push(self.publish(context, leaf).await?);
         }
         let states = states.try_into().map_err(|_| {
             RoleError::fatal(anyhow!("audit {id} asks for more states than it may"))
@@ -128,7 +157,11 @@ impl<S: Strategy> LeaseStates<S> {
     ) -> Result<Call> {
         let mut ends = Vec::new();
         for (leaf, segment) in case.opened_leaves().into_iter().zip(case.segments.iter().copied()) {
-            let (end, StateProof { state, proof }) = self.publish(context, leaf).await?;
+            let end = self.state(context, leaf).await?;
+            let of_end = end.clone();
+            let blobs =
+                compute(move |_| Ok((of_end.trace_state(leaf), ServedBlobs::of_trained(of_end)?)));
+            let StateProof { state, proof } = self.publish_blobs(context, blobs.await?).await?;
             let (this, start) = (self.clone(), self.state(context, segment).await?);
             let sketch = compute(move |_| {
                 let (spec, account) = (&this.recipe.model, &this.account);
@@ -142,20 +175,33 @@ impl<S: Strategy> LeaseStates<S> {
         Ok(Call::OpenSketches { audit: id, ends })
     }
 
-    /// Makes the state at `leaf` available to peers, and returns it with its proof.
-    async fn publish(
-        self: &Arc<Self>,
+    /// Makes the state at `leaf` available to peers, and returns its hashes with their proof. One
+    /// that is kept goes from its file to the store, and not through memory: another lease may be
+    /// trained meanwhile.
+    async fn publish(self: &Arc<Self>, context: &NodeContext, leaf: u16) -> Result<StateProof> {
+        let this = self.clone();
+        let stored = compute(move |_| {
+            let (key, parameters) = (LeaseKey::of(&this.lease), this.recipe.model.size() as usize);
+            Ok(this.state.stored_state(&key, this.trace.leaves(), leaf, parameters))
+        });
+        let served = match stored.await? {
+            Some(stored) => (stored.trace_state(leaf), ServedBlobs::of_stored(&stored)),
+            None => {
+                let trained = self.state(context, leaf).await?;
+                compute(move |_| Ok((trained.trace_state(leaf), ServedBlobs::of_trained(trained)?)))
+                    .await?
+            }
+        };
+        self.publish_blobs(context, served).await
+    }
+
+    /// Makes a state available to peers, given its hashes and blobs.
+    async fn publish_blobs(
+        &self,
         context: &NodeContext,
-        leaf: u16,
-    ) -> Result<(TrainingState, StateProof)> {
-        let full = self.state(context, leaf).await?;
-        let (full, state, blobs) = compute(move |_| {
-            let state = full.trace_state(leaf);
-            let blobs: Vec<Bytes> =
-                full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect();
-            Ok((full, state, blobs))
-        })
-        .await?;
+        (state, blobs): (TraceState, ServedBlobs),
+    ) -> Result<StateProof> {
+        let leaf = state.leaf;
         let committed = self.trace.leaves().get(usize::from(leaf)) == Some(&state.digest());
         let proof = self.trace.proof(leaf.into()).filter(|_| committed).ok_or_else(|| {
             RoleError::transient(LostStates(format!(
@@ -164,22 +210,26 @@ impl<S: Strategy> LeaseStates<S> {
             )))
         })?;
         self.store(&context.swarm, blobs).await?;
-        Ok((full, StateProof { state, proof }))
+        Ok(StateProof { state, proof })
     }
 
     /// Stores the blobs of a state for peers. On a full disk, states that can be trained again make
     /// room: those of other leases first, the newest before the others, since its audit comes last.
-    pub(super) async fn store(&self, swarm: &Swarm, blobs: Vec<Bytes>) -> Result<()> {
+    pub(super) async fn store(&self, swarm: &Swarm, blobs: ServedBlobs) -> Result<()> {
         let key = LeaseKey::of(&self.lease);
-        let bytes: usize = blobs.iter().map(Bytes::len).sum();
+        let tag = lease_tag(&key);
         loop {
-            match swarm.add_all(blobs.clone(), &lease_tag(&key)).await {
+            let stored = match &blobs {
+                ServedBlobs::Memory(blobs) => swarm.add_all(blobs.clone(), &tag).await.map(drop),
+                ServedBlobs::Files(blobs) => swarm.add_files(blobs, &tag).await,
+            };
+            match stored {
                 Err(error @ SwarmError::DiskFull(_)) => RoleError::from(error).log_transient()?,
-                stored => return Ok(stored.map(drop)?),
+                stored => return Ok(stored?),
             }
             let mut leases = self.state.leases()?;
             leases.sort_by_key(|lease| (*lease == key, Reverse(*lease)));
-            self.state.make_room(bytes as u64, &leases)?;
+            self.state.make_room(blobs.bytes(), &leases)?;
             tokio::time::sleep(FULL_PAUSE).await;
         }
     }
@@ -214,11 +264,11 @@ impl<S: Strategy> LeaseStates<S> {
         let (root, tag) = (&self.lease.base_root, lease_tag(&LeaseKey::of(&self.lease)));
         let base = fetch_model(context, root, &self.recipe, &[], &tag).await?.parameters;
         let this = self.clone();
-        compute(move |_| this.save_start(&base)).await
+        compute(move |_| this.save_start(Arc::unwrap_or_clone(base))).await
     }
 
     /// See [`Self::restore_start`].
-    pub(super) fn save_start(&self, base: &[f32]) -> Result<()> {
+    pub(super) fn save_start(&self, base: Vec<f32>) -> Result<()> {
         let start = start_of(&self.state, &self.lease, base);
         let start = start.map_err(|reason| RoleError::transient(LostStates(reason)))?;
         if self.trace.leaves().first() != Some(&start.leaf()) {

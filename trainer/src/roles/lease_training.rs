@@ -2,6 +2,9 @@
 
 //! Training of one lease, from its input to the packed update.
 //!
+//! Memory holds what a step changes, and nothing else: the parameters that the lease starts from,
+//! and the error feedback, are read where the update is packed.
+//!
 //! A full disk does not end the training: states that cannot be saved stay in memory, and the
 //! update waits until it can be stored.
 
@@ -11,16 +14,17 @@ use crate::{
     control::{Control, GradientFigures, Progress},
     data::{ShardReader, lease_tag, unless_malformed},
     error::{Result, RoleError},
-    model::fetch_model,
+    model::{hold_model, load_model},
     state::{Journal, LeaseKey, NewestState, StateError, StateFolder},
     strategy::Strategy,
 };
 use anyhow::anyhow;
 use pol_chain::AccountId;
-use pol_engine::{LeaseData, LeaseJob, SegmentReport, Trace, TrainingState};
+use pol_engine::{EngineError, LeaseData, LeaseJob, SegmentReport, Trace, TrainingState};
 use pol_metrics::SPANS;
 use pol_primitives::{Hash, lease::Lease, recipe::Recipe, submission::Reveal, trace::state_leaf};
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +32,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tokio::runtime::Handle;
 
 /// Pause before a write is tried again that found no space.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
@@ -79,7 +84,7 @@ impl<S: Strategy> LeaseWork<S> {
         match compute(move |stop| training.run(stop)).await {
             Ok((journal, payload)) => store_update(&context, journal, payload).await.map(Ok),
             // Not the lease's fault. What was saved is not trained again.
-            Err(error) if error.is_disk_full() => Err(error),
+            Err(error) if error.is_disk_full() || is_unreadable(&error) => Err(error),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -96,7 +101,8 @@ impl<S: Strategy> LeaseWork<S> {
         if state.journal(&key)?.is_some_and(|journal| journal.contents != contents) {
             state.forget_lease(&key)?;
         }
-        let base = fetch_model(context, &lease.base_root, recipe, &[], &tag).await?.parameters;
+        hold_model(context, &lease.base_root, recipe, &[], &tag).await?;
+        let read_base = base_reader(context, &lease.base_root, recipe);
         let salt_secret = state.peer_secret()?;
         let (audits, block) =
             (context.chain.audit_config().await?, context.chain.block_time().await?);
@@ -117,7 +123,7 @@ impl<S: Strategy> LeaseWork<S> {
             state_budget,
             is_scarce,
             strategy,
-            base,
+            read_base,
             contents,
             salt_secret,
             answer_time,
@@ -148,6 +154,29 @@ async fn store_update(
     Ok(PackedUpdate { journal, bytes })
 }
 
+/// Reader of the parameters that a lease starts from. May block.
+type ReadBase = Box<dyn Fn() -> Result<Vec<f32>> + Send>;
+
+/// Returns a reader of the model whose parameters hash to `root`, which is on this machine by now.
+fn base_reader(context: &NodeContext, root: &Hash, recipe: &Recipe) -> ReadBase {
+    let (context, root, recipe) = (context.clone(), *root, recipe.clone());
+    Box::new(move || {
+        let model = Handle::current().block_on(load_model(&context, &root, &recipe))?;
+        let model = model.ok_or_else(|| {
+            let source = io::Error::other("the store has no whole copy of it");
+            RoleError::from(EngineError::BlobRead { hash: root, source })
+        })?;
+        Ok(Arc::unwrap_or_clone(model.parameters))
+    })
+}
+
+/// Returns `true` if `error` is that of an input that was here and cannot be read any more. It is
+/// fetched again, or an earlier state takes its place.
+fn is_unreadable(error: &RoleError) -> bool {
+    let RoleError::Transient(error) = error else { return false };
+    matches!(error.downcast_ref(), Some(EngineError::BlobRead { .. }))
+}
+
 /// Returns the state that `lease` starts from: parameters `base`, and the optimiser state that an
 /// earlier lease left in `folder`.
 ///
@@ -157,16 +186,17 @@ async fn store_update(
 pub(super) fn start_of(
     folder: &StateFolder,
     lease: &Lease,
-    base: &[f32],
+    base: Vec<f32>,
 ) -> Result<TrainingState, String> {
-    let mut state = TrainingState::fresh(base.to_vec());
-    if lease.carry != [0; 32] {
+    let state = if lease.carry == [0; 32] {
+        TrainingState::fresh(base)
+    } else {
         let carry = folder.load_carry(&lease.carry, base.len());
         let carry = carry.map_err(|error| {
             format!("the optimiser state that it starts from cannot be read: {error}")
         })?;
-        state = TrainingState { parameters: state.parameters, ..carry };
-    }
+        TrainingState { parameters: base, ..carry }
+    };
     if state.leaf() != start_leaf(lease) {
         let folder = folder.path().display();
         return Err(format!("the state in {folder} is not the one that it starts from"));
@@ -199,8 +229,8 @@ struct LeaseTraining<S> {
     /// Set once the states have less space than an audit needs.
     is_scarce: Arc<AtomicBool>,
     strategy: S,
-    /// Parameters that the lease starts from.
-    base: Arc<Vec<f32>>,
+    /// Reads the parameters that the lease starts from.
+    read_base: ReadBase,
     /// Data to train on.
     data: LeaseData,
     /// Digest of the [contents](crate::data::contents) that the data is of.
@@ -315,8 +345,7 @@ impl<S: Strategy> LeaseTraining<S> {
     fn with_room(&self, state: &TrainingState, write: impl Fn() -> Result<()>) -> Result<()> {
         match write() {
             Err(error) if error.is_disk_full() => {
-                let bytes: usize = state.blobs().iter().map(|blob| blob.len()).sum();
-                self.folder.make_room(bytes as u64, &[self.key()])?;
+                self.folder.make_room(state.bytes(), &[self.key()])?;
                 write()
             }
             done => done,
@@ -352,10 +381,12 @@ impl<S: Strategy> LeaseTraining<S> {
         stop: &Stop,
     ) -> Result<(Journal, Vec<u8>)> {
         let Self { recipe, lease, strategy, .. } = self;
-        let movement = distance(&self.base, &state.parameters);
+        let base = (self.read_base)()?;
+        let movement = distance(&base, &state.parameters);
         pol_metrics::trainer().update_norm.set(movement);
         self.control.note_update(lease.due_round, movement);
-        let payload = strategy.pack(recipe, &self.base, &mut state)?;
+        let payload = strategy.pack(recipe, &base, &mut state)?;
+        drop(base);
         let save_carry = || -> Result<()> { Ok(self.folder.save_carry(&state)?) };
         wait_for_space(stop, || self.with_room(&state, save_carry))?;
         let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
@@ -388,8 +419,9 @@ impl<S: Strategy> LeaseTraining<S> {
         let known = self.folder.journal(&key)?.filter(is_of_start);
         let mut journal = known.unwrap_or(start);
         let to = journal.segments();
+        let parameters = self.recipe.model.size() as usize;
         let NewestState { found, damaged } =
-            self.folder.newest_state(&key, &journal.leaves, to, self.base.len())?;
+            self.folder.newest_state(&key, &journal.leaves, to, parameters)?;
         let (segments, state) = match found {
             Some((leaf, state)) => (leaf, Some(state)),
             None => (0, None),
@@ -413,7 +445,7 @@ impl<S: Strategy> LeaseTraining<S> {
         if let Some(state) = state {
             return Ok((journal, state));
         }
-        let state = start_of(&self.folder, &self.lease, &self.base);
+        let state = start_of(&self.folder, &self.lease, (self.read_base)()?);
         let state = state.map_err(|reason| RoleError::transient(anyhow!(reason)))?;
         self.save(&journal, &state)?;
         Ok((journal, state))
@@ -438,10 +470,10 @@ fn wait_for_space(stop: &Stop, write: impl Fn() -> Result<()>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::lease_states::{LeaseStates, LostStates, Retraining},
+        super::lease_states::{LeaseStates, LostStates, Retraining, ServedBlobs},
         *,
     };
-    use pol_engine::{EngineError, GradientNorms};
+    use pol_engine::GradientNorms;
     use pol_primitives::{
         BoundedVec, MILLION,
         data::ShardId,
@@ -534,6 +566,8 @@ mod tests {
         state_budget: u64,
         answer_time: Duration,
         is_scarce: Arc<AtomicBool>,
+        /// Set to have the base missing once.
+        loses_base: Arc<AtomicBool>,
     }
 
     impl Trial {
@@ -541,7 +575,7 @@ mod tests {
             let folder = Arc::new(StateFolder::open(path).unwrap());
             let base = vec![0.25; recipe().model.size() as usize];
             let mut before = TrainingState::fresh(base.clone());
-            before.feedback[3] = 0.5;
+            before.feedback.edit(|values| values[3] = 0.5).unwrap();
             before.steps = 8;
             folder.save_carry(&before).unwrap();
             let shard = ShardId { manifest: 0, index: 0 };
@@ -568,7 +602,20 @@ mod tests {
                 state_budget: 1 << 30,
                 answer_time: Duration::from_secs(30),
                 is_scarce: Arc::default(),
+                loses_base: Arc::default(),
             }
+        }
+
+        /// Returns a reader of the base, which fails once if it is to.
+        fn read_base(&self) -> ReadBase {
+            let (base, fails) = (self.base.clone(), self.loses_base.clone());
+            Box::new(move || match fails.swap(false, Ordering::Relaxed) {
+                false => Ok(base.to_vec()),
+                true => {
+                    let source = io::ErrorKind::NotFound.into();
+                    Err(EngineError::BlobRead { hash: [1; 32], source }.into())
+                }
+            })
         }
 
         fn data() -> LeaseData {
@@ -586,7 +633,7 @@ mod tests {
                 state_budget: self.state_budget,
                 is_scarce: self.is_scarce.clone(),
                 strategy: self.strategy.clone(),
-                base: self.base.clone(),
+                read_base: self.read_base(),
                 data: Self::data(),
                 contents: [9; 32],
                 salt_secret: [8; 32],
@@ -726,6 +773,20 @@ mod tests {
     }
 
     #[test]
+    fn a_base_that_is_lost_costs_no_lease() {
+        let path = tempfile::tempdir().unwrap();
+        let trial = Trial::new(path.path(), true);
+        let undamaged = trial.train().unwrap();
+        trial.folder.write_journal(&Journal { reveal: None, ..undamaged.0.clone() }).unwrap();
+        trial.strategy.trained.store(0, Ordering::Relaxed);
+        trial.loses_base.store(true, Ordering::Relaxed);
+        let error = trial.train().unwrap_err();
+        assert!(is_unreadable(&error), "{error}");
+        assert_eq!(update(&trial.train().unwrap()), update(&undamaged));
+        assert_eq!(trial.trained(), 0, "nothing is trained again");
+    }
+
+    #[test]
     fn a_damaged_journal_costs_the_training_so_far_and_no_more() {
         let (_path, trial, undamaged) = Trial::interrupted(true);
         damage(&trial.state(0).with_file_name(format!("{}.json", undamaged.0.lease)));
@@ -774,9 +835,9 @@ mod tests {
             assert!(error.is::<LostStates>(), "{error}");
         }
         // The lease's parameters are all that it starts from.
-        states.save_start(&trial.base).unwrap();
+        states.save_start(trial.base.to_vec()).unwrap();
         assert_eq!(leaf(4).unwrap(), journal.leaves[4]);
-        let RoleError::Transient(error) = states.save_start(&[0.5; 5_760]).unwrap_err() else {
+        let RoleError::Transient(error) = states.save_start(vec![0.5; 5_760]).unwrap_err() else {
             panic!()
         };
         assert!(error.is::<LostStates>(), "{error}");
@@ -836,7 +897,7 @@ mod tests {
         let refused = swarm.add_all(blobs.clone(), &label).await;
         assert!(matches!(refused, Err(pol_swarm::SwarmError::DiskFull(_))), "{refused:?}");
 
-        let stored = states.store(&swarm, blobs.clone());
+        let stored = states.store(&swarm, ServedBlobs::Memory(blobs.clone()));
         tokio::time::timeout(Duration::from_secs(60), stored).await.unwrap().unwrap();
         for blob in &blobs {
             let found = swarm.get(*blake3::hash(blob).as_bytes(), 1 << 20).await.unwrap();
@@ -846,7 +907,7 @@ mod tests {
         assert_eq!(trial.folder.kept_leaves(&newest).unwrap(), [0, 3]);
         // An answer that is prepared again needs no more room, however full the disk is.
         fill(&disk.join("rest"));
-        states.store(&swarm, blobs).await.unwrap();
+        states.store(&swarm, ServedBlobs::Memory(blobs)).await.unwrap();
         swarm.shutdown().await.unwrap();
     }
 

@@ -7,7 +7,7 @@ use crate::{
     context::NodeContext,
     data::{ShardReader, fetch_together, unless_malformed},
     error::{Result, RoleError},
-    model::{fetch_model, hold_model},
+    model::hold_model,
     state::AuditKey,
 };
 use anyhow::anyhow;
@@ -22,8 +22,11 @@ use pol_primitives::{
     recipe::Recipe,
     submission::RevealRecord,
 };
-use pol_swarm::{Bytes, Swarm};
-use std::{io, sync::Arc};
+use pol_swarm::{BlobReader, Bytes, Swarm};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 use tokio::runtime::Handle;
 
 /// Probe of a round, and the accounts of the updates that it measures.
@@ -63,7 +66,7 @@ pub(super) struct ReplayRecords {
     tag: String,
 }
 
-/// The input of a replay, in memory.
+/// The input of a replay: text in memory, and models and states in the store.
 pub(super) enum ReplayInput {
     /// All input.
     Complete(Box<ReplayMaterial>),
@@ -76,9 +79,8 @@ pub(super) enum ReplayInput {
 /// All input of a replay.
 pub(super) struct ReplayMaterial {
     records: ReplayRecords,
-    states: StateReader,
+    arrays: ArrayReader,
     data: LeaseData,
-    base: Arc<Vec<f32>>,
 }
 
 /// An update in memory, to be measured.
@@ -118,7 +120,7 @@ impl HeldInput {
         Ok(Self::Complete(Box::new(records)))
     }
 
-    /// Reads the input into memory.
+    /// Reads the text, and leaves the arrays where they are.
     pub(super) async fn load(&self, context: &NodeContext) -> Result<ReplayInput> {
         let records = match self {
             Self::Complete(records) => ReplayRecords::clone(records),
@@ -126,11 +128,8 @@ impl HeldInput {
             Self::Missing => return Ok(ReplayInput::Missing),
         };
         let Some(data) = records.data(context).await? else { return Ok(ReplayInput::Untrainable) };
-        let ReplayRecords { recipe, case, lease, tag, .. } = &records;
-        let base = fetch_model(context, &lease.base_root, recipe, &[case.trainer], tag).await?;
-        let states = StateReader { swarm: context.swarm.clone(), max_bytes: records.state_bytes() };
-        let base = base.parameters;
-        Ok(ReplayInput::Complete(Box::new(ReplayMaterial { records, states, data, base })))
+        let arrays = ArrayReader { swarm: context.swarm.clone(), max_bytes: records.state_bytes() };
+        Ok(ReplayInput::Complete(Box::new(ReplayMaterial { records, arrays, data })))
     }
 
     /// Returns the records of all input, unless some is missing or untrainable.
@@ -228,13 +227,11 @@ impl ReplayInput {
     /// Replays the update. The measurement of the finding is zero.
     pub(super) fn finding(&self, seed: &Hash, workers: usize, stop: &Stop) -> Result<Finding> {
         self.judge(Finding::Impossible, Finding::Unavailable, |material| {
-            let ReplayMaterial { records, states, data, base } = material;
+            let ReplayMaterial { records, arrays, data } = material;
             let ReplayRecords { case, reveal, response, .. } = records;
-            let job = records.job(data, workers);
-            let outcome =
-                pol_engine::audit(&job, base, case, reveal, &response.states, seed, |hash| {
-                    states.open(hash, stop)
-                })?;
+            let (job, states) = (records.job(data, workers), &response.states);
+            let open = |hash: &Hash| arrays.open(hash, stop);
+            let outcome = pol_engine::audit(&job, case, reveal, states, seed, open)?;
             Ok(outcome.finding(|| {
                 let shards = BoundedVec::truncate_from(vec![0; job.lease.shards.len()]);
                 Ok(UpdateMeasurement { shards, ..UpdateMeasurement::default() })
@@ -245,12 +242,11 @@ impl ReplayInput {
     /// Compares the opened ends with the states that they are of.
     pub(super) fn binding(&self, seed: &Hash, workers: usize, stop: &Stop) -> Result<Binding> {
         self.judge(Binding::Mismatch, Binding::Unavailable, |material| {
-            let ReplayMaterial { records, states, data, base } = material;
+            let ReplayMaterial { records, arrays, data } = material;
             let ReplayRecords { case, reveal, response, .. } = records;
             let job = records.job(data, workers);
-            Ok(pol_engine::check_binding(&job, base, case, reveal, response, seed, |hash| {
-                states.open(hash, stop)
-            })?)
+            let open = |hash: &Hash| arrays.open(hash, stop);
+            Ok(pol_engine::check_binding(&job, case, reveal, response, seed, open)?)
         })
     }
 
@@ -282,28 +278,53 @@ impl StateBlobs {
     }
 }
 
-/// Reader of the blobs of the states that a trainer serves. They are read one at a time: together
-/// they are gigabytes if the model is large.
-struct StateReader {
+/// Reader of the arrays that a replay reads: of the states that a trainer serves, and of the model
+/// that it started from. They are read one at a time: together they are gigabytes if the model is
+/// large.
+struct ArrayReader {
     swarm: Swarm,
     /// Largest size of a blob.
     max_bytes: u64,
 }
 
-impl StateReader {
+impl ArrayReader {
     /// Opens the blob with this hash, which is on this machine by now. May block. Every run of
     /// segments begins with this, so that none begins once nobody needs it.
     ///
     /// No peer is asked, as others wait for the replay. A blob that is damaged is fetched again
     /// before the next try.
-    fn open(&self, hash: &Hash, stop: &Stop) -> io::Result<io::Cursor<Bytes>> {
-        let read = async {
+    fn open(&self, hash: &Hash, stop: &Stop) -> io::Result<BlockingBlob> {
+        let runtime = Handle::current();
+        let open = async {
             stop.check()?;
-            let blob = self.swarm.get(*hash, self.max_bytes).await?;
+            let blob = self.swarm.open(*hash, self.max_bytes).await?;
             let gone = || RoleError::transient(anyhow!("the store has no whole copy of it"));
             blob.ok_or_else(gone)
         };
-        Handle::current().block_on(read).map(io::Cursor::new).map_err(io::Error::other)
+        let blob = runtime.block_on(open).map_err(io::Error::other)?;
+        Ok(BlockingBlob { blob, piece: Bytes::new(), runtime })
+    }
+}
+
+/// Blob of the store for a thread that may block. A piece of it is in memory.
+struct BlockingBlob {
+    blob: BlobReader,
+    /// Bytes that were read from the store and not yet from here.
+    piece: Bytes,
+    runtime: Handle,
+}
+
+impl Read for BlockingBlob {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.runtime.block_on(self.blob.piece())? {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let read = self.piece.split_to(self.piece.len().min(bytes.len()));
+        bytes[..read.len()].copy_from_slice(&read);
+        Ok(read.len())
     }
 }
 
@@ -330,7 +351,7 @@ mod tests {
 
     /// Reads a state as a replay does.
     async fn read(swarm: &Swarm, state: &TrainingState) -> Result<TrainingState> {
-        let reader = StateReader { swarm: swarm.clone(), max_bytes: MAX_BYTES };
+        let reader = ArrayReader { swarm: swarm.clone(), max_bytes: MAX_BYTES };
         let served = state.trace_state(0);
         compute(move |stop| {
             let mut open = |hash: &Hash| reader.open(hash, stop);
@@ -343,7 +364,7 @@ mod tests {
     async fn a_state_that_is_damaged_ends_no_process_and_is_fetched_again() {
         let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let state = TrainingState::fresh((0..PARAMETERS).map(|value| value as f32).collect());
-        let (root, blob) = (state.root(), Bytes::copy_from_slice(state.blobs()[0]));
+        let (root, blob) = (state.root(), Bytes::copy_from_slice(&state.blobs().unwrap()[0]));
         let trainer = swarm(folders[0].path(), 1).await;
         trainer.add(blob.clone(), "lease").await.unwrap();
         let seat = swarm(folders[1].path(), 2).await;

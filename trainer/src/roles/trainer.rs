@@ -440,8 +440,8 @@ impl<S: Strategy> Trainer<S> {
     /// Keeps the model up to date, for the next lease and for peers, and returns `true` if that of
     /// the newest head is here. Work on a lease goes on without it.
     async fn follow_head(&mut self, overview: &Overview) -> Result<bool> {
-        let has_head = match self.follower.model(overview).await {
-            Ok(model) => model.is_some(),
+        let has_head = match self.follower.has_model(overview).await {
+            Ok(has_head) => has_head,
             Err(error) => {
                 error.log_transient()?;
                 false
@@ -636,7 +636,7 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
         let Some(recipe) = self.follower.recipe(overview).await? else {
             return self.note_idle().await;
         };
-        let can_compute = check_arithmetic(&recipe).map_err(RoleError::transient);
+        let can_compute = check_arithmetic(&recipe);
         if can_compute.is_ok() {
             self.had_head |= self.follow_head(overview).await?;
         }
@@ -670,7 +670,7 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
         }
         // What was trained before an upgrade of this program can still be committed and revealed.
         self.work_on(overview, &recipe, &lease).await?;
-        can_compute
+        Ok(can_compute?)
     }
 
     fn tasks(&self) -> Vec<OverviewSender> {

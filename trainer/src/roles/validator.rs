@@ -19,11 +19,12 @@ use crate::{
     display::short_hash,
     error::{Result, RoleError},
     model::{
-        GlobalModel, apply_updates, excised_rounds, initial_model, revealed_updates, rewrite_model,
-        rewrite_plan,
+        GlobalModel, apply_updates, excised_rounds, initial_model, load_model, revealed_updates,
+        rewrite_model, rewrite_plan,
     },
     strategy::Strategy,
 };
+use anyhow::anyhow;
 use pol_chain::{AccountId, Call, Signer};
 use pol_engine::check_arithmetic;
 use pol_metrics::{AttestationTime, SPANS};
@@ -128,14 +129,13 @@ impl Validator {
         &mut self,
         overview: &Overview,
         recipe: &Recipe,
-        model: Option<GlobalModel>,
         submissions: Vec<(AccountId, Submission)>,
     ) -> Result<()> {
         let (round, own) = (&overview.round, self.signer.account());
         let attestations = self.context.chain.attestations().await?;
         let attested = attestations.iter().map(|attestation| attestation.account).collect();
         self.housekeeping.note_attested(round.number, &attested).await?;
-        let Some((inputs, root)) = self.compute(overview, recipe, model, submissions).await? else {
+        let Some((inputs, root)) = self.compute(overview, recipe, submissions).await? else {
             return Ok(());
         };
         // After a fork the chain may include other updates than those computed before.
@@ -161,7 +161,6 @@ impl Validator {
         &mut self,
         overview: &Overview,
         recipe: &Recipe,
-        model: Option<GlobalModel>,
         submissions: Vec<(AccountId, Submission)>,
     ) -> Result<Option<ComputedHead>> {
         let wanted = overview.round.inputs;
@@ -179,7 +178,7 @@ impl Validator {
             let work = compute_head(
                 self.context.clone(),
                 recipe.clone(),
-                overview.head.zip(model),
+                overview.head,
                 round,
                 submissions,
             );
@@ -234,11 +233,11 @@ fn more_held(before: Option<&RevealSet>, held: &RevealSet) -> Option<RevealSet> 
     (both.len() > before.len()).then_some(both)
 }
 
-/// Computes the head after `round` from the head before it, if there is one, with its model.
+/// Computes the head after `round` from the head before it, if there is one, whose model is here.
 async fn compute_head(
     context: NodeContext,
     recipe: Recipe,
-    before: Option<(Head, GlobalModel)>,
+    before: Option<Head>,
     round: Round,
     submissions: Vec<(AccountId, Submission)>,
 ) -> Result<ComputedHead> {
@@ -253,25 +252,33 @@ async fn compute_head(
 async fn compute_next(
     context: NodeContext,
     recipe: Recipe,
-    before: Option<(Head, GlobalModel)>,
+    before: Option<Head>,
     round: Round,
     submissions: Vec<(AccountId, Submission)>,
 ) -> Result<ComputedHead> {
     let (number, recipe_hash) = (round.number, recipe.hash());
     let nothing = head_inputs::<AccountId>(number, &round.base_root, &recipe_hash, &[], &[]);
-    let Some((head, model)) = before else {
+    let Some(head) = before else {
         return Ok((nothing, initial_model(&context, &recipe).await?.root));
+    };
+    let model = async || -> Result<GlobalModel> {
+        let recipe = context.recipe(&head.recipe_hash).await?;
+        let model = load_model(&context, &head.root, &recipe).await?;
+        model.ok_or_else(|| {
+            RoleError::transient(anyhow!("the model of round {} is not here yet", head.round))
+        })
     };
     // A rewrite has a round of its own, without updates and excisions.
     if let Some(plan) = rewrite_plan(&context, &head, &recipe).await? {
-        return Ok((nothing, rewrite_model(&model, plan).await?.root));
+        return Ok((nothing, rewrite_model(&model().await?, plan).await?.root));
     }
     let updates =
         revealed_updates(&context, &recipe, number, &submissions, &round.included).await?;
     let excisions = context.chain.excisions().await?;
     let names: Vec<_> = updates.iter().map(|included| included.update).collect();
-    let inputs = head_inputs(number, &model.root, &recipe_hash, &names, &excisions);
+    let inputs = head_inputs(number, &head.root, &recipe_hash, &names, &excisions);
     let excised = excised_rounds(&context, number, &excisions).await?;
+    let model = model().await?;
     Ok((inputs, apply_updates(&recipe, &model, updates, excised).await?.root))
 }
 
@@ -282,21 +289,20 @@ impl BlockHandler for Validator {
         // Says so if there is room again.
         disk::is_full(self.context.state.path());
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
-        check_arithmetic(&recipe).map_err(RoleError::transient)?;
+        check_arithmetic(&recipe)?;
         let phase = overview.round.phase;
         // What is here can be reported even by a validator that has yet to fetch the model.
         let submissions = match phase {
             Phase::Reveal | Phase::Hold | Phase::Attest => self.hold(overview, &recipe).await?,
             Phase::Idle | Phase::Train => Vec::new(),
         };
-        let model = self.follower.model(overview).await?;
-        if overview.head.is_some() && model.is_none() {
+        if !self.follower.has_model(overview).await? && overview.head.is_some() {
             return Ok(());
         }
         // From here on, the newest head is on this machine.
         self.measurer.on_block(overview).await?;
         if phase == Phase::Attest {
-            self.attest(overview, &recipe, model, submissions).await?;
+            self.attest(overview, &recipe, submissions).await?;
         }
         self.attest_late(overview).await?;
         self.housekeeping.run(overview).await

@@ -7,7 +7,7 @@ use super::{
     key::{AuditKey, LeaseKey},
 };
 use codec::{DecodeAll, Encode};
-use pol_engine::{EngineError, TrainingState};
+use pol_engine::{EngineError, StoredState, TrainingState};
 use pol_primitives::{Hash, audit::Evidence};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -235,6 +235,22 @@ impl StateFolder {
             }
         }
         Ok(NewestState { found: None, damaged })
+    }
+
+    /// Returns the state at leaf `leaf` of `lease` without bringing it into memory, if it is kept,
+    /// sound, and the one in `leaves`. What is wrong with one that is not,
+    /// [`Self::newest_state`] says.
+    pub fn stored_state(
+        &self,
+        lease: &LeaseKey,
+        leaves: &[Hash],
+        leaf: u16,
+        parameters: usize,
+    ) -> Option<StoredState> {
+        let path = self.states().join(state_name(lease, leaf));
+        let (expected, stored) =
+            (leaves.get(usize::from(leaf))?, StoredState::open(&path, parameters).ok()?);
+        (stored.trace_state(leaf).digest() == *expected).then_some(stored)
     }
 
     /// Returns the leaves of `lease` whose states are kept, ascending.

@@ -4,7 +4,7 @@
 
 use crate::{deceivers::start_swarm, harness::Network};
 use pol_chain::{AccountId, Call, Chain, Signer, format_account};
-use pol_engine::{Trace, TrainingState};
+use pol_engine::{Feedback, Trace, TrainingState};
 use pol_primitives::{
     RoundNumber,
     audit::{Audit, AuditId, LeafProof, StateProof},
@@ -225,7 +225,8 @@ impl Cheat {
             let mut shown = Vec::new();
             for leaf in case.served_leaves() {
                 let full = &states[usize::from(leaf)];
-                let blobs = full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect();
+                let blobs = full.blobs().unwrap().into_iter();
+                let blobs = blobs.map(|blob| blob.into_owned().into()).collect();
                 self.swarm.add_all(blobs, "states").await.unwrap();
                 shown.push(StateProof { state: full.trace_state(leaf), proof: proof(leaf) });
             }
@@ -253,7 +254,7 @@ fn invented_states(recipe: &Recipe, lease: &Lease, base: &[f32]) -> Vec<Training
         parameters: base.iter().map(|value| value - 0.0005 * f32::from(segment)).collect(),
         first_moment: vec![0.0; base.len()],
         second_moment: vec![0.0; base.len()],
-        feedback: vec![0.0; base.len()],
+        feedback: Feedback::zeros(base.len()),
         steps: u64::from(segment) * steps,
     };
     (0..=recipe.segments).map(state).collect()

@@ -3,10 +3,10 @@
 //! Work of a seat in an audit: trains the drawn segments again and packs the final state again.
 
 use crate::{
-    EngineError, LeaseJob, TrainingState,
-    blobs::read_blob,
-    check_len,
-    pack::{compress, pack},
+    EngineError, Feedback, LeaseJob, TrainingState,
+    feedback::hash_zeros,
+    pack::compress,
+    reading::{BlobValues, read_blob},
     sketch::sketch_segment,
     train::replay,
 };
@@ -70,14 +70,17 @@ impl ReplayOutcome {
 /// Replays the drawn segments of `case` from the states that its trainer serves, and packs the
 /// final state.
 ///
-/// * `job` and `base` are the lease, its data and the parameters it starts from.
+/// * `job` is the lease and its data.
 /// * `reveal` is the trainer's reveal, which the packed state has to match.
 /// * `states` are those of [`Case::served_leaves`], in that order; the chain has checked their
 ///   proofs.
 /// * `seed` is the audit's. It draws the sketches of the native profile, where packing is left to
 ///   [`check_binding`], which knows the ends.
 /// * `open` returns the blob with the given hash. It is called for the blobs that
-///   [`audit_blobs`](crate::audit_blobs) lists.
+///   [`audit_blobs`](crate::audit_blobs) lists, and for the parameters that the lease starts from.
+///
+/// Memory holds one state at a time. Under the exact profile error feedback and base are read as
+/// the update is packed, once training has given its gradients back.
 ///
 /// Adjacent drawn segments are one run: the second starts from the replayed end of the first.
 /// Packing is checked on the final state, which is the replay's own if the last segment is drawn.
@@ -91,30 +94,24 @@ impl ReplayOutcome {
 /// # Errors
 ///
 /// Whatever a trainer can cause is [`ReplayOutcome::Impossible`]. An error is always the auditor's
-/// own: data, base or blobs other than those asked for, or a process outside the numerics profile.
+/// own: data or blobs other than those asked for, or a process outside the numerics profile.
 pub fn audit<A, R: Read>(
     job: &LeaseJob<'_>,
-    base: &[f32],
     case: &Case<A>,
     reveal: &RevealRecord,
     states: &[TraceState],
     seed: &Hash,
     mut open: impl FnMut(&Hash) -> IoResult<R>,
 ) -> Result<ReplayOutcome, EngineError> {
-    check_len(job.recipe.model.size() as usize, base.len())?;
-    let root = hash_values(base);
-    if root != job.lease.base_root {
-        return Err(EngineError::BaseMismatch { lease: job.lease.base_root, given: root });
-    }
     if !states.iter().map(|state| state.leaf).eq(case.served_leaves()) {
         return Err(EngineError::StatesMismatch);
     }
-    if !are_consistent(job, base.len(), states) {
+    if !are_consistent(job, states) {
         return Ok(ReplayOutcome::Impossible);
     }
     let outcome = match job.recipe.numerics {
-        Numerics::Exact => replay_case(job, base, case, reveal, states, &mut open),
-        Numerics::Native { .. } => sketch_case(job, base, case, states, seed, &mut open),
+        Numerics::Exact => replay_case(job, case, reveal, states, &mut open),
+        Numerics::Native { .. } => sketch_case(job, case, states, seed, &mut open),
     };
     match outcome {
         Err(error) if is_trainers_fault(&error) => Ok(ReplayOutcome::Impossible),
@@ -126,21 +123,20 @@ pub fn audit<A, R: Read>(
 /// of the opened leaf, bit for bit, and packing the final state must give payload and carry.
 ///
 /// Arguments are those of [`audit()`], with the trainer's whole `response`. `open` is called for
-/// the blobs that [`binding_blobs`](crate::binding_blobs) lists.
+/// the blobs that [`binding_blobs`](crate::binding_blobs) lists, and for the lease's base.
 ///
 /// # Errors
 ///
 /// Fails only for reasons of the auditor's own, as [`audit()`] does.
 pub fn check_binding<A, R: Read>(
     job: &LeaseJob<'_>,
-    base: &[f32],
     case: &Case<A>,
     reveal: &RevealRecord,
     response: &AuditResponse,
     seed: &Hash,
     mut open: impl FnMut(&Hash) -> IoResult<R>,
 ) -> Result<Binding, EngineError> {
-    match is_bound(job, base, case, reveal, response, seed, &mut open) {
+    match is_bound(job, case, reveal, response, seed, &mut open) {
         Ok(true) => Ok(Binding::Bound),
         Ok(false) => Ok(Binding::Mismatch),
         Err(error) if is_trainers_fault(&error) => Ok(Binding::Mismatch),
@@ -160,8 +156,13 @@ fn is_trainers_fault(error: &EngineError) -> bool {
     )
 }
 
+/// Returns the number of parameters of the lease's model.
+fn parameters_of(job: &LeaseJob<'_>) -> usize {
+    job.recipe.model.size() as usize
+}
+
 /// Returns `true` if the states can be of one lease, as far as their hashes tell.
-fn are_consistent(job: &LeaseJob<'_>, parameters: usize, states: &[TraceState]) -> bool {
+fn are_consistent(job: &LeaseJob<'_>, states: &[TraceState]) -> bool {
     let lease = job.lease;
     let is_fresh = lease.carry == Hash::default();
     let steps_per_segment = u64::from(job.recipe.steps_per_segment(lease.tier));
@@ -176,7 +177,7 @@ fn are_consistent(job: &LeaseJob<'_>, parameters: usize, states: &[TraceState]) 
             state.leaf > 0 || (state.root == lease.base_root && state.carry.hash() == lease.carry);
         let Some(steps) = steps_before_lease(state) else { return false };
         let counts_on = (steps == 0) == is_fresh && *common_steps.get_or_insert(steps) == steps;
-        let zeros = || hash_values(&vec![0.0; parameters]);
+        let zeros = || hash_zeros(parameters_of(job));
         let keeps_feedback = state.carry.steps == 0
             || *common_feedback
                 .get_or_insert_with(|| if is_fresh { zeros() } else { state.carry.feedback })
@@ -188,7 +189,6 @@ fn are_consistent(job: &LeaseJob<'_>, parameters: usize, states: &[TraceState]) 
 /// Replays a case of the exact profile.
 fn replay_case<A, R: Read>(
     job: &LeaseJob<'_>,
-    base: &[f32],
     case: &Case<A>,
     reveal: &RevealRecord,
     states: &[TraceState],
@@ -202,7 +202,7 @@ fn replay_case<A, R: Read>(
             Some((leaf, state)) if leaf == segment => state,
             _ => {
                 let state = served.next().ok_or(EngineError::StatesMismatch)?;
-                TrainingState::from_blobs(state, base.len(), open)?
+                TrainingState::without_feedback(state, parameters_of(job), open)?
             }
         };
         let (state, leaf) = replay(job, start, segment)?;
@@ -211,10 +211,16 @@ fn replay_case<A, R: Read>(
     }
     let packed = match (reached, served.next()) {
         (Some((leaf, mut state)), None) if leaf == case.trace_segments => {
-            let payload = pack(job.recipe, base, &mut state)?;
+            let feedback = state.feedback.take_or_open(open)?;
+            let (payload, feedback) = pack_again(job, &state.parameters, feedback, open)?;
+            state.feedback = Feedback::blob(feedback, state.parameters.len());
             matches_reveal(reveal, &payload, || state.carry())
         }
-        (_, Some(last)) => packs_to_reveal(job, base, reveal, last, open)?,
+        (reached, Some(last)) => {
+            // Its place in memory is needed.
+            drop(reached);
+            packs_to_reveal(job, reveal, last, open)?
+        }
         _ => return Err(EngineError::StatesMismatch),
     };
     Ok(ReplayOutcome::Ends { ends, packed })
@@ -223,7 +229,6 @@ fn replay_case<A, R: Read>(
 /// Replays a case of the native profile.
 fn sketch_case<A, R: Read>(
     job: &LeaseJob<'_>,
-    base: &[f32],
     case: &Case<A>,
     states: &[TraceState],
     seed: &Hash,
@@ -231,7 +236,8 @@ fn sketch_case<A, R: Read>(
 ) -> Result<ReplayOutcome, EngineError> {
     let mut ends = Vec::with_capacity(case.segments.len());
     for &segment in &case.segments {
-        let start = TrainingState::from_blobs(state_at(states, segment)?, base.len(), open)?;
+        let start = state_at(states, segment)?;
+        let start = TrainingState::from_blobs(start, parameters_of(job), open)?;
         let (end, _) = replay(job, start.clone(), segment)?;
         ends.push(sketch_segment(&job.recipe.model, seed, job.account, segment, &start, &end)?);
     }
@@ -240,22 +246,21 @@ fn sketch_case<A, R: Read>(
 
 fn is_bound<A, R: Read>(
     job: &LeaseJob<'_>,
-    base: &[f32],
     case: &Case<A>,
     reveal: &RevealRecord,
     response: &AuditResponse,
     seed: &Hash,
     open: &mut impl FnMut(&Hash) -> IoResult<R>,
 ) -> Result<bool, EngineError> {
-    let model = &job.recipe.model;
+    let (model, parameters) = (&job.recipe.model, parameters_of(job));
     for (SketchedEnd { state, sketch }, segment) in response.sketched.iter().zip(&case.segments) {
         let start = state_at(&response.states, *segment)?;
         // The chain compares all but the feedback of a fresh start, whose hash is not in its carry.
-        if start.carry.steps == 0 && state.carry.feedback != hash_values(&vec![0.0; base.len()]) {
+        if start.carry.steps == 0 && state.carry.feedback != hash_zeros(parameters) {
             return Ok(false);
         }
-        let start = TrainingState::from_blobs(start, base.len(), open)?;
-        let end = TrainingState::from_blobs(state, base.len(), open)?;
+        let start = TrainingState::from_blobs(start, parameters, open)?;
+        let end = TrainingState::from_blobs(state, parameters, open)?;
         if sketch_segment(model, seed, job.account, *segment, &start, &end)? != *sketch {
             return Ok(false);
         }
@@ -267,7 +272,7 @@ fn is_bound<A, R: Read>(
         .chain(&response.states)
         .find(|state| state.leaf == case.trace_segments)
         .ok_or(EngineError::StatesMismatch)?;
-    packs_to_reveal(job, base, reveal, last, open)
+    packs_to_reveal(job, reveal, last, open)
 }
 
 /// Returns the state among `states` that is leaf `leaf`.
@@ -278,19 +283,33 @@ fn state_at(states: &[TraceState], leaf: u16) -> Result<&TraceState, EngineError
 /// Returns `true` if packing the final state `last` gives the revealed payload and carry.
 fn packs_to_reveal<R: Read>(
     job: &LeaseJob<'_>,
-    base: &[f32],
     reveal: &RevealRecord,
     last: &TraceState,
     open: &mut impl FnMut(&Hash) -> IoResult<R>,
 ) -> Result<bool, EngineError> {
-    let parameters = read_blob(&last.root, base.len(), open)?;
-    let mut feedback = match last.carry.steps {
-        0 => vec![0.0; base.len()],
-        _ => read_blob(&last.carry.feedback, base.len(), open)?,
+    let len = parameters_of(job);
+    let parameters = read_blob(&last.root, len, open)?;
+    let feedback = match last.carry.steps {
+        0 => vec![0.0; len],
+        _ => read_blob(&last.carry.feedback, len, open)?,
     };
-    let payload = compress(job.recipe, base, &parameters, &mut feedback)?;
-    let carry = || Carry { feedback: hash_values(&feedback), ..last.carry };
-    Ok(matches_reveal(reveal, &payload, carry))
+    let (payload, feedback) = pack_again(job, &parameters, feedback, open)?;
+    Ok(matches_reveal(reveal, &payload, || Carry { feedback, ..last.carry }))
+}
+
+/// Packs the update that ends in `parameters`, and returns it with the hash of the feedback that it
+/// leaves. The base is read, and compared with its hash, on the way.
+fn pack_again<R: Read>(
+    job: &LeaseJob<'_>,
+    parameters: &[f32],
+    mut feedback: Vec<f32>,
+    open: &mut impl FnMut(&Hash) -> IoResult<R>,
+) -> Result<(Payload, Hash), EngineError> {
+    let mut base = BlobValues::open(&job.lease.base_root, open)?;
+    let packed = compress(job.recipe, |values| base.read(values), parameters, &mut feedback);
+    // A base that is damaged explains whatever went wrong with it.
+    base.finish(parameters.len())?;
+    Ok((packed?, hash_values(&feedback)))
 }
 
 fn matches_reveal(reveal: &RevealRecord, payload: &Payload, carry: impl FnOnce() -> Carry) -> bool {

@@ -4,9 +4,9 @@
 
 use crate::{
     EngineError, LeaseData, LeaseJob, RoundUpdate, ScoreProbe, TrainingState,
-    blobs::read_blob,
     determinism::{self, NumericsMode},
-    pack::{compress, pack},
+    pack::{compress, pack, reader},
+    reading::read_blob,
     replay, score,
     train::{TrainingRun, train_segment},
 };
@@ -21,6 +21,7 @@ use pol_primitives::{
     recipe::{Numerics, Recipe, Tier},
 };
 use std::{
+    borrow::Cow,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -173,8 +174,9 @@ pub fn measure_audit_cost(
     let replay = median_seconds(|| replay(&job, trained.start.clone(), middle))?;
     let reading = measure_reading(&lease.base, &trained, middle, segments)?;
     let packing = median_seconds(|| {
-        let mut feedback = trained.end.feedback.clone();
-        let payload = compress(recipe, &lease.base, &trained.end.parameters, &mut feedback)?;
+        let mut feedback = trained.end.feedback.values()?.into_owned();
+        let base = reader(&lease.base);
+        let payload = compress(recipe, base, &trained.end.parameters, &mut feedback)?;
         Ok((blake3::hash(&payload.encode()), hash_values(&feedback)))
     })?;
     let texts = [1, 2].map(|seed| RandomLease::text(recipe, config.probe.into(), seed));
@@ -231,7 +233,8 @@ fn train_timed(job: &LeaseJob<'_>, base: &[f32], middle: u16) -> Result<TrainedL
 struct ReadingSeconds {
     /// For the state at the start of a drawn segment.
     start: f64,
-    /// For the base, and for parameters and error feedback of the final state.
+    /// For the base, and for parameters and error feedback of the final state, whose feedback is
+    /// that of all states.
     end: f64,
 }
 
@@ -243,10 +246,11 @@ fn measure_reading(
 ) -> Result<ReadingSeconds, EngineError> {
     let TrainedLease { start, end, .. } = trained;
     let (served, last) = (start.trace_state(middle), end.trace_state(segments));
-    let (mut open_start, mut open_end) = (blob_source(start), blob_source(end));
+    let (start_blobs, end_blobs) = (start.blobs()?, end.blobs()?);
+    let (mut open_start, mut open_end) = (blob_source(&start_blobs), blob_source(&end_blobs));
     let count = base.len();
     Ok(ReadingSeconds {
-        start: median_seconds(|| TrainingState::from_blobs(&served, count, &mut open_start))?,
+        start: median_seconds(|| TrainingState::without_feedback(&served, count, &mut open_start))?,
         end: median_seconds(|| {
             hash_values(base);
             read_blob(&last.root, count, &mut open_end)?;
@@ -310,12 +314,12 @@ impl RandomLease {
     }
 }
 
-/// Returns a function that opens the blobs of `state`.
+/// Returns a function that opens `blobs`.
 fn blob_source<'a>(
-    state: &'a TrainingState,
+    blobs: &'a [Cow<'_, [u8]>],
 ) -> impl FnMut(&Hash) -> io::Result<&'a [u8]> + use<'a> {
     let blobs: Vec<(blake3::Hash, &'a [u8])> =
-        state.blobs().into_iter().map(|blob| (blake3::hash(blob), blob)).collect();
+        blobs.iter().map(|blob| (blake3::hash(blob), &blob[..])).collect();
     move |address| {
         let found = blobs.iter().find(|(hash, _)| hash == address);
         found.map(|(_, blob)| *blob).ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -7,15 +7,17 @@
 //! blob, and the parameters of its first state are the head's. A state that has taken no step
 //! consists of its parameters alone.
 
-use crate::{EngineError, TrainingState, check_finite};
+use crate::{EngineError, Feedback, ParameterBytes, TrainingState, reading::read_blob};
 use pol_primitives::{
     Hash,
     audit::{AuditResponse, Case, TraceState},
     trace::Carry,
 };
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
-    io::{ErrorKind, Read, Result as IoResult},
+    io::{Read, Result as IoResult},
+    sync::Arc,
 };
 
 impl TrainingState {
@@ -27,13 +29,33 @@ impl TrainingState {
 
     /// Returns the blobs of this state, in the order of [`state_blobs`]: parameters, and unless it
     /// is fresh first moments, second moments and error feedback.
-    pub fn blobs(&self) -> Vec<&[u8]> {
-        let carried = [&self.first_moment, &self.second_moment, &self.feedback];
-        let carried = carried.into_iter().take(if self.steps == 0 { 0 } else { 3 });
-        std::iter::once(&self.parameters)
-            .chain(carried)
-            .map(|values| bytemuck::cast_slice(values))
-            .collect()
+    ///
+    /// # Errors
+    ///
+    /// Fails if the feedback is in a file that cannot be read.
+    pub fn blobs(&self) -> Result<Vec<Cow<'_, [u8]>>, EngineError> {
+        let mut blobs = vec![bytes_of(&self.parameters)];
+        if self.steps > 0 {
+            blobs.extend([bytes_of(&self.first_moment), bytes_of(&self.second_moment)]);
+            blobs.push(match self.feedback.values()? {
+                Cow::Borrowed(values) => bytes_of(values),
+                Cow::Owned(values) => bytes_of(&values).into_owned().into(),
+            });
+        }
+        Ok(blobs)
+    }
+
+    /// Returns the blobs of this state, as [`Self::blobs`] does, without copies.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::blobs`] does.
+    pub fn into_blobs(mut self) -> Result<Vec<ParameterBytes>, EngineError> {
+        let mut blobs = vec![self.parameters];
+        if self.steps > 0 {
+            blobs.extend([self.first_moment, self.second_moment, self.feedback.take()?]);
+        }
+        Ok(blobs.into_iter().map(|values| ParameterBytes(Arc::new(values))).collect())
     }
 
     /// Reads the blobs of `state`, of a model of `expected_len` parameters.
@@ -52,6 +74,20 @@ impl TrainingState {
         expected_len: usize,
         open: &mut impl FnMut(&Hash) -> IoResult<R>,
     ) -> Result<Self, EngineError> {
+        let mut read = Self::without_feedback(state, expected_len, open)?;
+        if read.steps > 0 {
+            read.feedback = read_blob(&state.carry.feedback, expected_len, open)?.into();
+        }
+        Ok(read)
+    }
+
+    /// Reads the blobs of `state` as [`Self::from_blobs`] does, but not the error feedback, which
+    /// is read where the update is packed.
+    pub(crate) fn without_feedback<R: Read>(
+        state: &TraceState,
+        expected_len: usize,
+        open: &mut impl FnMut(&Hash) -> IoResult<R>,
+    ) -> Result<Self, EngineError> {
         let parameters = read_blob(&state.root, expected_len, open)?;
         let Carry { first_moment, second_moment, feedback, steps } = state.carry;
         if steps == 0 {
@@ -63,9 +99,13 @@ impl TrainingState {
         if let Some(index) = second_moment.iter().position(|&value| value < 0.0) {
             return Err(EngineError::NegativeMoment { index });
         }
-        let feedback = read_blob(&feedback, expected_len, open)?;
+        let feedback = Feedback::blob(feedback, expected_len);
         Ok(Self { parameters, first_moment, second_moment, feedback, steps })
     }
+}
+
+fn bytes_of(values: &[f32]) -> Cow<'_, [u8]> {
+    Cow::Borrowed(bytemuck::cast_slice(values))
 }
 
 /// Returns the hashes of a state's blobs, in the order of [`TrainingState::blobs`].
@@ -104,62 +144,28 @@ fn distinct(hashes: impl Iterator<Item = Hash>) -> Vec<Hash> {
     hashes.filter(|hash| seen.insert(*hash)).collect()
 }
 
-/// Reads the array with this hash, of `expected_len` finite values.
-pub(crate) fn read_blob<R: Read>(
-    hash: &Hash,
-    expected_len: usize,
-    open: &mut impl FnMut(&Hash) -> IoResult<R>,
-) -> Result<Vec<f32>, EngineError> {
-    let fetch = |source| EngineError::BlobRead { hash: *hash, source };
-    let mut reader = open(hash).map_err(fetch)?;
-    let mut values = vec![0f32; expected_len];
-    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
-    let (mut hasher, mut found, mut spare) = (blake3::Hasher::new(), 0, [0; 4_096]);
-    loop {
-        // Bytes beyond the array are hashed and dropped.
-        let target =
-            bytes.get_mut(found..).filter(|rest| !rest.is_empty()).unwrap_or(&mut spare[..]);
-        match reader.read(target) {
-            Ok(0) => break,
-            Ok(read) => {
-                hasher.update(&target[..read]);
-                found += read;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(fetch(error)),
-        }
-    }
-    if hasher.finalize() != *hash {
-        return Err(EngineError::BlobMismatch { hash: *hash });
-    }
-    if found != expected_len * size_of::<f32>() {
-        return Err(EngineError::WrongModel {
-            expected: expected_len as u64,
-            found: (found / size_of::<f32>()) as u64,
-        });
-    }
-    check_finite(&values)?;
-    Ok(values)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::HashMap, io};
+    use std::{
+        collections::HashMap,
+        io::{self, ErrorKind},
+    };
 
     fn state() -> TrainingState {
-        let values = |scale: f32| (0..9).map(|i| i as f32 * scale).collect();
+        let values = |scale: f32| -> Vec<f32> { (0..9).map(|i| i as f32 * scale).collect() };
         TrainingState {
             parameters: values(0.5),
             first_moment: values(-0.25),
             second_moment: values(0.125),
-            feedback: values(3.0),
+            feedback: values(3.0).into(),
             steps: 7,
         }
     }
 
-    fn store(blobs: &[&[u8]]) -> HashMap<Hash, Vec<u8>> {
-        blobs.iter().map(|blob| (*blake3::hash(blob).as_bytes(), blob.to_vec())).collect()
+    fn store(state: &TrainingState) -> HashMap<Hash, Vec<u8>> {
+        let blobs = state.blobs().unwrap().into_iter();
+        blobs.map(|blob| (*blake3::hash(&blob).as_bytes(), blob.into_owned())).collect()
     }
 
     fn read(
@@ -180,11 +186,14 @@ mod tests {
         let (state, fresh) = (state(), TrainingState::fresh(state().parameters));
         for (state, blobs) in [(&state, 4), (&fresh, 1)] {
             let served = state.trace_state(3);
-            assert_eq!((served.digest(), state.blobs().len()), (state.leaf(), blobs));
+            let found = state.blobs().unwrap();
+            assert_eq!((served.digest(), found.len()), (state.leaf(), blobs));
             let hashes: Vec<Hash> =
-                state.blobs().into_iter().map(|blob| *blake3::hash(blob).as_bytes()).collect();
+                found.iter().map(|blob| *blake3::hash(blob).as_bytes()).collect();
             assert_eq!(state_blobs(&served), hashes);
-            assert_eq!(&read(&served, &store(&state.blobs())).unwrap(), state);
+            assert_eq!(&read(&served, &store(state)).unwrap(), state);
+            let moved = state.clone().into_blobs().unwrap();
+            assert!(moved.iter().map(AsRef::as_ref).eq(found.iter().map(|blob| &blob[..])));
         }
         assert_eq!(fresh.trace_state(0).carry, Carry::default());
     }
@@ -193,7 +202,7 @@ mod tests {
     fn blobs_that_are_not_a_state_are_told_from_missing_and_damaged_ones() {
         let honest = state();
         let served = honest.trace_state(1);
-        let mut blobs = store(&honest.blobs());
+        let mut blobs = store(&honest);
         blobs.get_mut(&served.carry.feedback).unwrap()[5] ^= 1;
         let read_error = |blobs: &HashMap<Hash, Vec<u8>>| read(&served, blobs).unwrap_err();
         let feedback = served.carry.feedback;
@@ -210,10 +219,10 @@ mod tests {
         let bad = |change: fn(&mut TrainingState)| {
             let mut state = state();
             change(&mut state);
-            read(&state.trace_state(1), &store(&state.blobs()))
+            read(&state.trace_state(1), &store(&state))
         };
         assert!(matches!(
-            bad(|s| s.feedback.push(0.0)),
+            bad(|s| s.feedback.edit(|values| values.push(0.0)).unwrap()),
             Err(EngineError::WrongModel { expected: 9, found: 10 })
         ));
         assert!(matches!(
@@ -229,9 +238,10 @@ mod tests {
             Err(EngineError::NegativeMoment { index: 4 })
         ));
         // Half a value too many.
-        let (odd, served) = ([honest.blobs()[0], &[1, 2]].concat(), honest.trace_state(1));
+        let (odd, served) =
+            ([&bytes_of(&honest.parameters)[..], &[1, 2]].concat(), honest.trace_state(1));
         let served = TraceState { root: *blake3::hash(&odd).as_bytes(), ..served };
-        let mut blobs = store(&honest.blobs());
+        let mut blobs = store(&honest);
         blobs.insert(served.root, odd);
         assert!(matches!(
             read(&served, &blobs),
@@ -245,6 +255,20 @@ mod tests {
         let carry = Carry { first_moment: [9; 32], ..Carry::default() };
         let served = TraceState { carry, ..fresh.trace_state(0) };
         assert_eq!(served.digest(), fresh.leaf());
-        assert_eq!(read(&served, &store(&fresh.blobs())).unwrap(), fresh);
+        assert_eq!(read(&served, &store(&fresh)).unwrap(), fresh);
+    }
+
+    #[test]
+    fn feedback_is_left_to_those_who_pack() {
+        let state = state();
+        let served = state.trace_state(3);
+        let mut blobs = store(&state);
+        blobs.remove(&served.carry.feedback);
+        let mut open = |hash: &Hash| {
+            blobs.get(hash).map(Vec::as_slice).ok_or_else(|| io::Error::from(ErrorKind::NotFound))
+        };
+        let start = TrainingState::without_feedback(&served, 9, &mut open).unwrap();
+        assert_eq!((start.leaf(), &start), (state.leaf(), &state));
+        assert!(start.validate(9).is_ok() && start.feedback.values().is_err());
     }
 }

@@ -50,14 +50,6 @@ pub enum EngineError {
         /// Hash of the given recipe.
         given: Hash,
     },
-    /// The parameters are not those the lease starts from.
-    #[error("the lease starts from the model {}, not from the given {}", hex(.lease), hex(.given))]
-    BaseMismatch {
-        /// Base root in the lease.
-        lease: Hash,
-        /// Root of the given parameters.
-        given: Hash,
-    },
     /// The given states are not those that the audit is about.
     #[error("an audit needs the states of the case's served leaves, in that order")]
     StatesMismatch,

@@ -22,8 +22,8 @@
 //! # Main types and functions
 //!
 //! - [`LeaseJob`] holds what fixes a lease's training; [`LeaseData`] its decoded shards.
-//! - [`TrainingState`] is everything that training changes; [`Trace`] its hashes at segment
-//!   boundaries.
+//! - [`TrainingState`] is everything that training changes, and the [`Feedback`] that packing does;
+//!   [`Trace`] its hashes at segment boundaries. A [`StoredState`] is one that stays in its file.
 //! - [`train_segment`] and [`replay`] train one segment; [`pack()`] compresses the update.
 //! - [`aggregate()`] computes the next head from updates, and takes out [`ExcisedRound`]s.
 //! - [`audit()`] replays the drawn segments of an update; [`check_binding`] checks the sketches of
@@ -75,13 +75,17 @@ mod blobs;
 mod data;
 mod error;
 mod evaluate;
+mod feedback;
 mod files;
 mod gradient;
 mod optimiser;
 mod pack;
+mod parameters;
+mod reading;
 mod score;
 mod sketch;
 mod state;
+mod stored;
 mod threads;
 mod trace;
 mod train;
@@ -100,11 +104,14 @@ pub use blobs::{audit_blobs, binding_blobs, state_blobs};
 pub use data::LeaseData;
 pub use error::EngineError;
 pub use evaluate::{evaluate, losses};
+pub use feedback::Feedback;
 pub use files::replace_file;
 pub use pack::{dequantise, pack};
+pub use parameters::{ParameterBytes, ParameterPieces, parameters_from_bytes, parameters_to_bytes};
 pub use score::{MAX_PROBE_SEQUENCES, OWN_SHARDS, ScoreProbe, score};
 pub use sketch::{segment_distance, sketch_segment};
-pub use state::{TrainingState, parameters_from_bytes, parameters_to_bytes};
+pub use state::TrainingState;
+pub use stored::{FilePart, StoredState};
 pub use threads::on_one_thread;
 pub use trace::Trace;
 pub use train::{GradientNorms, LeaseJob, SegmentReport, replay, train_segment};

@@ -7,6 +7,9 @@ use pol_primitives::{
     recipe::Recipe,
 };
 
+/// Values of the base that are read at a time.
+const BASE_PIECE: usize = 1 << 18;
+
 /// Compresses a lease's update from `base`, the parameters it started from, to `state`.
 ///
 /// The part of the update that is not sent stays in `state.feedback`; afterwards `state.carry()` is
@@ -19,29 +22,50 @@ use pol_primitives::{
 ///
 /// # Errors
 ///
-/// Fails for vectors of another model and if a value of `total` is not finite.
+/// Fails for vectors of another model, if a value of `total` is not finite, and if the feedback is
+/// in a file that cannot be read.
 pub fn pack(
     recipe: &Recipe,
     base: &[f32],
     state: &mut TrainingState,
 ) -> Result<Payload, EngineError> {
-    compress(recipe, base, &state.parameters, &mut state.feedback)
+    check_len(base.len(), state.parameters.len())?;
+    let mut feedback = state.feedback.take()?;
+    let payload = compress(recipe, reader(base), &state.parameters, &mut feedback);
+    state.feedback = feedback.into();
+    payload
 }
 
-/// Packs as [`pack`] does, given only the two parts of a state that it uses.
+/// Returns a function that reads the next of `values`, as [`compress`] calls it.
+pub(crate) fn reader(mut values: &[f32]) -> impl FnMut(&mut [f32]) -> Result<(), EngineError> {
+    move |next: &mut [f32]| {
+        check_len(next.len(), values.len().min(next.len()))?;
+        let (read, rest) = values.split_at(next.len());
+        next.copy_from_slice(read);
+        values = rest;
+        Ok(())
+    }
+}
+
+/// Packs as [`pack`] does, given only the two parts of a state that it uses. `read_base` fills its
+/// argument with the next values of the base.
 pub(crate) fn compress(
     recipe: &Recipe,
-    base: &[f32],
+    mut read_base: impl FnMut(&mut [f32]) -> Result<(), EngineError>,
     parameters: &[f32],
     feedback: &mut [f32],
 ) -> Result<Payload, EngineError> {
-    check_len(base.len(), parameters.len())?;
-    check_len(base.len(), feedback.len())?;
-    check_len(recipe.model.size() as usize, base.len())?;
+    let len = recipe.model.size() as usize;
+    check_len(len, parameters.len())?;
+    check_len(len, feedback.len())?;
     let decay = (f64::from(recipe.compression.feedback) / 1e6) as f32;
-    let total = feedback;
-    for ((total, &base), &parameter) in total.iter_mut().zip(base).zip(parameters) {
-        *total = decay * *total + (base - parameter);
+    let (total, mut base) = (feedback, vec![0.0; BASE_PIECE.min(len)]);
+    for (total, parameters) in total.chunks_mut(BASE_PIECE).zip(parameters.chunks(BASE_PIECE)) {
+        let base = &mut base[..total.len()];
+        read_base(base)?;
+        for ((total, &base), &parameter) in total.iter_mut().zip(&*base).zip(parameters) {
+            *total = decay * *total + (base - parameter);
+        }
     }
     check_finite(total)?;
     let top_k = recipe.compression.top_k;
@@ -54,7 +78,7 @@ pub(crate) fn compress(
             }
         }
     }
-    Ok(Payload { top_k, values: base.len() as u64, chunks })
+    Ok(Payload { top_k, values: len as u64, chunks })
 }
 
 /// Returns the update that `payload` encodes, as a dense vector.
@@ -167,7 +191,7 @@ mod tests {
         let base = values(1.0);
         let mut before =
             TrainingState::fresh(base.iter().zip(values(0.01)).map(|(b, d)| b - d).collect());
-        before.feedback = values(0.003);
+        before.feedback = values(0.003).into();
         before.steps = 1;
         let mut after = before.clone();
         let payload = pack(&recipe, &base, &mut after).unwrap();
@@ -178,7 +202,7 @@ mod tests {
     fn vectors_of_another_model_are_refused() {
         let (base, before, ..) = packed(1, 8);
         let mut short = before.clone();
-        short.feedback.pop();
+        short.feedback.edit(|values| values.truncate(values.len() - 1)).unwrap();
         assert!(matches!(pack(&recipe(), &base, &mut short), Err(EngineError::WrongModel { .. })));
         assert!(matches!(
             pack(&recipe(), &base[1..], &mut before.clone()),
@@ -200,16 +224,18 @@ mod tests {
             let top_k = top_k.min(CHUNK_SIZE as u16);
             let (base, before, after, payload) = packed(seed, top_k);
             let sent = dequantise(&payload);
+            let (kept, left) =
+                (before.feedback.values().unwrap(), after.feedback.values().unwrap());
             for i in 0..base.len() {
-                let total = 0.95f32 * before.feedback[i] + (base[i] - before.parameters[i]);
-                prop_assert_eq!(after.feedback[i].to_bits(), (total - sent[i]).to_bits());
+                let total = 0.95f32 * kept[i] + (base[i] - before.parameters[i]);
+                prop_assert_eq!(left[i].to_bits(), (total - sent[i]).to_bits());
             }
             prop_assert_eq!(&after.parameters, &before.parameters);
             // Sending reduces the values left to send.
             let squares =
                 |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
-            let total: Vec<f32> = (0..base.len()).map(|i| after.feedback[i] + sent[i]).collect();
-            prop_assert!(squares(&after.feedback) < squares(&total));
+            let total: Vec<f32> = (0..base.len()).map(|i| left[i] + sent[i]).collect();
+            prop_assert!(squares(&left) < squares(&total));
         }
 
         #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{EngineError, check_finite, check_len, replace_file};
+use crate::{EngineError, Feedback, check_len, replace_file};
 use pol_model::{RewritePlan, hash_values};
 use pol_primitives::{
     Hash,
@@ -21,8 +21,8 @@ pub struct TrainingState {
     pub first_moment: Vec<f32>,
     /// Adam's second moments.
     pub second_moment: Vec<f32>,
-    /// Error feedback: the parts of earlier updates that payloads left unsent.
-    pub feedback: Vec<f32>,
+    /// Parts of earlier updates that payloads left unsent.
+    pub feedback: Feedback,
     /// Number of optimiser steps taken, over all leases.
     pub steps: u64,
 }
@@ -30,12 +30,12 @@ pub struct TrainingState {
 impl TrainingState {
     /// Creates the state of a trainer's first lease from these parameters.
     pub fn fresh(parameters: Vec<f32>) -> Self {
-        let zeros = vec![0.0; parameters.len()];
+        let len = parameters.len();
         Self {
             parameters,
-            first_moment: zeros.clone(),
-            second_moment: zeros.clone(),
-            feedback: zeros,
+            first_moment: vec![0.0; len],
+            second_moment: vec![0.0; len],
+            feedback: Feedback::zeros(len),
             steps: 0,
         }
     }
@@ -45,15 +45,21 @@ impl TrainingState {
     ///
     /// # Errors
     ///
-    /// Fails if the state is of another model than the plan's.
+    /// Fails if the state is of another model than the plan's, and if its feedback is in a file
+    /// that cannot be read.
     pub fn rewrite(&self, plan: &RewritePlan) -> Result<Self, EngineError> {
         Ok(Self {
             parameters: plan.rewrite_parameters(&self.parameters)?,
             first_moment: plan.rewrite_state(&self.first_moment)?,
             second_moment: plan.rewrite_state(&self.second_moment)?,
-            feedback: plan.rewrite_state(&self.feedback)?,
+            feedback: plan.rewrite_state(&self.feedback.values()?)?.into(),
             steps: self.steps,
         })
+    }
+
+    /// Returns the size of the state in bytes, on the disk or as blobs.
+    pub fn bytes(&self) -> u64 {
+        (ARRAYS * size_of_val(self.parameters.as_slice())) as u64
     }
 
     /// Returns the BLAKE3 hash of the parameters, as in
@@ -67,14 +73,14 @@ impl TrainingState {
         Carry {
             first_moment: hash_values(&self.first_moment),
             second_moment: hash_values(&self.second_moment),
-            feedback: hash_values(&self.feedback),
+            feedback: self.feedback.hash(),
             steps: self.steps,
         }
     }
 
     /// Returns the leaf of a trace for this state.
     pub fn leaf(&self) -> Hash {
-        // A fresh carry is known without hashing three vectors.
+        // A fresh carry is known without hashing the moments.
         let carry = if self.steps == 0 { [0; 32] } else { self.carry().hash() };
         state_leaf(&self.root(), &carry)
     }
@@ -86,12 +92,17 @@ impl TrainingState {
     ///
     /// Fails with [`EngineError::WrongModel`] or [`EngineError::NotFresh`] otherwise.
     pub fn validate(&self, expected_len: usize) -> Result<(), EngineError> {
-        let carried = [&self.first_moment, &self.second_moment, &self.feedback];
+        let moments = [&self.first_moment, &self.second_moment];
         check_len(expected_len, self.parameters.len())?;
-        for values in carried {
+        for values in moments {
             check_len(expected_len, values.len())?;
         }
-        if self.steps == 0 && carried.into_iter().flatten().any(|value| value.to_bits() != 0) {
+        check_len(expected_len, self.feedback.len())?;
+        let are_zero = || {
+            moments.into_iter().flatten().all(|value| value.to_bits() == 0)
+                && self.feedback.is_zero()
+        };
+        if self.steps == 0 && !are_zero() {
             return Err(EngineError::NotFresh);
         }
         Ok(())
@@ -101,73 +112,59 @@ impl TrainingState {
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be written.
+    /// Fails if the file cannot be written, and if the feedback is in a file that cannot be read.
     pub fn save(&self, path: &Path) -> Result<(), EngineError> {
         let header = header(self.parameters.len() as u64, self.steps);
-        let arrays = [&self.parameters, &self.first_moment, &self.second_moment, &self.feedback];
-        let parts = std::iter::once(header.as_slice())
-            .chain(arrays.into_iter().map(|values| bytemuck::cast_slice(values)));
+        let arrays = [&self.parameters, &self.first_moment, &self.second_moment];
+        let arrays = arrays.into_iter().map(|values| bytemuck::cast_slice::<f32, u8>(values));
         replace_file(path, |file| {
             let mut hasher = blake3::Hasher::new();
-            for part in parts {
+            let mut write = |part: &[u8]| {
                 hasher.update(part);
-                file.write_all(part)?;
+                file.write_all(part)
+            };
+            write(&header)?;
+            for array in arrays {
+                write(array)?;
             }
+            self.feedback.for_each_piece(write)?;
             file.write_all(hasher.finalize().as_bytes())
         })
-        .map_err(EngineError::io(path))
+        // The feedback's own error says which file cannot be read.
+        .map_err(|error| error.downcast().unwrap_or_else(EngineError::io(path)))
     }
 
     /// Reads a file that [`Self::save`] wrote for a model of `expected_len` parameters.
     ///
-    /// Memory is bounded by the model's size, never by the file's content, so the file may come
-    /// from an untrusted source.
+    /// The error feedback stays in the file, which is kept open. Memory is bounded by the model's
+    /// size, never by the file's content, so the file may come from an untrusted source.
     ///
     /// # Errors
     ///
     /// Fails if the file cannot be read, is damaged, or is of another model.
     pub fn load(path: &Path, expected_len: usize) -> Result<Self, EngineError> {
         let file = File::open(path).map_err(EngineError::io(path))?;
-        Self::read(BufReader::with_capacity(1 << 20, file), expected_len)
-            .map_err(|error| error.at(path))
+        let mut state = Self::read(BufReader::with_capacity(1 << 20, &file), expected_len)
+            .map_err(|error| error.at(path))?;
+        let offset = HEADER_LEN as u64 + 3 * size_of::<f32>() as u64 * expected_len as u64;
+        state.feedback.leave_in(file, path, offset);
+        Ok(state)
     }
 
-    fn read(mut reader: impl Read, expected_len: usize) -> Result<Self, ReadError> {
-        let mut found = [0; HEADER_LEN];
-        reader.read_exact(&mut found)?;
-        let (magic, numbers) = found.split_at(MAGIC.len());
-        if magic != MAGIC {
-            return Err(ReadError::Corrupt(
-                "it does not begin like a state, or is of a later version",
-            ));
-        }
-        let [count, steps] =
-            [0, 8].map(|at| numbers[at..].first_chunk().copied().map_or(0, u64::from_le_bytes));
-        if count != expected_len as u64 {
-            return Err(ReadError::WrongModel { expected: expected_len as u64, found: count });
-        }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&found);
-        let mut array = || -> Result<Vec<f32>, ReadError> {
-            let mut values = vec![0.0; expected_len];
+    fn read(reader: impl Read, expected_len: usize) -> Result<Self, ReadError> {
+        let mut arrays = Vec::with_capacity(ARRAYS);
+        let steps = read_parts(reader, expected_len, |reader| {
+            let mut values = vec![0f32; expected_len];
             reader.read_exact(bytemuck::cast_slice_mut(&mut values))?;
-            hasher.update(bytemuck::cast_slice(&values));
-            Ok(values)
-        };
-        let (parameters, first_moment, second_moment, feedback) =
-            (array()?, array()?, array()?, array()?);
-        let mut checksum = [0; 32];
-        reader.read_exact(&mut checksum)?;
-        if hasher.finalize() != checksum {
-            return Err(ReadError::Corrupt("its checksum does not match its contents"));
-        }
-        if reader.read(&mut [0])? != 0 {
-            return Err(ReadError::Corrupt("it is too long"));
-        }
+            arrays.push(values);
+            Ok(())
+        })?;
+        let arrays = <[Vec<f32>; ARRAYS]>::try_from(arrays);
+        let [parameters, first_moment, second_moment, feedback] =
+            arrays.map_err(|_| ReadError::Corrupt("it lacks an array"))?;
+        let feedback = feedback.into();
         let state = Self { parameters, first_moment, second_moment, feedback, steps };
-        state
-            .validate(expected_len)
-            .map_err(|_| ReadError::Corrupt("it has taken no step but its carry is not zero"))?;
+        state.validate(expected_len).map_err(|_| ReadError::Corrupt(NOT_FRESH))?;
         Ok(state)
     }
 }
@@ -175,14 +172,66 @@ impl TrainingState {
 /// First bytes of a state file; the last byte is the version.
 const MAGIC: [u8; 8] = *b"POLSTAT\x01";
 /// Length of the header in bytes: magic, number of parameters, number of steps.
-const HEADER_LEN: usize = 24;
+pub(crate) const HEADER_LEN: usize = 24;
+/// Number of arrays in a state file.
+pub(crate) const ARRAYS: usize = 4;
+/// Reason for which a file of a state without steps is refused.
+pub(crate) const NOT_FRESH: &str = "it has taken no step but its carry is not zero";
 
 fn header(count: u64, steps: u64) -> Vec<u8> {
     MAGIC.into_iter().chain(count.to_le_bytes()).chain(steps.to_le_bytes()).collect()
 }
 
+/// Reads a state file of a model of `expected_len` parameters, of which `read_array` reads one
+/// array after the other, and returns the number of steps. The file is sound if this does not fail.
+pub(crate) fn read_parts<R: Read>(
+    reader: R,
+    expected_len: usize,
+    mut read_array: impl FnMut(&mut HashingReader<R>) -> io::Result<()>,
+) -> Result<u64, ReadError> {
+    let mut reader = HashingReader { reader, hasher: blake3::Hasher::new() };
+    let mut found = [0; HEADER_LEN];
+    reader.read_exact(&mut found)?;
+    let (magic, numbers) = found.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(ReadError::Corrupt("it does not begin like a state, or is of a later version"));
+    }
+    let [count, steps] =
+        [0, 8].map(|at| numbers[at..].first_chunk().copied().map_or(0, u64::from_le_bytes));
+    if count != expected_len as u64 {
+        return Err(ReadError::WrongModel { expected: expected_len as u64, found: count });
+    }
+    for _ in 0..ARRAYS {
+        read_array(&mut reader)?;
+    }
+    let HashingReader { mut reader, hasher } = reader;
+    let mut checksum = [0; 32];
+    reader.read_exact(&mut checksum)?;
+    if hasher.finalize() != checksum {
+        return Err(ReadError::Corrupt("its checksum does not match its contents"));
+    }
+    if reader.read(&mut [0])? != 0 {
+        return Err(ReadError::Corrupt("it is too long"));
+    }
+    Ok(steps)
+}
+
+/// Reader that hashes all bytes that are read.
+pub(crate) struct HashingReader<R> {
+    reader: R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(bytes)?;
+        self.hasher.update(&bytes[..read]);
+        Ok(read)
+    }
+}
+
 /// Reasons why bytes are not a state.
-enum ReadError {
+pub(crate) enum ReadError {
     Corrupt(&'static str),
     WrongModel { expected: u64, found: u64 },
     Io(io::Error),
@@ -198,7 +247,7 @@ impl From<io::Error> for ReadError {
 }
 
 impl ReadError {
-    fn at(self, path: &Path) -> EngineError {
+    pub(crate) fn at(self, path: &Path) -> EngineError {
         let path = path.to_path_buf();
         match self {
             Self::Corrupt(why) => EngineError::CorruptState { path, why },
@@ -208,42 +257,18 @@ impl ReadError {
     }
 }
 
-/// Returns the blob of a parameter vector: little-endian float32 in canonical order. Its BLAKE3
-/// hash is the head's root.
-pub fn parameters_to_bytes(parameters: &[f32]) -> Vec<u8> {
-    bytemuck::cast_slice(parameters).to_vec()
-}
-
-/// Reads the blob of a model with `expected_len` parameters that [`parameters_to_bytes`] returned.
-///
-/// # Errors
-///
-/// Fails for another number of parameters and for values that are not finite.
-pub fn parameters_from_bytes(bytes: &[u8], expected_len: usize) -> Result<Vec<f32>, EngineError> {
-    let (values, rest) = bytes.as_chunks::<4>();
-    if values.len() != expected_len || !rest.is_empty() {
-        return Err(EngineError::WrongModel {
-            expected: expected_len as u64,
-            found: values.len() as u64,
-        });
-    }
-    let values: Vec<f32> = values.iter().map(|&value| f32::from_le_bytes(value)).collect();
-    check_finite(&values)?;
-    Ok(values)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn state(len: usize) -> TrainingState {
-        let values = |scale: f32| (0..len).map(|i| i as f32 * scale).collect();
+        let values = |scale: f32| -> Vec<f32> { (0..len).map(|i| i as f32 * scale).collect() };
         TrainingState {
             parameters: values(0.5),
             first_moment: values(-0.25),
             second_moment: values(0.125),
-            feedback: values(3.0),
+            feedback: Feedback::from(values(3.0)),
             steps: 7,
         }
     }
@@ -288,7 +313,7 @@ mod tests {
         assert_ne!(leaf, changed(|s| s.parameters[1] += 1.0));
         assert_ne!(leaf, changed(|s| s.first_moment[1] += 1.0));
         assert_ne!(leaf, changed(|s| s.second_moment[1] += 1.0));
-        assert_ne!(leaf, changed(|s| s.feedback[1] += 1.0));
+        assert_ne!(leaf, changed(|s| s.feedback.edit(|values| values[1] += 1.0).unwrap()));
         assert_ne!(leaf, changed(|s| s.steps += 1));
         let fresh = TrainingState::fresh(vec![1.0, 2.0]);
         assert_eq!(fresh.leaf(), state_leaf(&fresh.root(), &fresh.carry().hash()));
@@ -305,27 +330,6 @@ mod tests {
             Err(ReadError::Corrupt(_))
         ));
         assert!(TrainingState::fresh(vec![1.0; 4]).validate(4).is_ok());
-    }
-
-    #[test]
-    fn parameters_are_read_as_written() {
-        let parameters = [1.0, -0.0, f32::MIN_POSITIVE / 2.0, f32::MAX];
-        let bytes = parameters_to_bytes(&parameters);
-        let read = parameters_from_bytes(&bytes, 4).unwrap();
-        assert_eq!(
-            read.iter().map(|value| value.to_bits()).collect::<Vec<_>>(),
-            parameters.map(f32::to_bits)
-        );
-        assert!(matches!(
-            parameters_from_bytes(&bytes[1..], 4),
-            Err(EngineError::WrongModel { .. })
-        ));
-        assert!(matches!(parameters_from_bytes(&bytes, 5), Err(EngineError::WrongModel { .. })));
-        let infinite = parameters_to_bytes(&[0.0, f32::INFINITY]);
-        assert!(matches!(
-            parameters_from_bytes(&infinite, 2),
-            Err(EngineError::NotFinite { index: 1 })
-        ));
     }
 
     proptest! {

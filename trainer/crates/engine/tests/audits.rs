@@ -8,7 +8,10 @@ mod fixture;
 mod test_recipe;
 
 use fixture::{LeaseSetup, TestSubmission};
-use pol_engine::{EngineError, LeaseData, ReplayOutcome, TrainingState, audit, audit_blobs};
+use pol_engine::{
+    EngineError, Feedback, LeaseData, ReplayOutcome, TrainingState, audit, audit_blobs,
+    parameters_to_bytes,
+};
 use pol_model::initial_parameters;
 use pol_primitives::{
     Hash,
@@ -16,7 +19,7 @@ use pol_primitives::{
     recipe::{Recipe, Tier},
     trace::{Carry, state_leaf},
 };
-use std::{io, ops::Range};
+use std::{collections::HashMap, io, ops::Range};
 use test_recipe::recipe;
 
 const ACCOUNT: [u8; 32] = [9; 32];
@@ -199,7 +202,7 @@ fn a_start_that_is_not_the_lease_s_needs_no_replay() {
     let other_moments =
         TrainingState { first_moment: vec![0.5; start.parameters.len()], ..start.clone() };
     let other_feedback =
-        TrainingState { feedback: vec![0.5; start.parameters.len()], ..start.clone() };
+        TrainingState { feedback: vec![0.5; start.parameters.len()].into(), ..start.clone() };
     let stale = TrainingState { parameters: fresh(&setup.recipe).parameters, ..start.clone() };
     let fresh = fresh(&setup.recipe);
     for invented in [other_moments, other_feedback, stale, fresh] {
@@ -214,7 +217,10 @@ fn a_start_that_is_not_the_lease_s_needs_no_replay() {
 #[test]
 fn feedback_cannot_be_invented_between_start_and_end() {
     let (setup, start) = second_lease();
-    let invented = trained_with(&setup, &start, 3..4, |_, state| state.feedback[7] += 0.5);
+    let invent = |_: &TrainingState, state: &mut TrainingState| {
+        state.feedback.edit(|values| values[7] += 0.5).unwrap();
+    };
+    let invented = trained_with(&setup, &start, 3..4, invent);
     for segment in 0..4 {
         // The replay of the last segment ends elsewhere; any other start has another feedback than
         // the end.
@@ -224,7 +230,7 @@ fn feedback_cannot_be_invented_between_start_and_end() {
     let recipe = recipe();
     let first = fresh(&recipe);
     let setup = LeaseSetup::new(&recipe, Tier::Miner, ACCOUNT, &first, 1);
-    let invented = trained_with(&setup, &first, 0..1, |_, state| state.feedback[7] += 0.5);
+    let invented = trained_with(&setup, &first, 0..1, invent);
     for segment in 0..4 {
         assert_eq!(invented.verdict(&setup, &[segment], 2), Verdict::Invalid, "segment {segment}");
     }
@@ -251,8 +257,8 @@ fn wrong_packing_is_caught_by_every_draw() {
     let scaled = setup.submit(states.clone(), TrainingState { parameters: doubled, ..end.clone() });
     let reversed =
         setup.submit(states.clone(), TrainingState { parameters: flipped, ..end.clone() });
-    let forgotten = setup
-        .submit(states.clone(), TrainingState { feedback: vec![0.0; end.feedback.len()], ..end });
+    let zeros = Feedback::zeros(end.parameters.len());
+    let forgotten = setup.submit(states.clone(), TrainingState { feedback: zeros, ..end });
     let mut other_carry = honest.clone();
     other_carry.reveal.carry_hash = other_carry.states[4].carry().hash();
     let mut other_payload = honest.clone();
@@ -284,8 +290,8 @@ fn impossible_states_are_recognised() {
         |state| state.parameters.push(0.0),
         |state| state.parameters.truncate(9),
         |state| state.parameters[3] = f32::NAN,
-        |state| state.feedback[3] = f32::INFINITY,
-        |state| state.feedback[3] += 1.0,
+        |state| state.feedback.edit(|values| values[3] = f32::INFINITY).unwrap(),
+        |state| state.feedback.edit(|values| values[3] += 1.0).unwrap(),
         |state| state.steps += 1,
         |state| state.steps = 0,
         |state| state.steps = u64::MAX,
@@ -329,42 +335,63 @@ fn the_auditor_s_own_fault_is_an_error() {
     let submitted = setup.honest(start, 4, 2);
     let case = submitted.case(&[1]);
     let served = submitted.served(&case);
-    let blobs: Vec<&[u8]> =
-        [1, 4].iter().flat_map(|&leaf: &usize| submitted.states[leaf].blobs()).collect();
-    let find = |hash: &Hash| {
-        let blob = blobs.iter().find(|blob| blake3::hash(blob) == *hash);
-        blob.copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    let base_root = setup.lease.base_root;
+    let mut blobs: HashMap<Hash, Vec<u8>> =
+        [1, 4].iter().flat_map(|&leaf: &usize| fixture::blobs(&submitted.states[leaf])).collect();
+    blobs.insert(base_root, parameters_to_bytes(&setup.base));
+    let run = |setup: &LeaseSetup, served: &[TraceState], blobs: &HashMap<Hash, Vec<u8>>| {
+        let open = |hash: &Hash| {
+            let blob = blobs.get(hash).map(Vec::as_slice);
+            blob.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        };
+        audit(&setup.job(1), &case, &submitted.reveal, served, &[0; 32], open)
     };
-    let run = |setup: &LeaseSetup, base: &[f32], served: &[TraceState]| {
-        audit(&setup.job(1), base, &case, &submitted.reveal, served, &[0; 32], find)
-    };
-    assert!(matches!(
-        run(&setup, &setup.base, &served),
-        Ok(ReplayOutcome::Ends { packed: true, .. })
-    ));
-    assert!(matches!(run(&setup, &setup.base, &served[..1]), Err(EngineError::StatesMismatch)));
-    assert!(matches!(run(&setup, &setup.base[1..], &served), Err(EngineError::WrongModel { .. })));
-    let mut base = setup.base.clone();
-    base[0] += 1.0;
-    assert!(matches!(run(&setup, &base, &served), Err(EngineError::BaseMismatch { .. })));
+    assert!(matches!(run(&setup, &served, &blobs), Ok(ReplayOutcome::Ends { packed: true, .. })));
+    assert!(matches!(run(&setup, &served[..1], &blobs), Err(EngineError::StatesMismatch)));
     let mut other = setup.clone();
     other.data = LeaseData::new(&setup.recipe, Vec::new()).unwrap();
-    assert!(matches!(run(&other, &setup.base, &served), Err(EngineError::ShardCount { .. })));
+    assert!(matches!(run(&other, &served, &blobs), Err(EngineError::ShardCount { .. })));
 
-    let nothing = |hash: &Hash| {
-        if *hash == served[1].root {
-            Err(io::Error::from(io::ErrorKind::NotFound))
-        } else {
-            find(hash)
+    let damages: [fn(&mut Vec<u8>); 2] = [|blob| blob[9] ^= 1, |blob| blob.truncate(4)];
+    let feedback = served[0].carry.feedback;
+    for needed in [base_root, served[0].root, served[1].root, feedback] {
+        let mut missing = blobs.clone();
+        missing.remove(&needed);
+        let error = run(&setup, &served, &missing).unwrap_err();
+        assert!(matches!(error, EngineError::BlobRead { hash, .. } if hash == needed));
+        for damage in damages {
+            let mut damaged = blobs.clone();
+            damage(damaged.get_mut(&needed).unwrap());
+            let error = run(&setup, &served, &damaged).unwrap_err();
+            assert!(matches!(error, EngineError::BlobMismatch { hash } if hash == needed));
         }
-    };
-    let missing =
-        audit(&setup.job(1), &setup.base, &case, &submitted.reveal, &served, &[0; 32], nothing);
-    assert!(matches!(missing, Err(EngineError::BlobRead { hash, .. }) if hash == served[1].root));
-    let damaged = |_: &Hash| Ok::<&[u8], io::Error>(&[1, 2, 3, 4]);
-    let damaged =
-        audit(&setup.job(1), &setup.base, &case, &submitted.reveal, &served, &[0; 32], damaged);
-    assert!(matches!(damaged, Err(EngineError::BlobMismatch { hash }) if hash == served[0].root));
+    }
+}
+
+#[test]
+fn no_blob_is_read_twice() {
+    let (setup, start) = second_lease();
+    let submitted = setup.honest(start, 4, 2);
+    for drawn in [&[1][..], &[1, 2], &[1, 3], &[3]] {
+        let case = submitted.case(drawn);
+        let served = submitted.served(&case);
+        let states = case.served_leaves().into_iter();
+        let mut blobs: HashMap<Hash, Vec<u8>> =
+            states.flat_map(|leaf| fixture::blobs(&submitted.states[usize::from(leaf)])).collect();
+        blobs.insert(setup.lease.base_root, parameters_to_bytes(&setup.base));
+        let mut opened = Vec::new();
+        let open = |hash: &Hash| {
+            opened.push(*hash);
+            let blob = blobs.get(hash).map(Vec::as_slice);
+            blob.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        };
+        audit(&setup.job(1), &case, &submitted.reveal, &served, &[0; 32], open).unwrap();
+        let mut expected = audit_blobs(&case, &served);
+        expected.push(setup.lease.base_root);
+        opened.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(opened, expected, "{drawn:?}");
+    }
 }
 
 #[test]

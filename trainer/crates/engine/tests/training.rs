@@ -440,7 +440,7 @@ fn jobs_that_do_not_fit_are_refused() {
         refusal(&setup, TrainingState::fresh(vec![0.0; 9]), 0),
         EngineError::WrongModel { found: 9, .. }
     ));
-    let state = TrainingState { feedback: vec![1.0; 5_760], ..setup.initial() };
+    let state = TrainingState { feedback: vec![1.0; 5_760].into(), ..setup.initial() };
     assert!(matches!(refusal(&setup, state, 0), EngineError::NotFresh));
     let state = TrainingState::fresh(vec![f32::NAN; 5_760]);
     assert!(matches!(refusal(&setup, state, 1), EngineError::Diverged { step: 2 }));

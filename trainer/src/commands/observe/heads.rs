@@ -7,9 +7,9 @@ use crate::{
     data::ShardReader,
     error::{RoleError, explain},
     held_out_eval::HeldOutEval,
-    model::ModelKeeper,
+    model::{ModelKeeper, load_model},
 };
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use pol_chain::AccountId;
 use pol_primitives::{RoundNumber, head::Head, recipe::Recipe};
 use std::time::Duration;
@@ -84,7 +84,10 @@ impl HeadMeasurer {
         let Some(record) = self.context.chain.round_record(round).await? else { return Ok(None) };
         let Some(head) = record.head else { return Ok(None) };
         let recipe = self.context.recipe(&head.recipe_hash).await?;
-        let model = self.keeper.at(&head).await?;
+        self.keeper.follow(&head).await?;
+        let model = load_model(&self.context, &head.root, &recipe).await?.ok_or_else(|| {
+            RoleError::transient(anyhow!("the model of round {round} was just removed"))
+        })?;
         let loss = self.held_out.loss(&mut self.shards, &recipe, model.parameters, 1).await?;
         let included = record
             .included
