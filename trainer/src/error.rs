@@ -215,7 +215,9 @@ impl From<EngineError> for RoleError {
         }
         match &error {
             // These come from other members' updates and data.
-            EngineError::NotFinite { .. } | EngineError::Diverged { .. } => Self::transient(error),
+            EngineError::NotFinite { .. }
+            | EngineError::Diverged { .. }
+            | EngineError::Payload { .. } => Self::transient(error),
             EngineError::Io { source, .. } if is_full(source) => Self::transient(error),
             // The store proves the bytes of each read again, and the next one is of another copy.
             EngineError::BlobMismatch { .. } | EngineError::Stopped => Self::transient(error),

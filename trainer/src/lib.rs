@@ -41,6 +41,7 @@
 //! ```
 
 mod api;
+mod blocking_blob;
 pub mod cli;
 pub mod commands;
 pub mod context;

@@ -6,7 +6,7 @@ use crate::{
     context::{NodeContext, Undelivered},
     display::short_hash,
     error::RoleError,
-    model::{GlobalModel, initial_model, replay_round},
+    model::{BaseModel, GlobalModel, initial_model, replay_round},
     options::{NodeOptions, SwarmOptions},
     state::StateFolder,
 };
@@ -79,7 +79,8 @@ async fn verify(context: &NodeContext) -> Result<VerifiedHead> {
                 (None, model, Vec::new())
             }
             Some((previous, model)) => {
-                let replayed = replay_round(context, &previous, &model, &record, &on_chain).await;
+                let base = BaseModel::Memory(model);
+                let replayed = replay_round(context, &previous, &base, &record, &on_chain).await;
                 let (model, included) = replayed.map_err(|error| cannot_replay(round, error))?;
                 (Some(previous), model, included)
             }

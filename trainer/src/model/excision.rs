@@ -2,11 +2,7 @@
 
 //! Earlier rounds that a head takes updates out of.
 
-use super::{
-    fetch::included_updates,
-    global::{UpdateWithPayload, round_updates},
-    rewrite::rewrite_plan,
-};
+use super::{fetch::included_updates, global::HeldUpdate, rewrite::rewrite_plan};
 use crate::{
     context::NodeContext,
     error::{Result, RoleError},
@@ -31,7 +27,7 @@ pub async fn excised_rounds(
     context: &NodeContext,
     round: RoundNumber,
     excisions: &[Excision],
-) -> Result<Vec<ExcisedRound>> {
+) -> Result<Vec<ExcisedRound<HeldUpdate>>> {
     let mut by_round = BTreeMap::<RoundNumber, BTreeSet<u8>>::new();
     for excision in excisions {
         by_round.entry(excision.round).or_default().insert(excision.index);
@@ -50,7 +46,7 @@ async fn excised_round(
     earlier: RoundNumber,
     round: RoundNumber,
     indices: &BTreeSet<u8>,
-) -> Result<ExcisedRound> {
+) -> Result<ExcisedRound<HeldUpdate>> {
     let missing =
         || RoleError::transient(anyhow!("the node has no record of the head of round {earlier}"));
     let record = context.chain.round_record(earlier).await?.ok_or_else(missing)?;
@@ -58,17 +54,10 @@ async fn excised_round(
     let recipe = context.recipe(&head.recipe_hash).await?;
     let (gone, rewrites) = changes_since(context, head, round).await?;
 
-    let mut included = included_updates(context, &recipe, earlier, &record).await?;
-    included.retain(|update| !is_among(&record, update, &gone));
-    let stays: Vec<bool> =
-        included.iter().map(|update| !is_among(&record, update, indices)).collect();
-    let before = round_updates(included);
-    let after = before
-        .iter()
-        .zip(stays)
-        .filter(|(_, stays)| *stays)
-        .map(|(update, _)| update.clone())
-        .collect();
+    let mut before = included_updates(context, &recipe, earlier, &record).await?;
+    before.retain(|update| !is_among(&record, update, &gone));
+    let stays = before.iter().filter(|update| !is_among(&record, update, indices));
+    let after = stays.cloned().collect();
     Ok(ExcisedRound { recipe, before, after, rewrites })
 }
 
@@ -95,11 +84,7 @@ async fn changes_since(
 }
 
 /// Returns `true` if the trainer of `update` revealed at one of the `indices` of the round.
-fn is_among(
-    record: &RoundRecord<AccountId>,
-    update: &UpdateWithPayload,
-    indices: &BTreeSet<u8>,
-) -> bool {
+fn is_among(record: &RoundRecord<AccountId>, update: &HeldUpdate, indices: &BTreeSet<u8>) -> bool {
     let index = record.revealed.iter().position(|account| *account == update.update.account);
     index.is_some_and(|index| indices.iter().any(|&other| usize::from(other) == index))
 }

@@ -2,7 +2,7 @@
 
 //! Parameters and payloads from peers.
 
-use super::global::{GlobalModel, UpdateWithPayload};
+use super::global::{GlobalModel, HeldUpdate};
 use crate::{
     context::NodeContext,
     display::short_hash,
@@ -112,8 +112,8 @@ pub async fn head_before(context: &NodeContext, round: RoundNumber) -> Result<Op
     Ok(None)
 }
 
-/// Returns the updates that made the head of the concluded `round`, with their payloads, in account
-/// order.
+/// Returns the updates that made the head of the concluded `round`, whose payloads are on this
+/// machine then, in account order.
 ///
 /// # Errors
 ///
@@ -123,13 +123,13 @@ pub async fn included_updates(
     recipe: &Recipe,
     round: RoundNumber,
     record: &RoundRecord<AccountId>,
-) -> Result<Vec<UpdateWithPayload>> {
+) -> Result<Vec<HeldUpdate>> {
     let updates = context.chain.updates(round).await?;
-    fetch_payloads(context, recipe, round, updates, record.included.len()).await
+    hold_payloads(context, recipe, round, updates, record.included.len()).await
 }
 
-/// Returns the updates of `included` among the reveals of `round`, which is under way, with their
-/// payloads, in account order.
+/// Returns the updates of `included` among the reveals of `round`, which is under way, in account
+/// order. Their payloads are on this machine then.
 ///
 /// # Errors
 ///
@@ -140,7 +140,7 @@ pub async fn revealed_updates(
     round: RoundNumber,
     submissions: &[(AccountId, Submission)],
     included: &RevealSet,
-) -> Result<Vec<UpdateWithPayload>> {
+) -> Result<Vec<HeldUpdate>> {
     let update = |(account, submission): &(AccountId, Submission)| {
         let reveal = submission.opened.filter(|reveal| included.contains(reveal.index))?;
         Some(IncludedUpdate {
@@ -153,28 +153,27 @@ pub async fn revealed_updates(
     };
     let mut updates: Vec<_> = submissions.iter().filter_map(update).collect();
     updates.sort_by_key(|update| update.account);
-    fetch_payloads(context, recipe, round, updates, included.len()).await
+    hold_payloads(context, recipe, round, updates, included.len()).await
 }
 
-/// Fetches the payloads of `updates`. Fails unless there are `expected` updates.
-async fn fetch_payloads(
+/// Makes sure that the payloads of `updates` are on this machine. Fails unless there are `expected`
+/// updates.
+async fn hold_payloads(
     context: &NodeContext,
     recipe: &Recipe,
     round: RoundNumber,
     updates: Vec<IncludedUpdate<AccountId>>,
     expected: u32,
-) -> Result<Vec<UpdateWithPayload>> {
+) -> Result<Vec<HeldUpdate>> {
     if updates.len() as u32 != expected {
         return Err(RoleError::transient(anyhow!(
             "the node knows {} of {expected} included updates",
             updates.len()
         )));
     }
-    let mut included = Vec::with_capacity(updates.len());
-    for update in updates {
-        let (account, hash) = (&update.account, &update.payload_hash);
-        let payload = context.fetch_payload(recipe, round, account, hash).await?;
-        included.push(UpdateWithPayload { update, payload });
+    for IncludedUpdate { account, payload_hash, .. } in &updates {
+        context.hold_payload(recipe, round, account, payload_hash).await?;
     }
-    Ok(included)
+    let held = |update| HeldUpdate { update, swarm: context.swarm.clone() };
+    Ok(updates.into_iter().map(held).collect())
 }

@@ -5,8 +5,8 @@
 use super::{
     collect::PayloadCollector,
     compute::{initial_model, replay_round},
-    fetch::{hold_model, load_model},
-    global::GlobalModel,
+    fetch::hold_model,
+    global::BaseModel,
 };
 use crate::{
     context::{NodeContext, PAYLOADS_TAG, Undelivered, payload_tag},
@@ -14,7 +14,7 @@ use crate::{
     error::{Result, RoleError},
 };
 use anyhow::anyhow;
-use pol_primitives::{RoundNumber, head::Head};
+use pol_primitives::{Hash, RoundNumber, head::Head};
 use pol_swarm::{Swarm, SwarmError};
 use std::time::{Duration, Instant};
 
@@ -46,8 +46,8 @@ const FETCHED_TAG: &str = "model/fetched";
 /// Follower of the head that keeps its model in the store of blobs.
 pub struct ModelKeeper {
     context: NodeContext,
-    /// The newest head that was followed, and its model until the store has it.
-    current: Option<(Head, Option<GlobalModel>)>,
+    /// The newest head that was followed, and its model, which is in memory until it is stored.
+    current: Option<(Head, BaseModel)>,
     /// The head whose model is being fetched. It stays the same when newer heads appear, so that a
     /// transfer that takes longer than a round ends all the same.
     target: Option<Head>,
@@ -71,8 +71,8 @@ impl ModelKeeper {
     ///
     /// Fails if the model can neither be computed nor fetched.
     pub async fn follow(&mut self, head: &Head) -> Result<()> {
-        if let Some((current, None)) = &self.current
-            && current.root == head.root
+        if let Some((_, BaseModel::Stored(root))) = &self.current
+            && *root == head.root
             && self.context.swarm.has(head.root).await?
         {
             return Ok(());
@@ -87,10 +87,11 @@ impl ModelKeeper {
         let tag = model_tag(head.round);
         let swarm = &self.context.swarm;
         swarm.release(&tag).await?;
-        swarm.add(model.to_blob(), &tag).await?;
-        // From here on it need not be in memory.
-        self.current = Some((*head, None));
-        drop(model);
+        match model {
+            BaseModel::Memory(model) => drop(swarm.add(model.to_blob(), &tag).await?),
+            BaseModel::Stored(root) => self.relabel(root, &tag).await?,
+        }
+        self.current = Some((*head, BaseModel::Stored(head.root)));
         swarm.release(FETCHED_TAG).await?;
         tracing::info!(
             "model of round {} is {} ({} tokens)",
@@ -130,7 +131,7 @@ impl ModelKeeper {
             Ok(()) => {
                 self.target = None;
                 self.is_behind = true;
-                self.current = Some((target, None));
+                self.current = Some((target, BaseModel::Stored(target.root)));
                 Ok(true)
             }
             Err(RoleError::Transient(error)) => {
@@ -148,26 +149,22 @@ impl ModelKeeper {
 
     /// Releases models that came from peers, but not the one that the next is computed from.
     async fn release_fetched(&self) -> Result<()> {
-        let swarm = &self.context.swarm;
-        swarm.release(FETCHED_TAG).await?;
-        if let Some((known, None)) = &self.current {
-            let held = swarm.hold(known.root, u64::MAX, &[], FETCHED_TAG, Instant::now()).await;
-            if let Err(error) = held {
-                tracing::debug!("the model of round {} is not here: {error}", known.round);
-            }
+        self.context.swarm.release(FETCHED_TAG).await?;
+        let Some((_, BaseModel::Stored(root))) = &self.current else { return Ok(()) };
+        if self.context.swarm.has(*root).await? {
+            self.relabel(*root, FETCHED_TAG).await?;
         }
         Ok(())
     }
 
-    /// Returns the model of `known` from the store, or `None` if it was lost.
-    async fn stored(&self, known: &Head) -> Result<Option<GlobalModel>> {
-        let recipe = self.context.recipe(&known.recipe_hash).await?;
-        load_model(&self.context, &known.root, &recipe).await
+    /// Keeps a model that is in the store under `label`.
+    async fn relabel(&self, root: Hash, label: &str) -> Result<()> {
+        Ok(self.context.swarm.hold(root, u64::MAX, &[], label, Instant::now()).await?)
     }
 
     /// Computes the model of `head` if the way there is short enough. Returns `None` if it is not,
     /// or if an update cannot be had.
-    async fn try_compute(&mut self, head: &Head) -> Result<Option<GlobalModel>> {
+    async fn try_compute(&mut self, head: &Head) -> Result<Option<BaseModel>> {
         match self.compute(head).await {
             Err(RoleError::Transient(error)) => {
                 tracing::debug!("cannot compute the model of round {}: {error:#}", head.round);
@@ -179,8 +176,14 @@ impl ModelKeeper {
 
     /// Computes the model of `head` from the current one or from the initial one. Returns `None` if
     /// the way there is too long or the result is not the head.
-    async fn compute(&mut self, head: &Head) -> Result<Option<GlobalModel>> {
+    async fn compute(&mut self, head: &Head) -> Result<Option<BaseModel>> {
         let chain = self.context.chain.clone();
+        if let Some((_, BaseModel::Stored(root))) = &self.current
+            && !self.context.swarm.has(*root).await?
+        {
+            // It was damaged, and is fetched or computed anew.
+            self.current = None;
+        }
         // Also after others moved on while this machine caught up with an older head.
         self.is_behind &= self
             .current
@@ -190,21 +193,12 @@ impl ModelKeeper {
         let is_near =
             |known: &Head| (known.round..=known.round.saturating_add(most)).contains(&head.round);
         let (mut before, mut model) = match &self.current {
-            Some((known, Some(model))) if is_near(known) => (*known, model.clone()),
-            Some((known, None)) if is_near(known) => {
-                let known = *known;
-                let Some(model) = self.stored(&known).await? else {
-                    // Fetched or computed anew.
-                    self.current = None;
-                    return Ok(None);
-                };
-                (known, model)
-            }
+            Some((known, model)) if is_near(known) => (*known, model.clone()),
             _ if head.round <= MAX_CATCH_UP => {
                 let record = chain.round_record(0).await?;
                 let Some(first) = record.and_then(|record| record.head) else { return Ok(None) };
                 let recipe = self.context.recipe(&first.recipe_hash).await?;
-                (first, initial_model(&self.context, &recipe).await?)
+                (first, BaseModel::Memory(initial_model(&self.context, &recipe).await?))
             }
             _ => return Ok(None),
         };
@@ -215,21 +209,22 @@ impl ModelKeeper {
                 let left = head.round - round + 1;
                 tracing::info!("catching up with the network: {left} rounds are left");
             }
-            model = replay_round(&self.context, &before, &model, &record, &next).await?.0;
+            let replayed = replay_round(&self.context, &before, &model, &record, &next).await?.0;
             before = next;
-            if model.root != next.root {
+            if replayed.root != next.root {
                 return Err(RoleError::transient(anyhow!(
                     "round {round} gives {} here and {} on chain",
-                    short_hash(&model.root),
+                    short_hash(&replayed.root),
                     short_hash(&next.root)
                 )));
             }
-            self.current = Some((next, Some(model.clone())));
+            model = BaseModel::Memory(replayed);
+            self.current = Some((next, model.clone()));
         }
-        if model.root != head.root {
+        if model.root() != head.root {
             return Ok(None);
         }
-        self.current = Some((*head, Some(model.clone())));
+        self.current = Some((*head, model.clone()));
         Ok(Some(model))
     }
 

@@ -21,6 +21,6 @@ pub use fetch::{
     fetch_model, fetch_tokenizer, head_before, hold_model, included_updates, load_model,
     revealed_updates,
 };
-pub use global::{GlobalModel, PRETRAINED_TAG, UpdateWithPayload, round_updates};
+pub use global::{BaseModel, GlobalModel, HeldUpdate, PRETRAINED_TAG};
 pub use keeper::ModelKeeper;
 pub use rewrite::{rewrite_model, rewrite_plan};

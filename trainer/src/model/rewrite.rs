@@ -2,11 +2,15 @@
 
 //! Rewrites of the model's architecture.
 
-use super::global::GlobalModel;
+use super::{
+    fetch::load_model,
+    global::{BaseModel, GlobalModel},
+};
 use crate::{
     context::NodeContext,
     error::{Result, RoleError},
 };
+use anyhow::anyhow;
 use pol_engine::EngineError;
 use pol_model::RewritePlan;
 use pol_primitives::{head::Head, recipe::Recipe};
@@ -33,13 +37,28 @@ pub async fn rewrite_plan(
         .map_err(RoleError::transient)
 }
 
-/// Returns `base`, rewritten by `plan`.
+/// Returns `base`, the model of `head`, rewritten by `plan`.
 ///
 /// # Errors
 ///
-/// Fails if the plan is for another architecture.
-pub async fn rewrite_model(base: &GlobalModel, plan: RewritePlan) -> Result<GlobalModel> {
-    let parameters = base.parameters.clone();
+/// Fails if the plan is for another architecture, and if the base is not in the store any more.
+pub async fn rewrite_model(
+    context: &NodeContext,
+    head: &Head,
+    base: &BaseModel,
+    plan: RewritePlan,
+) -> Result<GlobalModel> {
+    let model = match base {
+        BaseModel::Memory(model) => Some(model.clone()),
+        BaseModel::Stored(root) => {
+            let recipe = context.recipe(&head.recipe_hash).await?;
+            load_model(context, root, &recipe).await?
+        }
+    };
+    let model = model.ok_or_else(|| {
+        RoleError::transient(anyhow!("the model of round {} is not here yet", head.round))
+    })?;
+    let parameters = model.parameters;
     let model = tokio::task::spawn_blocking(move || {
         Ok::<_, EngineError>(GlobalModel::new(plan.rewrite_parameters(&parameters)?))
     });

@@ -3,14 +3,16 @@
 //! Checks of the payloads of a round in the background.
 
 use crate::{
+    blocking_blob::BlockingBlob,
     context::{NodeContext, payload_tag},
     error::{Result, RoleError, explain, note_full_disk},
 };
 use anyhow::anyhow;
 use pol_chain::{AccountId, format_account};
+use pol_engine::{EngineError, read_payload};
 use pol_primitives::{
     Hash, RoundNumber,
-    payload::{Payload, encoded_size},
+    payload::encoded_size,
     recipe::Recipe,
     submission::{RevealRecord, RevealSet},
 };
@@ -186,7 +188,8 @@ fn sources(
     std::iter::once(trainer).chain(holders).collect()
 }
 
-/// Fetches a payload, and returns `true` if it can be aggregated.
+/// Fetches a payload, and returns `true` if it can be aggregated. A part of it is in memory at a
+/// time, and no model.
 ///
 /// A payload that can be decoded is of finite values, which are clipped to what honest training
 /// reaches. Neither it nor any mean of such payloads makes a parameter infinite.
@@ -199,9 +202,17 @@ async fn check(
 ) -> Result<bool> {
     let context = context.until(Instant::now() + CHECK_TIME);
     let (max_bytes, tag) = (encoded_size(top_k, values), payload_tag(round));
-    let bytes = context.fetch_blob(&payload, max_bytes, first, &tag).await?;
-    let is_sound = move || Payload::decode(&bytes, top_k, values).is_ok();
-    Ok(tokio::task::spawn_blocking(is_sound).await?)
+    context.hold_blob(&payload, max_bytes, first, &tag).await?;
+    let read = move || {
+        let failed = |source| EngineError::BlobRead { hash: payload, source };
+        let blob = BlockingBlob::open(&context.swarm, &payload, max_bytes).map_err(failed)?;
+        read_payload(&payload, blob, top_k, values, |_| {})
+    };
+    match tokio::task::spawn_blocking(read).await? {
+        Ok(()) => Ok(true),
+        Err(EngineError::Payload { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]

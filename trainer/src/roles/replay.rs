@@ -9,10 +9,11 @@ use super::{
     tasks::{Stop, compute},
 };
 use crate::{
+    blocking_blob::open_model,
     context::{NodeContext, Undelivered},
     data::{ShardReader, unless_malformed},
     error::{Result, RoleError, explain, note_full_disk},
-    model::{fetch_model, head_before, hold_model, included_updates, round_updates},
+    model::{head_before, hold_model, included_updates},
     state::AuditKey,
     strategy::Strategy,
 };
@@ -256,8 +257,9 @@ impl<S: Strategy> ReplayJob<S> {
     ) -> Result<Option<UpdateMeasurement>> {
         let Some(place) = records.place_in(measure) else { return Ok(None) };
         let turn = scheduler.loading.clone().acquire_owned().await.map_err(RoleError::fatal)?;
-        let Some(update) = records.update(&self.loading_context()).await? else { return Ok(None) };
         let replaying = scheduler.replaying.clone().lock_owned().await;
+        // Read once no other update or replay is in memory.
+        let Some(update) = records.update(&self.loading_context()).await? else { return Ok(None) };
         let (measure, workers) = (measure.clone(), self.workers);
         compute(move |_| {
             let _guards = (turn, replaying);
@@ -491,22 +493,31 @@ impl<S: Strategy> ReplayJob<S> {
         is_last: bool,
     ) -> Result<RoundMeasure> {
         let (head, tag) = (retried(|| self.head_before()).await?, audit_tag(&self.key));
-        let head = fetch_model(&self.context, &head.root, recipe, &[], &tag).await?.parameters;
+        hold_model(&self.context, &head.root, recipe, &[], &tag).await?;
         let record = self.record().await?;
-        let included = included_updates(&self.context, recipe, self.audit.round, &record).await?;
-        let accounts = included.iter().map(|included| included.update.account).collect();
+        let updates = included_updates(&self.context, recipe, self.audit.round, &record).await?;
+        let accounts = updates.iter().map(|included| included.update.account).collect();
         let texts = self.probe_texts(shards, recipe, is_last).await?;
         let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
+        let context = self.context.clone();
         let replaying = scheduler.replaying.clone().lock_owned().await;
-        let probe = compute(move |stop| {
-            let (_replaying, updates) = (replaying, round_updates(included));
-            let is_stopped = || stop.is_requested();
+        compute(move |stop| {
+            let _replaying = replaying;
+            let mut head = open_model(&context.swarm, &head.root, &recipe)?;
             let probe = ScoreProbe::new_unless(
-                &recipe, &head, &updates, &seed, &texts, workers, is_stopped,
+                &recipe,
+                |values: &mut [f32]| head.read(values),
+                &updates,
+                &seed,
+                &texts,
+                workers,
+                || stop.is_requested(),
             );
-            Ok(probe?)
-        });
-        Ok(RoundMeasure { probe: probe.await?, accounts })
+            // A head that is damaged explains whatever went wrong with it.
+            head.finish(recipe.model.size() as usize)?;
+            Ok(RoundMeasure::new(probe?, accounts, context.state.path()))
+        })
+        .await
     }
 
     /// Returns the text that the audit names, and held-out text. Malformed shards are left out in

@@ -4,6 +4,7 @@
 
 use super::tasks::Stop;
 use crate::{
+    blocking_blob::BlockingBlob,
     context::NodeContext,
     data::{ShardReader, fetch_together, unless_malformed},
     error::{Result, RoleError},
@@ -13,7 +14,7 @@ use crate::{
 use anyhow::anyhow;
 use futures::FutureExt;
 use pol_chain::AccountId;
-use pol_engine::{LeaseData, LeaseJob, ScoreProbe};
+use pol_engine::{LeaseData, LeaseJob, ScoreProbe, StoredProbe};
 use pol_primitives::{
     BoundedVec, Hash, RoundNumber,
     audit::{AuditResponse, Binding, Case, Finding, UpdateMeasurement},
@@ -22,17 +23,44 @@ use pol_primitives::{
     recipe::Recipe,
     submission::RevealRecord,
 };
-use pol_swarm::{BlobReader, Bytes, Swarm};
-use std::{
-    io::{self, Read},
-    sync::Arc,
-};
-use tokio::runtime::Handle;
+use pol_swarm::Swarm;
+use std::{borrow::Cow, io, path::Path, sync::Arc};
 
 /// Probe of a round, and the accounts of the updates that it measures.
 pub(super) struct RoundMeasure {
-    pub(super) probe: ScoreProbe,
-    pub(super) accounts: Vec<AccountId>,
+    probe: ProbePlace,
+    accounts: Vec<AccountId>,
+}
+
+/// Place of a probe between the measurements by it.
+enum ProbePlace {
+    /// File of its own.
+    File(StoredProbe),
+    /// Memory, if the disk has no room.
+    Memory(Box<ScoreProbe>),
+}
+
+impl RoundMeasure {
+    /// Creates the measure of a round by `probe`, which is left in a file in `folder`: replays take
+    /// its place in memory.
+    pub(super) fn new(probe: ScoreProbe, accounts: Vec<AccountId>, folder: &Path) -> Self {
+        let probe = probe.store(folder).map_or_else(
+            |error| {
+                tracing::debug!("the probe of a round stays in memory: {error}");
+                ProbePlace::Memory(Box::new(probe))
+            },
+            ProbePlace::File,
+        );
+        Self { probe, accounts }
+    }
+
+    /// Returns the probe.
+    fn probe(&self) -> Result<Cow<'_, ScoreProbe>> {
+        Ok(match &self.probe {
+            ProbePlace::File(stored) => Cow::Owned(stored.load()?),
+            ProbePlace::Memory(probe) => Cow::Borrowed(probe),
+        })
+    }
 }
 
 /// Label of the blobs of all audits.
@@ -219,7 +247,7 @@ impl MeasuredUpdate {
         workers: usize,
     ) -> Result<UpdateMeasurement> {
         let job = self.records.job(&self.data, workers);
-        Ok(pol_engine::score(&measure.probe, &job, &self.payload, place)?)
+        Ok(pol_engine::score(&*measure.probe()?, &job, &self.payload, place)?)
     }
 }
 
@@ -294,37 +322,8 @@ impl ArrayReader {
     /// No peer is asked, as others wait for the replay. A blob that is damaged is fetched again
     /// before the next try.
     fn open(&self, hash: &Hash, stop: &Stop) -> io::Result<BlockingBlob> {
-        let runtime = Handle::current();
-        let open = async {
-            stop.check()?;
-            let blob = self.swarm.open(*hash, self.max_bytes).await?;
-            let gone = || RoleError::transient(anyhow!("the store has no whole copy of it"));
-            blob.ok_or_else(gone)
-        };
-        let blob = runtime.block_on(open).map_err(io::Error::other)?;
-        Ok(BlockingBlob { blob, piece: Bytes::new(), runtime })
-    }
-}
-
-/// Blob of the store for a thread that may block. A piece of it is in memory.
-struct BlockingBlob {
-    blob: BlobReader,
-    /// Bytes that were read from the store and not yet from here.
-    piece: Bytes,
-    runtime: Handle,
-}
-
-impl Read for BlockingBlob {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.runtime.block_on(self.blob.piece())? {
-                Some(piece) => self.piece = piece,
-                None => return Ok(0),
-            }
-        }
-        let read = self.piece.split_to(self.piece.len().min(bytes.len()));
-        bytes[..read.len()].copy_from_slice(&read);
-        Ok(read.len())
+        stop.check().map_err(io::Error::other)?;
+        BlockingBlob::open(&self.swarm, hash, self.max_bytes)
     }
 }
 
@@ -333,7 +332,7 @@ mod tests {
     use super::{super::tasks::compute, *};
     use crate::error::explain;
     use pol_engine::TrainingState;
-    use pol_swarm::SwarmConfig;
+    use pol_swarm::{Bytes, SwarmConfig};
     use std::{
         fs,
         path::Path,

@@ -17,14 +17,13 @@ use crate::{
     context::{NodeContext, submit_housekeeping},
     disk,
     display::short_hash,
-    error::{Result, RoleError},
+    error::Result,
     model::{
-        GlobalModel, apply_updates, excised_rounds, initial_model, load_model, revealed_updates,
-        rewrite_model, rewrite_plan,
+        BaseModel, apply_updates, excised_rounds, initial_model, revealed_updates, rewrite_model,
+        rewrite_plan,
     },
     strategy::Strategy,
 };
-use anyhow::anyhow;
 use pol_chain::{AccountId, Call, Signer};
 use pol_engine::check_arithmetic;
 use pol_metrics::{AttestationTime, SPANS};
@@ -261,16 +260,10 @@ async fn compute_next(
     let Some(head) = before else {
         return Ok((nothing, initial_model(&context, &recipe).await?.root));
     };
-    let model = async || -> Result<GlobalModel> {
-        let recipe = context.recipe(&head.recipe_hash).await?;
-        let model = load_model(&context, &head.root, &recipe).await?;
-        model.ok_or_else(|| {
-            RoleError::transient(anyhow!("the model of round {} is not here yet", head.round))
-        })
-    };
+    let base = BaseModel::Stored(head.root);
     // A rewrite has a round of its own, without updates and excisions.
     if let Some(plan) = rewrite_plan(&context, &head, &recipe).await? {
-        return Ok((nothing, rewrite_model(&model().await?, plan).await?.root));
+        return Ok((nothing, rewrite_model(&context, &head, &base, plan).await?.root));
     }
     let updates =
         revealed_updates(&context, &recipe, number, &submissions, &round.included).await?;
@@ -278,8 +271,8 @@ async fn compute_next(
     let names: Vec<_> = updates.iter().map(|included| included.update).collect();
     let inputs = head_inputs(number, &head.root, &recipe_hash, &names, &excisions);
     let excised = excised_rounds(&context, number, &excisions).await?;
-    let model = model().await?;
-    Ok((inputs, apply_updates(&recipe, &model, updates, excised).await?.root))
+    let next = apply_updates(&context, &recipe, &base, updates, excised).await?;
+    Ok((inputs, next.root))
 }
 
 impl BlockHandler for Validator {

@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{EngineError, check_finite, check_len, pack::decode};
+use crate::{
+    EngineError, RoundUpdate, Update, check_finite, check_len,
+    pack::{decode, reader},
+    update::check_payload,
+};
 use pol_model::{Layout, RewritePlan, TensorSlot};
 use pol_primitives::{
-    payload::{CHUNK_SIZE, Payload},
+    payload::{CHUNK_SIZE, Chunk, Payload},
     recipe::Recipe,
 };
 
-/// Update of a round, as aggregation takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoundUpdate {
-    /// Change of the parameters.
-    pub payload: Payload,
-    /// Number of rounds by which the update is late.
-    pub staleness: u8,
-    /// Number of tokens that the chain credits to the update: its work.
-    pub tokens: u64,
-}
+/// Values of the base that are read at a time.
+const BASE_PIECE: usize = 1 << 18;
 
 /// Earlier round that updates are taken out of.
 ///
@@ -24,20 +20,20 @@ pub struct RoundUpdate {
 /// [`Self::before`] lacks that one already: the two lists are the round as the model has it, and as
 /// the model is to have it.
 #[derive(Clone, Debug)]
-pub struct ExcisedRound {
+pub struct ExcisedRound<U = RoundUpdate> {
     /// Recipe of the round.
     pub recipe: Recipe,
     /// Updates that are still part of the model, in account order.
-    pub before: Vec<RoundUpdate>,
+    pub before: Vec<U>,
     /// Updates among them that stay; possibly none.
-    pub after: Vec<RoundUpdate>,
+    pub after: Vec<U>,
     /// Rewrites of the model since that round, oldest first.
     pub rewrites: Vec<RewritePlan>,
 }
 
-impl ExcisedRound {
+impl<U: Update> ExcisedRound<U> {
     /// Returns the movement of the round with these `updates`, as a vector of today's model.
-    fn movement(&self, updates: &[RoundUpdate]) -> Result<Vec<f32>, EngineError> {
+    fn movement(&self, updates: &[U]) -> Result<Vec<f32>, EngineError> {
         let mut movement = movement(&self.recipe, updates)?;
         for plan in &self.rewrites {
             movement = plan.rewrite_state(&movement)?;
@@ -60,21 +56,43 @@ impl ExcisedRound {
 ///
 /// # Errors
 ///
-/// Fails for payloads of another model or recipe, and if a parameter would not stay finite. No
-/// round moves a tensor further than one update may, so an update that can be aggregated alone can
-/// also be aggregated with others: payloads can be checked one by one before inclusion.
-pub fn aggregate(
+/// Fails for payloads of another model or recipe or that cannot be read, and if a parameter would
+/// not stay finite. No round moves a tensor further than one update may, so an update that can be
+/// aggregated alone can also be aggregated with others: payloads can be checked one by one before
+/// inclusion.
+pub fn aggregate<U: Update>(
     recipe: &Recipe,
     base: &[f32],
-    updates: &[RoundUpdate],
-    excisions: &[ExcisedRound],
+    updates: &[U],
+    excisions: &[ExcisedRound<U>],
+) -> Result<Vec<f32>, EngineError> {
+    check_len(recipe.model.size() as usize, base.len())?;
+    aggregate_onto(recipe, reader(base), updates, excisions)
+}
+
+/// Returns the next head as [`aggregate()`] does, from a base of which `read_base` fills its
+/// argument with the next values. Memory holds one vector of the model's length, or three if there
+/// are excisions, and a part of one payload.
+///
+/// # Errors
+///
+/// Fails as [`aggregate()`] does, and if `read_base` fails.
+pub fn aggregate_onto<U: Update>(
+    recipe: &Recipe,
+    mut read_base: impl FnMut(&mut [f32]) -> Result<(), EngineError>,
+    updates: &[U],
+    excisions: &[ExcisedRound<U>],
 ) -> Result<Vec<f32>, EngineError> {
     let mut next = movement(recipe, updates)?;
-    check_len(next.len(), base.len())?;
-    next.iter_mut().zip(base).for_each(|(next, &base)| *next = base - *next);
+    let mut base = vec![0.0; BASE_PIECE.min(next.len())];
+    for next in next.chunks_mut(BASE_PIECE) {
+        let base = &mut base[..next.len()];
+        read_base(base)?;
+        next.iter_mut().zip(&*base).for_each(|(next, &base)| *next = base - *next);
+    }
     for round in excisions {
         let (before, after) = (round.movement(&round.before)?, round.movement(&round.after)?);
-        check_len(base.len(), before.len())?;
+        check_len(next.len(), before.len())?;
         next.iter_mut()
             .zip(before)
             .zip(after)
@@ -103,9 +121,9 @@ pub fn aggregate(
 ///
 /// # Errors
 ///
-/// Fails for payloads of another model or recipe.
-pub fn movement(recipe: &Recipe, updates: &[RoundUpdate]) -> Result<Vec<f32>, EngineError> {
-    Ok(RoundFactors::new(recipe, updates)?.movement(updates))
+/// Fails for payloads of another model or recipe or that cannot be read.
+pub fn movement<U: Update>(recipe: &Recipe, updates: &[U]) -> Result<Vec<f32>, EngineError> {
+    RoundFactors::new(recipe, updates)?.movement(updates)
 }
 
 /// Factors by which the updates of a round enter its [`movement()`], which is their sum.
@@ -118,22 +136,19 @@ pub(crate) struct RoundFactors {
 }
 
 impl RoundFactors {
-    pub(crate) fn new(recipe: &Recipe, updates: &[RoundUpdate]) -> Result<Self, EngineError> {
+    pub(crate) fn new<U: Update>(recipe: &Recipe, updates: &[U]) -> Result<Self, EngineError> {
         let (layout, top_k) = (Layout::new(&recipe.model)?, recipe.compression.top_k);
-        for update in updates {
-            check_payload(&layout, top_k, &update.payload)?;
-        }
         let work = work(updates);
-        let norms: Vec<Vec<f64>> =
-            updates.iter().map(|update| norms(&layout, &update.payload)).collect();
+        let norms = updates.iter().map(|update| norms(&layout, top_k, update));
+        let norms: Vec<Vec<f64>> = norms.collect::<Result<_, _>>()?;
         // Largest norm of an update of the most work.
         let limit = |(tensor, slot): (usize, &TensorSlot)| {
             let rates = norms.iter().zip(&work).zip(updates);
-            median(rates.map(|((norms, work), update)| (norms[tensor] / work, update.tokens)))
+            median(rates.map(|((norms, work), update)| (norms[tensor] / work, update.tokens())))
                 .min(max_honest_norm(recipe, slot))
         };
         let limits: Vec<f64> = layout.tensors().iter().enumerate().map(limit).collect();
-        let weight = |update: &RoundUpdate| 1.0 / (1.0 + f64::from(update.staleness));
+        let weight = |update: &U| 1.0 / (1.0 + f64::from(update.staleness()));
         let total_weight: f64 =
             updates.iter().zip(&work).map(|(update, work)| weight(update) * work).sum();
         let outer_rate = f64::from(recipe.outer_rate) / 1e6;
@@ -149,16 +164,16 @@ impl RoundFactors {
     }
 
     /// Returns the movement by the `updates` that the factors are of.
-    pub(crate) fn movement(&self, updates: &[RoundUpdate]) -> Vec<f32> {
+    pub(crate) fn movement<U: Update>(&self, updates: &[U]) -> Result<Vec<f32>, EngineError> {
         let mut movement = vec![0f32; self.layout.len()];
         for (update, factors) in updates.iter().zip(&self.factors) {
-            for_each_value(&self.layout, &update.payload, |tensor, index, value| {
+            for_each_value(&self.layout, self.top_k, update, |tensor, index, value| {
                 if let Some(movement) = movement.get_mut(index) {
                     *movement += factors[tensor] * value;
                 }
-            });
+            })?;
         }
-        movement
+        Ok(movement)
     }
 
     /// Returns the inner product of `gradient` with the part of the movement that is due to the
@@ -169,37 +184,27 @@ impl RoundFactors {
         payload: &Payload,
         gradient: &[f32],
     ) -> Result<f64, EngineError> {
-        check_payload(&self.layout, self.top_k, payload)?;
+        check_payload(payload, self.top_k, self.layout.len() as u64)?;
         check_len(self.layout.len(), gradient.len())?;
         let factors = self.factors.get(place).ok_or(EngineError::NoSuchUpdate { place })?;
         let mut product = 0.0;
-        for_each_value(&self.layout, payload, |tensor, index, value| {
+        let visit = |tensor: usize, index: usize, value: f32| {
             if let Some(&gradient) = gradient.get(index) {
                 product += f64::from(factors[tensor] * value) * f64::from(gradient);
             }
-        });
+        };
+        payload.chunks.iter().for_each(chunk_visitor(&self.layout, visit));
         Ok(product)
     }
 }
 
-/// Fails for a payload of another model or recipe.
-fn check_payload(layout: &Layout, top_k: u16, payload: &Payload) -> Result<(), EngineError> {
-    let fits = payload.values == layout.len() as u64
-        && payload.chunks.len() == layout.len().div_ceil(CHUNK_SIZE);
-    if fits && payload.top_k == top_k {
-        Ok(())
-    } else {
-        Err(EngineError::WrongModel { expected: layout.len() as u64, found: payload.values })
-    }
-}
-
 /// Returns the L2 norm of each tensor's part of the update, with squares summed in index order.
-fn norms(layout: &Layout, payload: &Payload) -> Vec<f64> {
+fn norms(layout: &Layout, top_k: u16, update: &impl Update) -> Result<Vec<f64>, EngineError> {
     let mut squares = vec![0.0; layout.tensors().len()];
-    for_each_value(layout, payload, |tensor, _, value| {
+    for_each_value(layout, top_k, update, |tensor, _, value| {
         squares[tensor] += f64::from(value) * f64::from(value)
-    });
-    squares.into_iter().map(f64::sqrt).collect()
+    })?;
+    Ok(squares.into_iter().map(f64::sqrt).collect())
 }
 
 /// Returns the largest L2 norm that an update of a tensor may have.
@@ -215,11 +220,9 @@ fn max_honest_norm(recipe: &Recipe, slot: &TensorSlot) -> f64 {
 
 /// Returns the tokens of each update as a share of the most that one has. A round without any
 /// tokens is one of equal work.
-fn work(updates: &[RoundUpdate]) -> Vec<f64> {
-    let most = updates.iter().map(|update| update.tokens).max().unwrap_or(0);
-    let share = |update: &RoundUpdate| {
-        if most == 0 { 1.0 } else { update.tokens as f64 / most as f64 }
-    };
+fn work<U: Update>(updates: &[U]) -> Vec<f64> {
+    let most = updates.iter().map(U::tokens).max().unwrap_or(0);
+    let share = |update: &U| if most == 0 { 1.0 } else { update.tokens() as f64 / most as f64 };
     updates.iter().map(share).collect()
 }
 
@@ -238,9 +241,21 @@ fn median(values: impl Iterator<Item = (f64, u64)>) -> f64 {
 }
 
 /// Calls `visit` with tensor, index in the flat vector and value of every entry, in index order.
-fn for_each_value(layout: &Layout, payload: &Payload, mut visit: impl FnMut(usize, usize, f32)) {
+fn for_each_value(
+    layout: &Layout,
+    top_k: u16,
+    update: &impl Update,
+    visit: impl FnMut(usize, usize, f32),
+) -> Result<(), EngineError> {
+    update.for_each_chunk(top_k, layout.len() as u64, chunk_visitor(layout, visit))
+}
+
+/// Returns a function that is called with all chunks in order, and calls `visit` with tensor, index
+/// in the flat vector, and value of their entries.
+fn chunk_visitor(layout: &Layout, mut visit: impl FnMut(usize, usize, f32)) -> impl FnMut(&Chunk) {
     let mut tensors = layout.tensors().iter().map(|slot| slot.range().end).enumerate().peekable();
-    for (chunk, start) in payload.chunks.iter().zip((0..).step_by(CHUNK_SIZE)) {
+    let mut start = 0;
+    move |chunk: &Chunk| {
         for (within, value) in decode(chunk) {
             let index = start + within;
             while tensors.next_if(|&(_, end)| end <= index).is_some() {}
@@ -248,6 +263,7 @@ fn for_each_value(layout: &Layout, payload: &Payload, mut visit: impl FnMut(usiz
                 visit(tensor, index, value);
             }
         }
+        start += CHUNK_SIZE;
     }
 }
 
@@ -301,7 +317,7 @@ mod tests {
         assert!(sent.contains(&0.125));
         let next = aggregate(&recipe(), &base(), &equal([(payload, 3)]), &[]).unwrap();
         assert!(next.iter().zip(sent).all(|(&next, sent)| next == 1.0 - sent));
-        assert_eq!(aggregate(&recipe(), &base(), &[], &[]).unwrap(), base());
+        assert_eq!(aggregate::<RoundUpdate>(&recipe(), &base(), &[], &[]).unwrap(), base());
     }
 
     #[test]
@@ -523,7 +539,7 @@ mod tests {
         let mut infinite = base();
         infinite[7] = f32::INFINITY;
         assert!(matches!(
-            aggregate(&recipe(), &infinite, &[], &[]),
+            aggregate::<RoundUpdate>(&recipe(), &infinite, &[], &[]),
             Err(EngineError::NotFinite { index: 7 })
         ));
         let short = Payload { chunks: Vec::new(), ..payload };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::{ARITHMETIC, ARITHMETIC_VERSION, determinism::NumericsError};
-use pol_primitives::{Hash, model::InvalidSpec, recipe::InvalidRecipe};
+use pol_primitives::{Hash, model::InvalidSpec, payload::InvalidPayload, recipe::InvalidRecipe};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -69,6 +69,14 @@ pub enum EngineError {
         hash: Hash,
         /// Underlying error.
         source: io::Error,
+    },
+    /// An encoded payload is malformed, or of another model or recipe.
+    #[error("payload {}: {reason}", hex(.hash))]
+    Payload {
+        /// Hash of the encoding.
+        hash: Hash,
+        /// Reason.
+        reason: InvalidPayload,
     },
     /// A parameter vector, state or payload belongs to another model.
     #[error("expected {expected} values, got {found}: this belongs to another model or recipe")]

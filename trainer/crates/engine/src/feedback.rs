@@ -2,20 +2,21 @@
 
 //! Error feedback, which need not be in memory while a lease is trained.
 
-use crate::{EngineError, reading::read_blob};
+use crate::{
+    EngineError,
+    file_array::{FileArray, PIECE},
+    reading::read_blob,
+};
 use pol_model::hash_values;
 use pol_primitives::Hash;
 use std::{
     borrow::Cow,
     fs::File,
     io::{self, Read},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    path::Path,
+    sync::OnceLock,
 };
 
-/// Bytes that are read from a file, or hashed, at a time.
-const PIECE: usize = 1 << 20;
 /// Bytes of a value.
 const VALUE_BYTES: u64 = size_of::<f32>() as u64;
 
@@ -37,20 +38,9 @@ enum Place {
     /// This number of zeros.
     Zeros(usize),
     Memory(Vec<f32>),
-    File(Section),
+    File(FileArray),
     /// A blob of this number of values, which is not here.
     Blob(Hash, usize),
-}
-
-/// Values within a file.
-#[derive(Clone, Debug)]
-struct Section {
-    file: Arc<File>,
-    path: PathBuf,
-    /// Offset of the first value, in bytes.
-    offset: u64,
-    len: usize,
-    hash: Hash,
 }
 
 impl Feedback {
@@ -73,7 +63,7 @@ impl Feedback {
         match &self.place {
             Place::Zeros(len) | Place::Blob(_, len) => *len,
             Place::Memory(values) => values.len(),
-            Place::File(section) => section.len,
+            Place::File(array) => array.len(),
         }
     }
 
@@ -82,7 +72,7 @@ impl Feedback {
         match &self.place {
             Place::Zeros(len) => *self.hash.get_or_init(|| hash_zeros(*len)),
             Place::Memory(values) => *self.hash.get_or_init(|| hash_values(values)),
-            Place::File(section) => section.hash,
+            Place::File(array) => array.hash(),
             Place::Blob(hash, _) => *hash,
         }
     }
@@ -105,7 +95,7 @@ impl Feedback {
         Ok(match &self.place {
             Place::Zeros(len) => vec![0.0; *len].into(),
             Place::Memory(values) => values.into(),
-            Place::File(section) => section.read()?.into(),
+            Place::File(array) => array.read()?.into(),
             Place::Blob(hash, _) => {
                 let source = io::ErrorKind::NotFound.into();
                 return Err(EngineError::BlobRead { hash: *hash, source });
@@ -160,7 +150,7 @@ impl Feedback {
             Place::Memory(values) => {
                 bytemuck::cast_slice::<f32, u8>(values).chunks(PIECE).try_for_each(visit)
             }
-            Place::File(section) => section.for_each_piece(visit),
+            Place::File(array) => array.for_each_piece(visit),
             Place::Blob(..) => self.values().map(drop).map_err(io::Error::other),
         }
     }
@@ -171,7 +161,7 @@ impl Feedback {
         self.place = if self.is_zero() {
             Place::Zeros(len)
         } else {
-            Place::File(Section { file: Arc::new(file), path: path.into(), offset, len, hash })
+            Place::File(FileArray::new(file, path, offset, len, hash))
         };
     }
 }
@@ -186,41 +176,6 @@ impl From<Vec<f32>> for Feedback {
 impl PartialEq for Feedback {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.hash() == other.hash()
-    }
-}
-
-impl Section {
-    fn read(&self) -> Result<Vec<f32>, EngineError> {
-        let mut values = vec![0f32; self.len];
-        let bytes = bytemuck::cast_slice_mut(&mut values);
-        self.file.read_exact_at(bytes, self.offset).map_err(|source| self.unreadable(source))?;
-        if hash_values(&values) == self.hash { Ok(values) } else { Err(self.changed()) }
-    }
-
-    fn for_each_piece(&self, mut visit: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let (mut at, end) = (self.offset, self.offset + self.len as u64 * VALUE_BYTES);
-        let (mut piece, mut hasher) = (vec![0; PIECE], blake3::Hasher::new());
-        while at < end {
-            let bytes = &mut piece[..(end - at).min(PIECE as u64) as usize];
-            let read = self.file.read_exact_at(bytes, at);
-            read.map_err(|source| io::Error::other(self.unreadable(source)))?;
-            hasher.update(bytes);
-            visit(bytes)?;
-            at += bytes.len() as u64;
-        }
-        if hasher.finalize() == self.hash { Ok(()) } else { Err(io::Error::other(self.changed())) }
-    }
-
-    /// Returns the error of a file that was written to or damaged since it was read.
-    fn changed(&self) -> EngineError {
-        let reason = "the error feedback in it has changed while it was in use; check the disk";
-        self.unreadable(io::Error::new(io::ErrorKind::InvalidData, reason))
-    }
-
-    fn unreadable(&self, source: io::Error) -> EngineError {
-        let reason = format!("{}: {source}", self.path.display());
-        let source = io::Error::new(source.kind(), reason);
-        EngineError::BlobRead { hash: self.hash, source }
     }
 }
 
@@ -310,21 +265,6 @@ mod tests {
         assert_eq!(bytes_of(&zeros).unwrap(), [0; 40_000]);
         assert_eq!(zeros.values().unwrap(), vec![0.0; 10_000]);
         assert!(!Feedback::from(vec![-0.0]).is_zero(), "its bits are not zero");
-    }
-
-    #[test]
-    fn a_file_that_changes_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        for at in [5, 600_000, 1_200_004] {
-            let feedback = in_file(&path);
-            let mut bytes = fs::read(&path).unwrap();
-            bytes[at] ^= 1;
-            fs::write(&path, bytes).unwrap();
-            assert!(bytes_of(&feedback).unwrap_err().to_string().contains("has changed"));
-            let error = feedback.values().unwrap_err().to_string();
-            assert!(error.contains("file: the error feedback"), "{error}");
-        }
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //! - [`TrainingState`] is everything that training changes, and the [`Feedback`] that packing does;
 //!   [`Trace`] its hashes at segment boundaries. A [`StoredState`] is one that stays in its file.
 //! - [`train_segment`] and [`replay`] train one segment; [`pack()`] compresses the update.
-//! - [`aggregate()`] computes the next head from updates, and takes out [`ExcisedRound`]s.
+//! - [`aggregate()`] computes the next head from [`Update`]s, and takes out [`ExcisedRound`]s.
 //! - [`audit()`] replays the drawn segments of an update; [`check_binding`] checks the sketches of
 //!   the native profile; [`audit_blobs`] lists the blobs that an audit reads.
 //! - [`score()`] measures the part of a round's improvement, on the text of a [`ScoreProbe`], that
@@ -76,6 +76,7 @@ mod data;
 mod error;
 mod evaluate;
 mod feedback;
+mod file_array;
 mod files;
 mod gradient;
 mod optimiser;
@@ -89,6 +90,7 @@ mod stored;
 mod threads;
 mod trace;
 mod train;
+mod update;
 
 #[cfg(test)]
 mod test_recipe;
@@ -97,7 +99,7 @@ mod test_recipe;
 #[cfg(test)]
 extern crate self as pol_engine;
 
-pub use aggregate::{ExcisedRound, RoundUpdate, aggregate, movement};
+pub use aggregate::{ExcisedRound, aggregate, aggregate_onto, movement};
 pub use arithmetic::{ARITHMETIC, ARITHMETIC_VERSION, check_arithmetic};
 pub use audit::{ReplayOutcome, audit, check_binding};
 pub use blobs::{audit_blobs, binding_blobs, state_blobs};
@@ -108,13 +110,15 @@ pub use feedback::Feedback;
 pub use files::replace_file;
 pub use pack::{dequantise, pack};
 pub use parameters::{ParameterBytes, ParameterPieces, parameters_from_bytes, parameters_to_bytes};
-pub use score::{MAX_PROBE_SEQUENCES, OWN_SHARDS, ScoreProbe, score};
+pub use reading::BlobValues;
+pub use score::{MAX_PROBE_SEQUENCES, OWN_SHARDS, ScoreProbe, StoredProbe, score};
 pub use sketch::{segment_distance, sketch_segment};
 pub use state::TrainingState;
 pub use stored::{FilePart, StoredState};
 pub use threads::on_one_thread;
 pub use trace::Trace;
 pub use train::{GradientNorms, LeaseJob, SegmentReport, replay, train_segment};
+pub use update::{RoundUpdate, Update, read_payload};
 
 /// Fails for vectors whose length is not the model's.
 fn check_len(expected: usize, found: usize) -> Result<(), EngineError> {

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Result as IoResult};
 
 /// Reader of the values of a blob. What it read is to be used only once [`Self::finish`] has
 /// compared all of it with the hash.
-pub(crate) struct BlobValues<R> {
+pub struct BlobValues<R> {
     hash: Hash,
     reader: R,
     hasher: blake3::Hasher,
@@ -17,8 +17,12 @@ pub(crate) struct BlobValues<R> {
 }
 
 impl<R: Read> BlobValues<R> {
-    /// Opens the blob with this hash.
-    pub(crate) fn open(
+    /// Opens the blob with this hash by `open`.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`EngineError::BlobRead`] if `open` fails.
+    pub fn open(
         hash: &Hash,
         open: &mut impl FnMut(&Hash) -> IoResult<R>,
     ) -> Result<Self, EngineError> {
@@ -27,7 +31,11 @@ impl<R: Read> BlobValues<R> {
     }
 
     /// Reads the next values, as many as the blob still has. The others stay as they are.
-    pub(crate) fn read(&mut self, values: &mut [f32]) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`EngineError::BlobRead`] if the blob cannot be read.
+    pub fn read(&mut self, values: &mut [f32]) -> Result<(), EngineError> {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(values);
         let mut filled = 0;
         while filled < bytes.len() {
@@ -40,7 +48,11 @@ impl<R: Read> BlobValues<R> {
     }
 
     /// Reads what is left, and checks that the blob has its hash and `expected_len` values.
-    pub(crate) fn finish(mut self, expected_len: usize) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    ///
+    /// Fails if it has not, or cannot be read.
+    pub fn finish(mut self, expected_len: usize) -> Result<(), EngineError> {
         // Bytes beyond the array are hashed and dropped.
         let mut spare = [0; 4_096];
         while self.read_some(&mut spare)? > 0 {}

@@ -15,10 +15,12 @@
 //! parameters, so a score has the same bits on every machine of the exact profile.
 
 use crate::{
-    EngineError, LeaseData, LeaseJob,
-    aggregate::{RoundFactors, RoundUpdate},
+    EngineError, LeaseData, LeaseJob, Update,
+    aggregate::RoundFactors,
     check_len,
+    file_array::FileArray,
     gradient::{for_each_gradient, mean_gradient},
+    pack::reader,
 };
 use pol_primitives::{
     BoundedVec, Hash,
@@ -28,7 +30,10 @@ use pol_primitives::{
     prf::Prf,
     recipe::Recipe,
 };
+use std::{io, path::Path};
 
+/// Parameters of the head that are read at a time.
+const HEAD_PIECE: usize = 1 << 18;
 /// Number of sequences of a probe for each update of the round, so that an update's part of the
 /// cost does not depend on the round.
 const SEQUENCES_PER_UPDATE: usize = 4;
@@ -64,36 +69,43 @@ impl ScoreProbe {
     ///
     /// Fails if libtorch has to compute, and the process is outside the recipe's numerics profile;
     /// and for payloads or parameters of another model.
-    pub fn new(
+    pub fn new<U: Update>(
         recipe: &Recipe,
         head: &[f32],
-        updates: &[RoundUpdate],
+        updates: &[U],
         seed: &Hash,
         texts: &[LeaseData],
         workers: usize,
     ) -> Result<Self, EngineError> {
-        Self::new_unless(recipe, head, updates, seed, texts, workers, || false)
+        check_len(recipe.model.size() as usize, head.len())?;
+        Self::new_unless(recipe, reader(head), updates, seed, texts, workers, || false)
     }
 
     /// Computes a probe as [`Self::new`] does, unless `is_stopped` returns `true`. It is asked
-    /// after each batch of sequences.
+    /// after each batch of sequences. `read_head` fills its argument with the next parameters of
+    /// the head, which need not be in memory as a whole.
     ///
     /// # Errors
     ///
-    /// Fails with [`EngineError::Stopped`] if it was stopped, and as [`Self::new`] does.
-    pub fn new_unless(
+    /// Fails with [`EngineError::Stopped`] if it was stopped, as [`Self::new`] does, and as
+    /// `read_head` does.
+    pub fn new_unless<U: Update>(
         recipe: &Recipe,
-        head: &[f32],
-        updates: &[RoundUpdate],
+        mut read_head: impl FnMut(&mut [f32]) -> Result<(), EngineError>,
+        updates: &[U],
         seed: &Hash,
         texts: &[LeaseData],
         workers: usize,
         is_stopped: impl Fn() -> bool + Sync,
     ) -> Result<Self, EngineError> {
         let factors = RoundFactors::new(recipe, updates)?;
-        let mut middle = factors.movement(updates);
-        check_len(middle.len(), head.len())?;
-        middle.iter_mut().zip(head).for_each(|(value, &head)| *value = head - 0.5 * *value);
+        let mut middle = factors.movement(updates)?;
+        let mut head = vec![0.0; HEAD_PIECE.min(middle.len())];
+        for middle in middle.chunks_mut(HEAD_PIECE) {
+            let head = &mut head[..middle.len()];
+            read_head(head)?;
+            middle.iter_mut().zip(&*head).for_each(|(value, &head)| *value = head - 0.5 * *value);
+        }
         let mut prf = Prf::new("pol/score-probe/1", seed, &[]);
         let count = SEQUENCES_PER_UPDATE
             .saturating_mul(updates.len())
@@ -108,6 +120,43 @@ impl ScoreProbe {
         }
         let gradient = mean_gradient(recipe, &middle, &sequences, workers, is_stopped)?;
         Ok(Self { seed: *seed, factors, middle, gradient })
+    }
+
+    /// Leaves the probe in a file in `folder` that has no name and goes with it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be written.
+    pub fn store(&self, folder: &Path) -> io::Result<StoredProbe> {
+        let Self { seed, factors, middle, gradient } = self;
+        let (seed, factors) = (*seed, factors.clone());
+        let [middle, gradient] = [middle, gradient].map(|values| FileArray::write(folder, values));
+        Ok(StoredProbe { seed, factors, middle: middle?, gradient: gradient? })
+    }
+}
+
+/// A [`ScoreProbe`] whose two vectors of the model's length are in files.
+#[derive(Clone, Debug)]
+pub struct StoredProbe {
+    seed: Hash,
+    factors: RoundFactors,
+    middle: FileArray,
+    gradient: FileArray,
+}
+
+impl StoredProbe {
+    /// Brings the probe into memory.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be read, or has changed.
+    pub fn load(&self) -> Result<ScoreProbe, EngineError> {
+        Ok(ScoreProbe {
+            seed: self.seed,
+            factors: self.factors.clone(),
+            middle: self.middle.read()?,
+            gradient: self.gradient.read()?,
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 mod fixture;
 
 use super::*;
-use crate::{TrainingState, evaluate, movement, test_recipe::recipe};
+use crate::{RoundUpdate, TrainingState, evaluate, movement, test_recipe::recipe};
 use fixture::{
     LeaseSetup,
     season::{Season, decode, probe_texts, sequences},
@@ -178,7 +178,8 @@ fn a_probe_that_is_stopped_ends_after_the_batch_under_way() {
     let asked = AtomicUsize::new(0);
     let probe_until = |last: usize| {
         asked.store(0, Ordering::Relaxed);
-        ScoreProbe::new_unless(&setup.recipe, &setup.base, &updates, &[5; 32], &texts, 2, || {
+        let head = reader(&setup.base);
+        ScoreProbe::new_unless(&setup.recipe, head, &updates, &[5; 32], &texts, 2, || {
             asked.fetch_add(1, Ordering::Relaxed) + 1 == last
         })
     };
@@ -189,6 +190,19 @@ fn a_probe_that_is_stopped_ends_after_the_batch_under_way() {
     assert_eq!(asked.load(Ordering::Relaxed), 2);
     let plain = ScoreProbe::new(&setup.recipe, &setup.base, &updates, &[5; 32], &texts, 2).unwrap();
     assert_eq!(whole.gradient, plain.gradient);
+}
+
+#[test]
+fn a_stored_probe_measures_the_same() {
+    let (setup, payload) = trained();
+    let (updates, texts) = ([fresh(payload.clone())], probe_texts(&setup.recipe));
+    let probe = ScoreProbe::new(&setup.recipe, &setup.base, &updates, &[5; 32], &texts, 2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let stored = probe.store(folder.path()).unwrap();
+    let [there, back] = [&probe, &stored.load().unwrap()]
+        .map(|probe| score(probe, &setup.job(2), &payload, 0).unwrap());
+    assert_eq!(there, back);
+    assert_ne!(there.gain, 0);
 }
 
 #[test]
