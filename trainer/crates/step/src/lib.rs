@@ -9,7 +9,7 @@
 //!
 //! - [`Plan`] has the place of each parameter, and names a part that is not covered. [`covers`]
 //!   says if a recipe trains on kernels.
-//! - [`Step`] plans all memory once, and runs micro-batches in it.
+//! - [`Step`] plans all memory once, and runs micro-batches in it. [`step_bytes`] is its size.
 //! - [`Evaluation`] is its forward pass alone, in the memory of a block.
 //!
 //! # Example
@@ -40,6 +40,7 @@ mod layers;
 mod memory;
 mod plan;
 mod second_pass;
+mod sizes;
 mod step;
 mod superposition;
 #[cfg(test)]
@@ -48,4 +49,5 @@ mod test_operators;
 pub use error::Error;
 pub use evaluation::{Evaluation, NextToken, Observations, most_sequences};
 pub use plan::{Plan, Slot, covers};
+pub use sizes::step_bytes;
 pub use step::Step;

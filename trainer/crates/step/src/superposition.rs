@@ -115,7 +115,7 @@ impl SuperpositionWork {
         let Some(sizes) = plan.spec.mind.superposition else { return Self::default() };
         let (branches, rank) = (usize::from(sizes.branches), usize::from(sizes.rank));
         let values = |width: usize| vec![0.0; sequences * length * width];
-        let part = ((PAIRS / length / CHAIN).max(1) * CHAIN).min(length);
+        let part = pairs_at_once(length);
         let share = |token: usize| 1.0 / (token % length).max(1) as f32;
         Self {
             part,
@@ -150,6 +150,11 @@ impl SuperpositionWork {
         let all = pairs.iter().chain(states).chain(ranks).chain(branches).chain(amplitudes);
         all.chain([shares]).map(Vec::as_slice)
     }
+}
+
+/// Returns the number of queries of a sequence whose pairs are computed together.
+pub(crate) fn pairs_at_once(length: usize) -> usize {
+    ((PAIRS / length.max(1) / CHAIN).max(1) * CHAIN).min(length)
 }
 
 /// One value for each element, row, or column.
