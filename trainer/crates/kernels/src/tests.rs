@@ -4,6 +4,7 @@
 
 mod attention;
 mod embedding;
+mod mistakes;
 mod product;
 mod rows;
 
