@@ -15,6 +15,8 @@
 //!
 //! - [`Swarm`] is a peer with its store: [`Swarm::start`], [`Swarm::add`], [`Swarm::fetch`],
 //!   [`Swarm::hold`], [`Swarm::release`], [`Swarm::shutdown`].
+//! - [`BlobReader`] reads a blob piece by piece, and [`FileBlob`] is a part of a file that becomes
+//!   one, so that large blobs need not be in memory.
 //! - [`SwarmConfig`] says where it keeps blobs and where it listens.
 //! - [`SwarmError`] names the remedy in its messages; [`PeerFailures`] lists the failure of each
 //!   peer that was asked for a blob.
