@@ -88,7 +88,9 @@ impl ModelKeeper {
         let swarm = &self.context.swarm;
         swarm.release(&tag).await?;
         match model {
-            BaseModel::Memory(model) => drop(swarm.add(model.to_blob(), &tag).await?),
+            BaseModel::Memory(model) => {
+                swarm.add(model.to_blob(), &tag).await?;
+            }
             BaseModel::Stored(root) => self.relabel(root, &tag).await?,
         }
         self.current = Some((*head, BaseModel::Stored(head.root)));

@@ -35,7 +35,7 @@ pub(super) struct RoundMeasure {
 /// Place of a probe between the measurements by it.
 enum ProbePlace {
     /// File of its own.
-    File(StoredProbe),
+    File(Box<StoredProbe>),
     /// Memory, if the disk has no room.
     Memory(Box<ScoreProbe>),
 }
@@ -49,7 +49,7 @@ impl RoundMeasure {
                 tracing::debug!("the probe of a round stays in memory: {error}");
                 ProbePlace::Memory(Box::new(probe))
             },
-            ProbePlace::File,
+            |stored| ProbePlace::File(Box::new(stored)),
         );
         Self { probe, accounts }
     }
@@ -247,7 +247,7 @@ impl MeasuredUpdate {
         workers: usize,
     ) -> Result<UpdateMeasurement> {
         let job = self.records.job(&self.data, workers);
-        Ok(pol_engine::score(&*measure.probe()?, &job, &self.payload, place)?)
+        Ok(pol_engine::score(&measure.probe()?, &job, &self.payload, place)?)
     }
 }
 
