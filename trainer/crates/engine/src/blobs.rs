@@ -193,7 +193,8 @@ mod tests {
             assert_eq!(state_blobs(&served), hashes);
             assert_eq!(&read(&served, &store(state)).unwrap(), state);
             let moved = state.clone().into_blobs().unwrap();
-            assert!(moved.iter().map(AsRef::as_ref).eq(found.iter().map(|blob| &blob[..])));
+            let moved: Vec<&[u8]> = moved.iter().map(|blob| blob.as_ref()).collect();
+            assert_eq!(found, moved);
         }
         assert_eq!(fresh.trace_state(0).carry, Carry::default());
     }

@@ -104,11 +104,12 @@ mod tests {
     #[test]
     fn parameters_arrive_in_any_pieces() {
         let parameters = [1.0, -0.0, f32::MIN_POSITIVE / 2.0, f32::MAX];
-        let bytes = ParameterBytes(Arc::new(parameters.to_vec()));
-        assert_eq!(bytes.as_ref(), parameters_to_bytes(&parameters));
+        let held = ParameterBytes(Arc::new(parameters.to_vec()));
+        let bytes: &[u8] = held.as_ref();
+        assert_eq!(bytes, parameters_to_bytes(&parameters));
         for size in [1, 3, 4, 7, 16] {
             let mut pieces = ParameterPieces::new(4);
-            bytes.as_ref().chunks(size).for_each(|piece| pieces.push(piece));
+            bytes.chunks(size).for_each(|piece| pieces.push(piece));
             let found = pieces.finish().unwrap();
             assert!(found.iter().map(|value| value.to_bits()).eq(parameters.map(f32::to_bits)));
         }
@@ -118,7 +119,7 @@ mod tests {
             pieces.finish()
         };
         for (len, count) in [(4, 15), (3, 16), (5, 16), (1, 0)] {
-            let other = read(len, &bytes.as_ref()[..count]);
+            let other = read(len, &bytes[..count]);
             assert!(matches!(other, Err(EngineError::WrongModel { .. })), "{len} {count}");
         }
         let infinite = parameters_to_bytes(&[0.0, f32::INFINITY]);

@@ -15,7 +15,8 @@ use crate::{
 };
 use kernels::OnKernels;
 use libtorch::OnLibtorch;
-use pol_primitives::recipe::Recipe;
+use pol_primitives::recipe::{Numerics, Recipe};
+use pol_step::Plan;
 use rayon::ThreadPool;
 
 pub(crate) use libtorch::tokens;
@@ -63,12 +64,18 @@ impl Gradients {
     ///
     /// # Errors
     ///
-    /// Fails if the recipe names another arithmetic than this software's, and if libtorch has to
-    /// compute and the process is outside the recipe's numerics profile.
+    /// Fails if the recipe names another arithmetic than this software's; if a model of the exact
+    /// profile has a part without defined operators; and if libtorch has to compute and the process
+    /// is outside the recipe's numerics profile.
     pub(crate) fn new(recipe: &Recipe, settings: Settings) -> Result<Self, EngineError> {
         check_arithmetic(recipe)?;
         if pol_step::covers(recipe) {
             return Ok(Self::Kernels(Box::new(OnKernels::new(&recipe.model, settings)?)));
+        }
+        if recipe.numerics == Numerics::Exact {
+            // Micro-batches may be too large for kernels. A part of the model that has no defined
+            // operators is an error that names it.
+            Plan::new(&recipe.model)?;
         }
         check_profile(recipe.numerics)?;
         let device = prepare_device(recipe.numerics);

@@ -4,7 +4,7 @@ use super::*;
 use crate::test_recipe;
 use pol_model::initial_parameters;
 use pol_primitives::{
-    model::{Experts, Mind, Superposition},
+    model::{Experts, Mind, ModelSpec, Superposition},
     prf::Prf,
 };
 use tch::Device;
@@ -27,6 +27,23 @@ fn all(
 
 fn norm(values: impl Iterator<Item = f32>) -> f64 {
     values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+}
+
+#[test]
+fn exact_models_without_defined_operators_reach_no_library() {
+    let mut recipe = test_recipe::recipe();
+    recipe.model = ModelSpec { heads: 0, ..recipe.model };
+    assert!(!pol_step::covers(&recipe));
+    let settings =
+        Settings { workers: 1, threads: None, fused_attention: false, with_auxiliary: true };
+    let error = Gradients::new(&recipe, settings).err().unwrap();
+    assert!(matches!(error, EngineError::Step(pol_step::Error::InvalidSpec(_))), "{error}");
+    // Micro-batches that are too large name the settings that this process lacks.
+    let mut recipe = test_recipe::recipe();
+    recipe.tiers[3].micro_batch = u16::MAX;
+    assert!(!pol_step::covers(&recipe));
+    let error = Gradients::new(&recipe, settings).err().unwrap();
+    assert!(matches!(error, EngineError::Numerics(_)), "{error}");
 }
 
 #[test]
