@@ -416,6 +416,10 @@ fn the_newest_sound_state_is_found_and_damaged_ones_are_removed() {
     fs::write(path(4), &bytes[..50]).unwrap();
     TrainingState::fresh(vec![0.5; 11]).save(&path(3)).unwrap();
     fs::copy(path(1), path(2)).unwrap();
+    // Such a state is not served from its file either.
+    let stored = |leaf| state_folder.stored_state(&key(3), &leaves, leaf, 10);
+    assert!((2..=6).all(|leaf| stored(leaf).is_none()));
+    assert_eq!(stored(1).unwrap().trace_state(1).digest(), leaves[1]);
     let NewestState { found, damaged } =
         state_folder.newest_state(&key(3), &leaves, 5, 10).unwrap();
     assert_eq!(found, Some((1, state(1))));

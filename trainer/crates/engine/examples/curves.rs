@@ -9,7 +9,7 @@
 //! of the text, by the same code for all.
 //!
 //! `cargo run --release -p pol-engine --example curves -- FOLDER [STEPS]` reads all files of a
-//! folder. The plays that `scripts/corpus.sh` fetches will do.
+//! folder, such as `$POL_CORPUS`, to which `scripts/setup.sh` fetches plays and poems.
 
 use pol_engine::{
     LeaseData, LeaseJob, TrainingState,
