@@ -2,7 +2,7 @@
 
 //! Arrays that stay in a file until they are needed.
 
-use crate::EngineError;
+use crate::{EngineError, hashing};
 use pol_model::hash_values;
 use pol_primitives::Hash;
 use std::{
@@ -72,7 +72,7 @@ impl FileArray {
             let bytes = &mut piece[..(end - at).min(PIECE as u64) as usize];
             let read = self.file.read_exact_at(bytes, at);
             read.map_err(|source| io::Error::other(self.unreadable(source)))?;
-            hasher.update(bytes);
+            hashing::update(&mut hasher, bytes);
             visit(bytes)?;
             at += bytes.len() as u64;
         }

@@ -79,6 +79,7 @@ mod feedback;
 mod file_array;
 mod files;
 mod gradient;
+mod hashing;
 mod optimiser;
 mod pack;
 mod parameters;

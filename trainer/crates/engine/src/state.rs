@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{EngineError, Feedback, check_len, replace_file};
+use crate::{EngineError, Feedback, check_len, hashing, replace_file};
 use pol_model::{RewritePlan, hash_values};
 use pol_primitives::{
     Hash,
@@ -120,7 +120,7 @@ impl TrainingState {
         replace_file(path, |file| {
             let mut hasher = blake3::Hasher::new();
             let mut write = |part: &[u8]| {
-                hasher.update(part);
+                hashing::update(&mut hasher, part);
                 file.write_all(part)
             };
             write(&header)?;
@@ -225,7 +225,7 @@ pub(crate) struct HashingReader<R> {
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(bytes)?;
-        self.hasher.update(&bytes[..read]);
+        hashing::update(&mut self.hasher, &bytes[..read]);
         Ok(read)
     }
 }

@@ -5,6 +5,7 @@
 use crate::{
     EngineError,
     feedback::hash_zeros,
+    hashing,
     state::{ARRAYS, HEADER_LEN, NOT_FRESH, ReadError, read_parts},
 };
 use pol_primitives::{Hash, audit::TraceState, trace::Carry};
@@ -60,7 +61,7 @@ impl StoredState {
             while left > 0 {
                 let bytes = &mut piece[..left.min(PIECE as u64) as usize];
                 reader.read_exact(bytes)?;
-                hasher.update(bytes);
+                hashing::update(&mut hasher, bytes);
                 left -= bytes.len() as u64;
             }
             arrays.push(*hasher.finalize().as_bytes());
