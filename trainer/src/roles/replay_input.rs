@@ -247,7 +247,8 @@ impl MeasuredUpdate {
         workers: usize,
     ) -> Result<UpdateMeasurement> {
         let job = self.records.job(&self.data, workers);
-        Ok(pol_engine::score(&measure.probe()?, &job, &self.payload, place)?)
+        let probe = measure.probe()?;
+        Ok(pol_engine::score(&probe, &job, &self.payload, place)?)
     }
 }
 

@@ -48,11 +48,12 @@ impl TrainingState {
     /// Fails if the state is of another model than the plan's, and if its feedback is in a file
     /// that cannot be read.
     pub fn rewrite(&self, plan: &RewritePlan) -> Result<Self, EngineError> {
+        let feedback = self.feedback.values()?;
         Ok(Self {
             parameters: plan.rewrite_parameters(&self.parameters)?,
             first_moment: plan.rewrite_state(&self.first_moment)?,
             second_moment: plan.rewrite_state(&self.second_moment)?,
-            feedback: plan.rewrite_state(&self.feedback.values()?)?.into(),
+            feedback: plan.rewrite_state(&feedback)?.into(),
             steps: self.steps,
         })
     }
