@@ -378,7 +378,7 @@ impl Swarm {
 
     /// Checks as [`Self::require_room`] does, given hashes and sizes of blobs.
     pub(crate) async fn require_space(&self, blobs: &[(Hash, u64)]) -> Result<bool> {
-        let all = blobs.iter().map(|(_, bytes)| bytes).sum();
+        let all: u64 = blobs.iter().map(|(_, bytes)| bytes).sum();
         if self.0.store.require_room(all).is_ok() {
             return Ok(false);
         }
