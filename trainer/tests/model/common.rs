@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use crate::whole_tokenizer;
 use serde_json::Value;
 use std::{
     fs,
@@ -56,8 +57,12 @@ pub(crate) static MODELS: LazyLock<Models> = LazyLock::new(|| {
     let _ = fs::remove_dir_all(&scratch);
     fs::create_dir_all(&scratch).unwrap();
     let models = Models { scratch };
-    stdout(&model(&["import", &fixture("llama.gguf"), "--out", &models.path("short")]));
+    let (plain, tokenizer) = (models.path("plain"), models.path("tokenizer.json"));
     let (short, long) = (models.path("short"), models.path("long"));
+    let file = fixture("llama.gguf");
+    stdout(&model(&["import", &file, "--out", &plain]));
+    whole_tokenizer::write(Path::new(&plain), 61, Path::new(&tokenizer));
+    stdout(&model(&["import", &file, "--out", &short, "--tokenizer", &tokenizer]));
     stdout(&model(&["adapt", &short, "--out", &long, "--context", "512"]));
     models
 });

@@ -18,3 +18,4 @@ mod prose;
 mod receipts;
 mod reproducing;
 mod serving;
+mod whole_tokenizer;

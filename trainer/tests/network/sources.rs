@@ -2,6 +2,9 @@
 
 //! Data of all four kinds, from local services to the model.
 
+#[path = "../model/whole_tokenizer.rs"]
+mod whole_tokenizer;
+
 use crate::{
     harness::{Network, entries},
     process::Process,
@@ -132,9 +135,13 @@ impl Network {
         fs::copy(first.join("tokenizer.json"), self.path("tokenizer.json")).unwrap();
         let fixture =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/import/tests/fixtures/llama.gguf");
-        let [fixture, small, model] = [fixture, self.path("small"), self.path("pretrained")]
-            .map(|path| path.to_str().unwrap().to_owned());
-        self.run(&["model", "import", &fixture, "--out", &small]);
+        let (plain, whole) = (self.path("plain"), self.path("whole.json"));
+        let [fixture, plain_text, whole_text, small, model] =
+            [&fixture, &plain, &whole, &self.path("small"), &self.path("pretrained")]
+                .map(|path| path.to_str().unwrap().to_owned());
+        self.run(&["model", "import", &fixture, "--out", &plain_text]);
+        whole_tokenizer::write(&plain, 61, &whole);
+        self.run(&["model", "import", &fixture, "--out", &small, "--tokenizer", &whole_text]);
         self.run(&["model", "adapt", &small, "--out", &model, "--context", "512"]);
         let config = CONFIG
             .replace("http://127.0.0.1:9955", &services.address)

@@ -284,22 +284,31 @@ fn pairs_from_metadata(metadata: &Metadata) -> Result<Vec<u8>, String> {
     let split = WordSplit::of(metadata)?;
     let types = token_types(tokens, get("token_type"))?.unwrap_or_default();
     let around = Around::new(metadata, tokens, split.begins, (None, None))?;
-    BytePairs::new(vocabulary(tokens)?, merges.iter().map(String::as_str))?.build(
+    BytePairs::new(vocabulary(tokens, &types)?, merges.iter().map(String::as_str))?.build(
         &added_tokens(tokens, &types),
         split,
         &around,
     )
 }
 
-/// Returns the vocabulary of `tokens`, whose numbers are their places.
-fn vocabulary(tokens: &[String]) -> Result<HashMap<String, u32>, String> {
+/// Returns the vocabulary of `tokens`, whose numbers are their places. Rows of the embedding that
+/// have no token are left out.
+fn vocabulary(tokens: &[String], types: &[i64]) -> Result<HashMap<String, u32>, String> {
     let mut vocab = HashMap::with_capacity(tokens.len());
-    for (id, token) in (0..).zip(tokens) {
+    for (id, token) in (0u32..).zip(tokens) {
+        if is_padding(id as usize, token, types.get(id as usize)) {
+            continue;
+        }
         if vocab.insert(token.clone(), id).is_some() {
             return Err(format!("has the token {token:?} twice"));
         }
     }
     Ok(vocab)
+}
+
+/// Returns `true` if this is the name that converters give to a row that has no token.
+fn is_padding(id: usize, name: &str, kind: Option<&i64>) -> bool {
+    kind == Some(&UNUSED) && name == format!("[PAD{id}]")
 }
 
 /// Returns the type of each of `tokens`, if the file has types.
@@ -495,6 +504,18 @@ mod tests {
         assert_eq!(ids(&metadata), [4, 1, 0, 5, 3]);
         metadata.insert("tokenizer.ggml.pre".into(), Value::Text("qwen2".into()));
         assert_eq!(ids(&metadata), [4, 1, 0, 5, 3]);
+    }
+
+    #[test]
+    fn rows_without_a_token_stand_for_no_text() {
+        let tokens = ["<|end|>", "a", "b", "ab", "[PAD4]", "[PAD9]", "c", "[PAD7]"];
+        let metadata = metadata(&tokens, &["a b"], &[3, 1, 1, 1, 5, 5, 1, 5]);
+        let json = from_metadata(&metadata, "test").unwrap().unwrap();
+        assert_eq!(check(json.clone(), "test", 8, None).unwrap().report.entries, 7);
+        let tokenizer = Tokenizer::from_bytes(json).unwrap();
+        assert_eq!(tokenizer.decode(&[3, 4, 7, 6], true).unwrap(), "abc");
+        // Others of this type have names of their own.
+        assert_eq!(tokenizer.decode(&[5], true).unwrap(), "[PAD9]");
     }
 
     const PAIR: PairFiles<'_> = PairFiles {

@@ -7,7 +7,7 @@
 
 use super::{
     Around, BYTE, NORMAL, PASS_TOKENIZER, UNDEFINED, UNKNOWN, UNUSED, USER_DEFINED, added_tokens,
-    token_types, vocabulary,
+    is_padding, token_types, vocabulary,
 };
 use crate::files::gguf::{Metadata, Value};
 use pol_data::{byte_entry, call_tokenizers, entry_byte};
@@ -36,7 +36,7 @@ const DEFAULT_END: i128 = 2;
 /// Creates the `tokenizer.json` of the vocabulary that the metadata of a GGUF file describe.
 pub(super) fn from_metadata(metadata: &Metadata) -> Result<Vec<u8>, String> {
     let pieces = Pieces::new(metadata)?;
-    let vocab = vocabulary(&pieces.names)?;
+    let vocab = vocabulary(&pieces.names, &pieces.types)?;
     pieces.check_bytes()?;
     let unknown = pieces.unknown(metadata)?;
     for key in ["remove_extra_whitespaces", "precompiled_charsmap"] {
@@ -175,7 +175,10 @@ impl Pieces {
     fn merges(&self, max_bytes: usize) -> Result<Vec<(String, String)>, String> {
         // Text is cut at pieces that a user defined before. It never becomes a special token, nor
         // the entry of a byte by its name.
-        let is_text = |&id: &usize| [NORMAL, UNUSED, UNDEFINED].contains(&self.types[id]);
+        let is_text = |&id: &usize| {
+            [NORMAL, UNUSED, UNDEFINED].contains(&self.types[id])
+                && !is_padding(id, &self.names[id], Some(&self.types[id]))
+        };
         let mut ids: Vec<usize> = (0..self.names.len()).filter(is_text).collect();
         let known: HashSet<&str> = ids.iter().map(|&id| self.names[id].as_str()).collect();
         // Equal scores are those of converters that know none. Pieces are in order then.
@@ -327,6 +330,20 @@ mod tests {
         assert_eq!(check(json, "test", 300, None).unwrap().begin, Some(2));
         // A special token in a text begins a text of its own.
         assert_eq!(tokens(&metadata(&PIECES), "a</s>a<c>"), [1, space, a, 2, space, a, FIRST + 6]);
+    }
+
+    #[test]
+    fn rows_without_a_piece_stand_for_no_text() {
+        let padding = |name| (name, UNUSED, -10_000.0);
+        let text = [("a", NORMAL, 0.0), ("[", NORMAL, 0.0), (SPACE, NORMAL, 0.0)];
+        let pieces = [&[padding("[PAD259]")][..], &text, &[padding("[PAD263]")]].concat();
+        let json = from_metadata(&metadata(&pieces)).unwrap();
+        assert_eq!(check(json.clone(), "test", 264, None).unwrap().report.entries, 263);
+        let tokenizer = pol_data::Tokenizer::from_json(&json).unwrap();
+        assert_eq!(tokenizer.decode(&[259, 260, 263]).unwrap(), "a");
+        let tokens = tokenizer.encode("[PAD259]").unwrap();
+        assert!(!tokens.contains(&259), "{tokens:?}");
+        assert_eq!(tokenizer.decode(&tokens).unwrap(), "[PAD259]");
     }
 
     #[test]

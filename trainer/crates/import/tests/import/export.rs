@@ -81,7 +81,7 @@ fn in_memory(spec: &ModelSpec, parameters: Vec<f32>) -> ExportSource {
     ExportSource::new(spec, Arc::new(parameters), root, tokenizer, special, "memory").unwrap()
 }
 
-/// Returns a folder with a tokenizer of 61 entries.
+/// Returns a folder with a tokenizer of 38 entries, fewer than the models have rows.
 fn tokenizer_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let imported = folder.path().join("imported");
