@@ -4,16 +4,17 @@
 
 use crate::{
     ImportError,
-    files::{TensorEntry, TensorTable, safetensors},
+    files::{Encoding, TensorEntry, TensorTable, safetensors},
     report::ImportReport,
     source_files::{WEIGHTS_FILE, read_file, read_safetensors},
 };
+use half::f16;
 use pol_data::TOKENIZER_FILE;
 use pol_model::Layout;
 use pol_primitives::{Hash, model::ModelSpec};
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -331,30 +332,69 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), ImportError>
         .map_err(io_error("write", path))
 }
 
-/// Writes `tensors` one at a time and returns the root of the model.
+/// Writes `tensors` one at a time and returns the root of the model. Each is written in the
+/// smallest encoding that keeps every bit of it.
 fn write_weights(
     path: &Path,
     spec: &ModelSpec,
     tensors: impl Iterator<Item = Result<Vec<f32>, ImportError>>,
 ) -> Result<Hash, ImportError> {
-    let parameters = spec.parameters();
+    let shapes: Vec<(String, Vec<u64>)> = spec
+        .parameters()
+        .into_iter()
+        .map(|parameter| (parameter.name, parameter.shape.into_iter().map(u64::from).collect()))
+        .collect();
+    let mut encodings = vec![Encoding::F32; shapes.len()];
+    let header = |encodings: &[Encoding], least: usize| {
+        let tensors = shapes.iter().zip(encodings);
+        let tensors = tensors.map(|((name, shape), of)| (name.as_str(), shape.as_slice(), *of));
+        safetensors::header(tensors, least)
+    };
+    // Encodings are known when the tensors are, so the header is written last. Names of encodings
+    // have a letter more than that of float32 at most, and offsets are no longer.
+    let reserved = header(&encodings, 0).len() + shapes.len().next_multiple_of(8);
     let mut file = BufWriter::new(File::create(path).map_err(io_error("create", path))?);
-    let header = safetensors::header(
-        parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.shape.as_slice())),
-    );
-    file.write_all(&header).map_err(io_error("write", path))?;
+    file.write_all(&vec![0; reserved]).map_err(io_error("write", path))?;
     // The hash of `pol_model::hash_values`, tensor by tensor, because a model may not fit in
     // memory.
     let mut hasher = blake3::Hasher::new();
-    for values in tensors {
+    let mut bytes = Vec::new();
+    for (index, values) in tensors.enumerate() {
         let values = values?;
-        let bytes = bytemuck::cast_slice(&values);
-        hasher.update(bytes);
-        file.write_all(bytes).map_err(io_error("write", path))?;
+        hasher.update(bytemuck::cast_slice(&values));
+        let encoding = exact_encoding(&values);
+        if let Some(known) = encodings.get_mut(index) {
+            *known = encoding;
+        }
+        for part in values.chunks(PART_VALUES as usize) {
+            bytes.clear();
+            let encoded = encoding.encode(part, &mut bytes);
+            let encoded = encoded.map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
+            encoded.and_then(|()| file.write_all(&bytes)).map_err(io_error("write", path))?;
+        }
     }
-    let file = file.into_inner().map_err(|error| io_error("write", path)(error.into_error()))?;
-    file.sync_all().map_err(io_error("write", path))?;
+    let mut file =
+        file.into_inner().map_err(|error| io_error("write", path)(error.into_error()))?;
+    file.seek(SeekFrom::Start(0))
+        .and_then(|_| file.write_all(&header(&encodings, reserved)))
+        .and_then(|()| file.sync_all())
+        .map_err(io_error("write", path))?;
     Ok(*hasher.finalize().as_bytes())
+}
+
+/// Returns the smallest encoding of scalars that keeps every bit of `values`.
+fn exact_encoding(values: &[f32]) -> Encoding {
+    let is_half = |value: &f32| f16::from_f32(*value).to_f32().to_bits() == value.to_bits();
+    // Tensors behind those of two bytes a value have to begin at multiples of four bytes.
+    if !values.len().is_multiple_of(2) || !values.iter().all(|value| value.is_finite()) {
+        Encoding::F32
+    } else if values.iter().fold(0, |all, value| all | value.to_bits()) & 0xffff == 0 {
+        Encoding::Bf16
+    } else if values.iter().all(is_half) {
+        Encoding::F16
+    } else {
+        Encoding::F32
+    }
 }
 
 /// Moves the folder `written` to `out` in the folder `parent`. An existing `out` is deleted.

@@ -16,7 +16,7 @@ use crate::{
             Value,
             writer::{ALIGNMENT, Header},
         },
-        safetensors::header_of,
+        safetensors,
     },
     folder::{create_parent, io_error, write_file, write_folder, write_json},
     mapping::{Embeddings, ExportPlan, TensorPiece},
@@ -214,7 +214,8 @@ fn write_hf(
         let path = folder.join(WEIGHTS_FILE);
         let file = File::create(&path).map_err(io_error("create", &path))?;
         let tensors = model.plan.tensors();
-        let header = header_of(tensors.map(|it| (it.name.as_str(), it.shape.as_slice())), encoding);
+        let tensors = tensors.map(|it| (it.name.as_str(), it.shape.as_slice(), encoding));
+        let header = safetensors::header(tensors, 0);
         let mut output = Output { path, file: BufWriter::new(file) };
         output.write(&header)?;
         writer.tensors(&model.plan, |piece, values, writer| {

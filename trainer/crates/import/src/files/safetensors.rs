@@ -136,22 +136,15 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// Returns the bytes before the values of a file of float32 tensors: the length and the header.
-/// `tensors` has names and shapes in the order of the values.
-pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a [u32])>) -> Vec<u8> {
-    let sizes = |shape: &[u32]| shape.iter().copied().map(u64::from).collect::<Vec<_>>();
-    let tensors: Vec<_> = tensors.into_iter().map(|(name, shape)| (name, sizes(shape))).collect();
-    header_of(tensors.iter().map(|(name, shape)| (*name, shape.as_slice())), Encoding::F32)
-}
-
-/// Returns the bytes before the values of a file of tensors of one encoding of scalars.
-pub(crate) fn header_of<'a>(
-    tensors: impl IntoIterator<Item = (&'a str, &'a [u64])>,
-    encoding: Encoding,
+/// Returns the bytes before the values of a file: the length and the header, padded to at least
+/// `least` bytes. `tensors` has names, shapes, and encodings of scalars in the order of the values.
+pub(crate) fn header<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, &'a [u64], Encoding)>,
+    least: usize,
 ) -> Vec<u8> {
     let mut offset = 0u64;
     let mut json = format!(r#"{{"{METADATA_KEY}":{{"format":"pt"}}"#);
-    for (name, shape) in tensors {
+    for (name, shape, encoding) in tensors {
         let end = offset + shape.iter().product::<u64>() * encoding.block().1;
         let name = serde_json::Value::from(name);
         json.push_str(&format!(
@@ -161,9 +154,10 @@ pub(crate) fn header_of<'a>(
     }
     json.push('}');
     // Spaces align the first value to eight bytes.
-    let length = json.len().next_multiple_of(8);
+    let prefix = PREFIX_BYTES as usize;
+    let length = json.len().max(least.saturating_sub(prefix)).next_multiple_of(8);
     let mut bytes = (length as u64).to_le_bytes().to_vec();
     bytes.extend(json.into_bytes());
-    bytes.resize(PREFIX_BYTES as usize + length, b' ');
+    bytes.resize(prefix + length, b' ');
     bytes
 }

@@ -150,13 +150,21 @@ fn parts_of_tensors_are_decoded() {
 
 #[test]
 fn a_written_header_is_read() {
-    let shapes: [(&str, &[u32]); 3] = [("z\"", &[2, 3]), ("a", &[1]), ("m", &[4])];
-    let mut file = safetensors::header(shapes);
-    assert!(file.len().is_multiple_of(8));
-    file.extend((0..11).flat_map(|i| (i as f32).to_le_bytes()));
-    let table = safetensors::read(Box::new(file)).unwrap();
-    assert_eq!(table.decode(&table.entries()["z\""]).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-    assert_eq!(table.decode(&table.entries()["m"]).unwrap(), [7.0, 8.0, 9.0, 10.0]);
+    let tensors: [(&str, &[u64], Encoding); 3] =
+        [("z\"", &[2, 3], Encoding::F32), ("a", &[2], Encoding::Bf16), ("m", &[4], Encoding::F32)];
+    for least in [0, 1_000] {
+        let mut file = safetensors::header(tensors, least);
+        assert!(file.len().is_multiple_of(8) && (least..1_008).contains(&file.len()));
+        for (numbers, encoding) in [(0..6, Encoding::F32), (6..8, Encoding::Bf16)] {
+            let numbers: Vec<f32> = numbers.map(|i| i as f32).collect();
+            encoding.encode(&numbers, &mut file).unwrap();
+        }
+        Encoding::F32.encode(&[8.0, 9.0, 10.0, 11.0], &mut file).unwrap();
+        let table = safetensors::read(Box::new(file)).unwrap();
+        let values = |name: &str| table.decode(&table.entries()[name]).unwrap();
+        assert_eq!(values("z\""), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!((values("a"), values("m")), (vec![6.0, 7.0], vec![8.0, 9.0, 10.0, 11.0]));
+    }
 }
 
 #[test]
