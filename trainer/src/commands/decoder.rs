@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use clap::ValueEnum;
-use pol_generate::{NativeModel, TorchModel};
+use pol_generate::{NativeModel, PACKED_FILE, TorchModel};
 use pol_import::OpenModel;
 use pol_model::{Layout, Weights};
 use pol_primitives::model::ModelSpec;
@@ -54,10 +54,7 @@ impl AnyDecoder {
     ) -> Result<Self> {
         let spec = model.spec;
         match choice.unwrap_or_else(|| usual_decoder(&spec)) {
-            DecoderOption::Native => {
-                let read = |values: &mut [f32]| -> Result<()> { Ok(model.read(values)?) };
-                Ok(Self::Native(NativeModel::from_reader(&spec, threads, read)?.into()))
-            }
+            DecoderOption::Native => Ok(Self::Native(read_native(&mut model, threads)?.into())),
             DecoderOption::Torch => Self::on_torch(&spec, &model.read_all()?, threads),
         }
     }
@@ -68,6 +65,19 @@ impl AnyDecoder {
         let weights = Weights::new(&layout, parameters)?;
         Ok(Self::Torch(TorchModel::new(spec, weights, Device::Cpu)?.into()))
     }
+}
+
+/// Reads the parameters of an imported model into the native decoder, from packed ones if the
+/// folder has them. Packed parameters that are unusable are left alone.
+pub(crate) fn read_native(model: &mut OpenModel, threads: usize) -> Result<NativeModel> {
+    let (spec, path) = (model.spec, model.folder().join(PACKED_FILE));
+    if path.is_file() {
+        match NativeModel::from_packed(&spec, &model.report.root, threads, &path) {
+            Ok(native) => return Ok(native),
+            Err(error) => tracing::warn!("{error}. The model's other file is read instead"),
+        }
+    }
+    NativeModel::from_reader(&spec, threads, |values| Ok(model.read(values)?))
 }
 
 /// Returns the native decoder if it supports models of `spec`.

@@ -37,6 +37,7 @@ mod model_report;
 mod network_statements;
 pub(crate) mod observe;
 mod opt_outs;
+mod pack;
 mod parents;
 mod picture;
 mod progress;

@@ -7,6 +7,7 @@ use super::{
     drawing::usual_recipe,
     export::{self, ExportOptions},
     model_report::{print_adaptation, print_model, print_tensors},
+    pack::{self, PackOptions},
     progress::progress_bar,
     propose::{self, ProposeOptions},
 };
@@ -35,8 +36,9 @@ Examples:
       one file of a model on the hub at a revision
 
 The folder holds model.safetensors (canonical names and order), spec.json, tokenizer.json and \
-report.json, which lists the disposition of every tensor. The printed root is the BLAKE3 hash of \
-the parameters, by which a chain identifies the model.
+report.json, which lists the disposition of every tensor, and packed.bin, from which generation \
+starts at once. The printed root is the BLAKE3 hash of the parameters, by which a chain identifies \
+the model.
 
 Environment:
   HF_ENDPOINT   hub to fetch from [default: https://huggingface.co]
@@ -61,6 +63,8 @@ pub(crate) enum ModelCommand {
     Export(ExportOptions),
     /// Make an imported model deeper, wider or smaller, or give it experts or parts of the mind.
     Adapt(AdaptOptions),
+    /// Write packed parameters beside a model, from which generation starts at once.
+    Pack(PackOptions),
     /// Measure a model on texts, and propose rewrites that the measurements support.
     Propose(ProposeOptions),
 }
@@ -84,6 +88,9 @@ pub(crate) struct ImportOptions {
     /// Replace a model that was imported into the folder before.
     #[arg(long)]
     force: bool,
+    /// Leave out packed.bin, which holds all parameters again. `model pack` writes it later.
+    #[arg(long)]
+    no_pack: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -118,6 +125,7 @@ pub(crate) async fn run(command: ModelCommand) -> Result<()> {
         ModelCommand::Import(options) => Box::new(move || import(&options)),
         ModelCommand::Show(options) => Box::new(move || show(&options)),
         ModelCommand::Adapt(options) => Box::new(move || adapt::run(&options)),
+        ModelCommand::Pack(options) => Box::new(move || pack::run(&options)),
         ModelCommand::Propose(options) => Box::new(move || propose::run(&options)),
     };
     tokio::task::spawn_blocking(work).await?
@@ -138,6 +146,12 @@ fn import(options: &ImportOptions) -> Result<()> {
     let bar = progress_bar(options.json, "{bar:40} {pos}/{len} tensors");
     let report = checkpoint.save(&options.out, options.force, &bar)?;
     bar.finish_and_clear();
+    if !options.no_pack {
+        pack::pack(&options.out).context(
+            "the model was imported, and its packed parameters cannot be written; \
+             `model import --no-pack` leaves them out",
+        )?;
+    }
     let seconds = start.elapsed().as_secs_f64();
     if options.json {
         println!(

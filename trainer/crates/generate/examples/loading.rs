@@ -7,15 +7,17 @@
 //! ```
 //!
 //! The first argument is a form of weights of `tests/common`. A block has 50 million parameters.
+//! The model is loaded twice, each time in a process of its own: from its own file, and from packed
+//! parameters.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use common::{FORMS, round};
-use pol_generate::{LanguageModel, NativeModel, Prediction, SequenceInput};
-use pol_import::{ImportReport, ImportedModel, open};
+use pol_generate::{LanguageModel, NativeModel, PACKED_FILE, Prediction, SequenceInput};
+use pol_import::{ImportReport, ImportedModel, WEIGHTS_FILE, open};
 use pol_primitives::model::{Activation, Biases, ModelSpec, Norm, PositionEncoding};
-use std::{env, error::Error, fs, path::Path, process::Command, thread, time::Instant};
+use std::{env, error::Error, fs, io::Write, path::Path, process::Command, thread, time::Instant};
 
 fn spec(blocks: u16) -> ModelSpec {
     ModelSpec {
@@ -31,10 +33,10 @@ fn spec(blocks: u16) -> ModelSpec {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [first, folder] = &arguments[..]
+    if let [first, folder, file] = &arguments[..]
         && first == "--load"
     {
-        return load(Path::new(folder));
+        return load(Path::new(folder), file);
     }
     let name = arguments.first().ok_or("give a form, such as bfloat16, and a number of blocks")?;
     let blocks = arguments.get(1).map_or(Ok(18), |blocks| blocks.parse())?;
@@ -48,19 +50,34 @@ fn main() -> Result<(), Box<dyn Error>> {
     ImportedModel { spec, parameters, root: [0; 32], tokenizer: None, report }
         .save(&folder, false)?;
     println!("{} million parameters, {name}", spec.size() / 1_000_000);
-    // The file is in the page cache: it was just written.
-    let status = Command::new(env::current_exe()?).arg("--load").arg(&folder).status()?;
-    if status.success() { Ok(()) } else { Err("the model was not loaded".into()) }
+    let (mut model, threads) = (open(&folder)?, thread::available_parallelism()?.get());
+    let (root, path) = (model.report.root, folder.join(PACKED_FILE));
+    let read = |values: &mut [f32]| -> Result<(), Box<dyn Error>> { Ok(model.read(values)?) };
+    NativeModel::write_packed(&spec, &root, threads, read, &path)?;
+    // The files are in the page cache: they were just written.
+    for file in [WEIGHTS_FILE, PACKED_FILE] {
+        print!("{file}, {} MB: ", fs::metadata(folder.join(file))?.len() / 1_000_000);
+        std::io::stdout().flush()?;
+        let mut child = Command::new(env::current_exe()?);
+        if !child.arg("--load").arg(&folder).arg(file).status()?.success() {
+            return Err("the model was not loaded".into());
+        }
+    }
+    Ok(())
 }
 
-/// Loads the model in `folder`, processes a token, and prints time and memory.
-fn load(folder: &Path) -> Result<(), Box<dyn Error>> {
+/// Loads the model in `folder` from a file, processes a token, and prints time and memory.
+fn load(folder: &Path, file: &str) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let mut imported = open(folder)?;
     let (spec, threads) = (imported.spec, thread::available_parallelism()?.get());
-    let model = NativeModel::from_reader::<Box<dyn Error>>(&spec, threads, |values| {
-        Ok(imported.read(values)?)
-    })?;
+    let model = if file == PACKED_FILE {
+        NativeModel::from_packed(&spec, &imported.report.root, threads, &folder.join(file))?
+    } else {
+        NativeModel::from_reader::<Box<dyn Error>>(&spec, threads, |values| {
+            Ok(imported.read(values)?)
+        })?
+    };
     let loaded = start.elapsed().as_secs_f64();
     let (mut cache, mut prediction) = (model.new_cache(64)?, Prediction::default());
     let mut next = |token: u32| -> Result<f64, Box<dyn Error>> {

@@ -64,7 +64,7 @@ pub use chat::{ChatMessage, ChatTemplate, FunctionCall};
 pub use constraint::{Constraint, MAX_SCHEMA_BYTES};
 pub use embedding::Embedding;
 pub use language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput};
-pub use native::{NativeCache, NativeModel};
+pub use native::{NativeCache, NativeModel, PACKED_FILE};
 pub use prompt::Prompt;
 pub use reason::{
     REASONING_INSTRUCTION, ReasoningResult, ReasoningStep, SearchEvent, SearchOptions,
@@ -77,6 +77,8 @@ pub use stream::TextStream;
 pub use text::TextTokenizer;
 pub use tools::{MAX_TOOL_INPUT_BYTES, Tool, ToolCall, ToolCallDetector, ToolError};
 pub use torch::{TorchCache, TorchModel};
+
+use std::path::PathBuf;
 
 /// Error of text generation.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +146,18 @@ pub enum Error {
     /// Nobody waits for the result any more.
     #[error("nobody waits for the result")]
     Cancelled,
+    /// A file of packed parameters that cannot be read or written.
+    #[error(
+        "the packed parameters in {} cannot be used: {reason}; write them again with \
+         `pol-trainer model pack`",
+        .path.display()
+    )]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(String),

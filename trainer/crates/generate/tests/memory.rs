@@ -7,7 +7,7 @@
 mod common;
 
 use common::{FORMS, Round, round};
-use pol_generate::{LanguageModel, NativeModel, Prediction, SequenceInput};
+use pol_generate::{LanguageModel, NativeModel, PACKED_FILE, Prediction, SequenceInput};
 use pol_import::{ImportReport, ImportedModel, load, open};
 use pol_model::hash_values;
 use pol_primitives::model::{Activation, Biases, ModelSpec, Norm, PositionEncoding};
@@ -15,6 +15,8 @@ use std::{env, error::Error, fs, path::Path, process::Command};
 
 /// Folder of the model that a child process loads.
 const FOLDER: &str = "POL_TEST_FOLDER";
+/// Set if it loads packed parameters.
+const PACKED: &str = "POL_TEST_PACKED";
 
 /// A model of 45 million parameters in many small matrices.
 fn spec() -> ModelSpec {
@@ -57,6 +59,35 @@ fn read(folder: &Path) -> Result<NativeModel, Box<dyn Error>> {
     NativeModel::from_reader(&spec, 2, |values| Ok(model.read(values)?))
 }
 
+/// Loads the packed parameters in `folder`.
+fn read_packed(folder: &Path) -> NativeModel {
+    let model = open(folder).unwrap();
+    let path = folder.join(PACKED_FILE);
+    NativeModel::from_packed(&model.spec, &model.report.root, 2, &path).unwrap()
+}
+
+/// Writes packed parameters into `folder`.
+fn pack(folder: &Path) {
+    let mut model = open(folder).unwrap();
+    let (spec, root) = (model.spec, model.report.root);
+    let read = |values: &mut [f32]| -> Result<(), Box<dyn Error>> { Ok(model.read(values)?) };
+    NativeModel::write_packed(&spec, &root, 2, read, &folder.join(PACKED_FILE)).unwrap();
+}
+
+/// Loads the model in `folder` in a process of its own. Returns the peak of its memory, in bytes,
+/// and the hash of its logits.
+fn load_in_child(folder: &Path, packed: bool) -> (u64, String) {
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "loading_keeps_no_second_copy", "--nocapture"]).env(FOLDER, folder);
+    if packed {
+        child.env(PACKED, "1");
+    }
+    let output = String::from_utf8(child.output().unwrap().stdout).unwrap();
+    let line = output.lines().find_map(|line| line.strip_prefix("child: ")).unwrap();
+    let (peak, found) = line.split_once(' ').unwrap();
+    (peak.parse().unwrap(), found.to_owned())
+}
+
 /// Writes a model whose weights have a form.
 fn save(spec: ModelSpec, form: Round, folder: &Path) {
     let value = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 25) as f32;
@@ -71,8 +102,10 @@ fn save(spec: ModelSpec, form: Round, folder: &Path) {
 #[test]
 fn loading_keeps_no_second_copy() {
     if let Some(folder) = env::var_os(FOLDER) {
+        let folder = Path::new(&folder);
         let before = status("VmRSS");
-        let model = read(Path::new(&folder)).unwrap();
+        let model =
+            if env::var_os(PACKED).is_some() { read_packed(folder) } else { read(folder).unwrap() };
         let digest = digest(&model);
         println!("\nchild: {} {digest}", status("VmHWM") - before);
         return;
@@ -83,24 +116,20 @@ fn loading_keeps_no_second_copy() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path().join("model");
         save(spec(), round, &folder);
-        // A process of its own, whose peak is that of the load and of the first token.
-        let child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "loading_keeps_no_second_copy", "--nocapture"])
-            .env(FOLDER, &folder)
-            .output()
-            .unwrap();
-        let output = String::from_utf8(child.stdout).unwrap();
-        let line = output.lines().find_map(|line| line.strip_prefix("child: ")).unwrap();
-        let (peak, found) = line.split_once(' ').unwrap();
+        pack(&folder);
         let loaded = load(&folder).unwrap();
         let whole = NativeModel::new(&loaded.spec, &loaded.parameters, 2).unwrap();
-        assert_eq!(found, digest(&whole), "{form}");
-        let (peak, weights) = (peak.parse::<u64>().unwrap(), spec().size() * bits / 8);
-        println!("{form}: {peak} bytes at once for weights of {weights}");
-        assert!(peak > weights * 9 / 10, "{form}: {peak} of {weights} cannot be right");
-        // The process itself and a block of keys and values take some more.
-        let most = weights * 11 / 10 + (4 << 20);
-        assert!(peak < most, "{form}: {peak} bytes at once for weights of {weights}");
+        let (expected, weights) = (digest(&whole), spec().size() * bits / 8);
+        for packed in [false, true] {
+            // The peak is that of the load and of the first token.
+            let (peak, found) = load_in_child(&folder, packed);
+            assert_eq!(found, expected, "{form}, packed: {packed}");
+            println!("{form}: {peak} bytes at once for weights of {weights}, packed: {packed}");
+            assert!(peak > weights * 9 / 10, "{form}: {peak} of {weights} cannot be right");
+            // The process itself and a block of keys and values take some more.
+            let most = weights * 11 / 10 + (4 << 20);
+            assert!(peak < most, "{form}: {peak} bytes at once for weights of {weights}");
+        }
     }
 }
 

@@ -119,6 +119,11 @@ pub struct OpenModel {
 }
 
 impl OpenModel {
+    /// Returns the folder of the model.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Returns the number of parameters that were not read yet.
     pub fn remaining(&self) -> usize {
         let (tensors, values) = self.read;

@@ -65,6 +65,7 @@ pub(super) type F16 = [u16; NR];
 /// Weights `scale · level + offset` of [`BLOCK_INPUTS`] inputs. Scale and offset are f16. Levels
 /// have 4 bits: those of outputs `i` and `i + NR / 2` share a byte, the first in its lower half.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct BlockQ4 {
     pub(super) scale: [u16; NR],
     pub(super) offset: [u16; NR],
@@ -73,6 +74,7 @@ pub(super) struct BlockQ4 {
 
 /// Weights `scale · level` of [`BLOCK_INPUTS`] inputs. The scale is f16.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct BlockQ8 {
     pub(super) scale: [u16; NR],
     pub(super) levels: [[i8; NR]; BLOCK_INPUTS],
@@ -83,6 +85,7 @@ pub(super) struct BlockQ8 {
 /// In Q4_K of GGUF the scale is the product of an f16 and an integer of 6 bits, and so is the
 /// offset. A float32 holds either.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct BlockQ4K {
     pub(super) scale: F32,
     pub(super) offset: F32,
@@ -91,6 +94,7 @@ pub(super) struct BlockQ4K {
 
 /// The same with levels of 5 bits, as in Q5_K. The highest is bit `i` of `high` for output `i`.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct BlockQ5K {
     pub(super) scale: F32,
     pub(super) offset: F32,
@@ -102,6 +106,7 @@ pub(super) struct BlockQ5K {
 /// levels lie as in [`BlockQ4`]. The other two of outputs `i`, `i + 16`, `i + 32`, and `i + 48`
 /// share a byte of `high`, the first in its lowest bits.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct BlockQ6K {
     pub(super) scale: F32,
     pub(super) levels: [[u8; NR / 2]; SHORT_BLOCK_INPUTS],

@@ -2,6 +2,8 @@
 
 //! Matrices in the smallest lossless forms.
 
+mod stored;
+
 use super::{
     huge_pages::reserve_huge,
     kernels::{
@@ -11,6 +13,8 @@ use super::{
     packing::{Packed, pack, unpack},
 };
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+pub(super) use stored::MatrixHeader;
 
 /// Tasks per thread, so that one slow thread does not delay the product.
 const TASKS: usize = 4;
@@ -44,7 +48,8 @@ struct PanelPlace {
     width: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Form of the weights of a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Form {
     F32,
     Bf16,

@@ -8,28 +8,32 @@ mod huge_pages;
 mod k_quants;
 mod kernels;
 mod matrix;
+mod packed_file;
 mod packing;
+mod tensors;
 
 use crate::{
     Error,
     language_model::{LanguageModel, SequenceCache, SequenceInput, check},
 };
 pub use cache::NativeCache;
-use kernels::{Isa, NR, ScoreScaling, activate, attend, soft_cap};
+use kernels::{Isa, ScoreScaling, activate, attend, soft_cap};
 use matrix::{Matrix, Scratch, for_rows};
+pub use packed_file::PACKED_FILE;
 use pol_model::{Layout, RotaryRates};
-use pol_primitives::model::{ModelSpec, Norm, Parameter, PositionEncoding, SoftCaps};
+use pol_primitives::{
+    Hash,
+    model::{ModelSpec, Norm, PositionEncoding, SoftCaps},
+};
 use rayon::prelude::*;
 use std::{
-    collections::BTreeMap,
-    iter::repeat_n,
+    path::Path,
     sync::{Mutex, PoisonError},
 };
+use tensors::PackedTensors;
 
 /// Tokens that are processed at once. A longer prompt is processed in chunks.
 const PROMPT_CHUNK_TOKENS: usize = 512;
-/// Rows of the vocabulary that are read at once.
-const VOCABULARY_ROWS: usize = 16 * NR;
 /// Multiplications of an attention from which other threads help.
 const WORTH_SHARING: usize = 1 << 16;
 
@@ -92,85 +96,6 @@ impl Block {
             down: tensors.matrix(&name("mlp.c_proj")),
         }
     }
-}
-
-/// Tensors of a model by name, packed one by one as they are read.
-#[derive(Default)]
-struct PackedTensors {
-    matrices: BTreeMap<String, Matrix>,
-    vectors: BTreeMap<String, Vec<f32>>,
-    /// Memory of a tensor before it is packed.
-    values: Vec<f32>,
-}
-
-impl PackedTensors {
-    /// Reads the next tensor and packs it on `pool`. `read` fills a slice with its next values.
-    fn read<E>(
-        &mut self,
-        spec: &ModelSpec,
-        parameter: &Parameter,
-        pool: &rayon::ThreadPool,
-        read: &mut impl FnMut(&mut [f32]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let name = parameter.name.as_str();
-        match (name, &parameter.shape[..]) {
-            ("wte.weight" | "lm_head.weight", &[outputs, inputs]) => {
-                let (outputs, inputs) = (outputs as usize, inputs as usize);
-                let mut matrix = Matrix::new(inputs, [outputs]);
-                for first in (0..outputs).step_by(VOCABULARY_ROWS) {
-                    let rows = VOCABULARY_ROWS.min(outputs - first);
-                    read(resized(&mut self.values, rows * inputs))?;
-                    pool.install(|| matrix.push_rows(&self.values));
-                }
-                self.matrices.insert(name.to_owned(), matrix);
-            }
-            (name, &[inputs, outputs]) if name != "wpe.weight" => {
-                let (inputs, outputs) = (inputs as usize, outputs as usize);
-                read(resized(&mut self.values, inputs * outputs))?;
-                // Gates and what they gate have the same inputs, so they are one matrix.
-                let tensors = if spec.gated && name.contains(".c_gate.") { 2 } else { 1 };
-                let matrix = self
-                    .matrices
-                    .entry(name.replace(".c_gate.", ".c_fc."))
-                    .or_insert_with(|| Matrix::new(inputs, repeat_n(outputs, tensors)));
-                pool.install(|| matrix.push_columns(&self.values));
-            }
-            _ => {
-                let mut values = vec![0.0; parameter.len()];
-                read(&mut values)?;
-                self.vectors.insert(name.to_owned(), values);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a vector; empty if the model lacks it.
-    fn vector(&mut self, name: &str) -> Vec<f32> {
-        self.vectors.remove(name).unwrap_or_default()
-    }
-
-    /// Takes a matrix with its bias. It has no outputs if the model lacks it.
-    fn matrix(&mut self, name: &str) -> Matrix {
-        let matrix = self.matrices.remove(&format!("{name}.weight"));
-        let mut bias = self.vector(&format!("{}.bias", name.replace(".c_fc", ".c_gate")));
-        if name.ends_with(".c_fc") {
-            bias.append(&mut self.vector(&format!("{name}.bias")));
-        }
-        matrix.unwrap_or_else(|| Matrix::new(1, [])).with_bias(bias)
-    }
-
-    fn norm(&mut self, name: &str) -> Normed {
-        let [weight, bias] = ["weight", "bias"].map(|part| self.vector(&format!("{name}.{part}")));
-        Normed { weight, bias }
-    }
-}
-
-/// Returns `values` with `len` values, in no more memory than the most that it ever had.
-fn resized(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    values.clear();
-    values.reserve_exact(len);
-    values.resize(len, 0.0);
-    values
 }
 
 /// Weight, and the bias of a LayerNorm.
@@ -248,16 +173,70 @@ impl NativeModel {
         threads: usize,
         mut read: impl FnMut(&mut [f32]) -> Result<(), E>,
     ) -> Result<Self, E> {
+        let (isa, pool) = Self::prepare(spec, threads)?;
+        let tensors = PackedTensors::read(spec, &pool, &mut read)?;
+        Ok(Self::assemble(spec, isa, pool, tensors))
+    }
+
+    /// Packs parameters of a model of `spec` as [`from_reader`](Self::from_reader) does, and writes
+    /// them to the file at `path`, whole or not at all. `root` is the root of the model, which
+    /// `read` has verified with the last parameter.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`from_reader`](Self::from_reader) does, and if the file cannot be written.
+    pub fn write_packed<E: From<Error>>(
+        spec: &ModelSpec,
+        root: &Hash,
+        threads: usize,
+        mut read: impl FnMut(&mut [f32]) -> Result<(), E>,
+        path: &Path,
+    ) -> Result<(), E> {
+        let (_, pool) = Self::prepare(spec, threads)?;
+        let tensors = PackedTensors::read(spec, &pool, &mut read)?;
+        pool.install(|| packed_file::write(path, root, spec, &tensors))?;
+        Ok(())
+    }
+
+    /// Creates a model of `spec`, with `threads` threads, from a file of
+    /// [`write_packed`](Self::write_packed).
+    ///
+    /// Parameters are read in the forms in which products take them, so this takes as long as
+    /// reading and hashing the file. The file is compared with its own hashes, with `spec`, and
+    /// with `root`, the root of the model that it was made of.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`from_reader`](Self::from_reader) does, and if the file is damaged or is that of
+    /// another model or version.
+    pub fn from_packed(
+        spec: &ModelSpec,
+        root: &Hash,
+        threads: usize,
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let (isa, pool) = Self::prepare(spec, threads)?;
+        let tensors = pool.install(|| packed_file::read(path, root, spec))?;
+        Ok(Self::assemble(spec, isa, pool, tensors))
+    }
+
+    /// Checks that models of `spec` are supported, and starts `threads` threads.
+    fn prepare(spec: &ModelSpec, threads: usize) -> Result<(Isa, rayon::ThreadPool), Error> {
         spec.validate().map_err(|invalid| Error::Model(invalid.into()))?;
         let isa = Isa::detect().filter(|_| Self::supports(spec)).ok_or(Error::Unsupported)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .map_err(|error| Error::Threads(error.to_string()))?;
-        let mut tensors = PackedTensors::default();
-        for parameter in spec.parameters() {
-            tensors.read(spec, &parameter, &pool, &mut read)?;
-        }
+        Ok((isa, pool))
+    }
+
+    fn assemble(
+        spec: &ModelSpec,
+        isa: Isa,
+        pool: rayon::ThreadPool,
+        mut tensors: PackedTensors,
+    ) -> Self {
         let blocks = (0..spec.layers).map(|index| Block::new(spec, &mut tensors, index)).collect();
         let norm = tensors.norm("ln_f");
         let embedding = tensors.matrix("wte");
@@ -271,7 +250,7 @@ impl NativeModel {
                 .map(|part| tensors.vector(&format!("mind.introspection.{part}")));
             (weight, bias.first().copied().unwrap_or_default())
         });
-        Ok(Self {
+        Self {
             spec: *spec,
             isa,
             pool,
@@ -286,7 +265,7 @@ impl NativeModel {
             head,
             introspection,
             memory: Mutex::default(),
-        })
+        }
     }
 
     /// Returns the number of bytes of parameters that a single token reads from memory.
