@@ -8,28 +8,77 @@
 //! that 32 weights show theirs. What is found is compared with each weight to the bit, so a block
 //! is right or refused.
 
-use super::kernels::{BLOCK_INPUTS, SHORT_BLOCK_INPUTS};
+use super::blocks::{BLOCK_INPUTS, SHORT_BLOCK_INPUTS};
 
-/// Returns the scale and the levels of weights `scale · (level - 32)`, if there are such. The
-/// product is exact for those of a Q6_K, so the largest weight divided by its level is the scale.
+/// Returns scales and levels with which weights are `scale · (level - 32)`, the smallest scale
+/// first. The product is exact for those of a Q6_K, so the largest weight divided by its level is
+/// the scale.
 pub(super) fn symmetric_levels(
     weights: &[f32; SHORT_BLOCK_INPUTS],
-) -> Option<(f32, [u8; SHORT_BLOCK_INPUTS])> {
+) -> impl Iterator<Item = (f32, [u8; SHORT_BLOCK_INPUTS])> {
     let end =
         weights.iter().copied().fold(0.0f32, |end, w| if w.abs() > end.abs() { w } else { end });
     // Only level 0 lies 32 steps from zero.
-    std::iter::once(-32.0).chain((1..32).rev().map(|steps| steps as f32)).find_map(|steps: f32| {
-        let scale = end / steps;
-        let mut levels = [32; SHORT_BLOCK_INPUTS];
-        for (level, &weight) in levels.iter_mut().zip(weights) {
-            let nearest = if scale == 0.0 { 0.0 } else { nearest((weight / scale).into()) };
-            if !(-32.0..=31.0).contains(&nearest) || nearest as f32 * scale != weight {
+    let steps = (1..32).rev().map(|steps| steps as f32);
+    std::iter::once(-32.0).chain(steps.clone()).chain(steps.map(|steps| -steps)).filter_map(
+        move |steps: f32| {
+            let scale = end / steps;
+            let mut levels = [32; SHORT_BLOCK_INPUTS];
+            for (level, &weight) in levels.iter_mut().zip(weights) {
+                let nearest = if scale == 0.0 { 0.0 } else { nearest((weight / scale).into()) };
+                if !(-32.0..=31.0).contains(&nearest) || nearest as f32 * scale != weight {
+                    return None;
+                }
+                *level = (nearest + 32.0) as u8;
+            }
+            Some((scale, levels))
+        },
+    )
+}
+
+/// Levels that weights may have, above the lowest one, and bounds of their scale.
+pub(super) struct Steps {
+    /// Levels between the smallest and the largest weight.
+    pub(super) span: u8,
+    /// Levels above that of the smallest weight, as integers.
+    pub(super) above: [f64; BLOCK_INPUTS],
+    pub(super) least: f64,
+    pub(super) most: f64,
+}
+
+impl Steps {
+    /// Returns the steps that `weights`, of which some differ, may have with levels up to
+    /// `highest`, those with the largest span first.
+    pub(super) fn of(
+        weights: &[f32; BLOCK_INPUTS],
+        highest: u8,
+    ) -> impl Iterator<Item = Self> + use<> {
+        let wide = weights.map(f64::from);
+        let low = wide.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = wide.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let margins = weights.map(margin);
+        let largest = margins.iter().copied().fold(0.0, f64::max);
+        (1..=highest).rev().filter_map(move |span| {
+            // The weights show the levels above the lowest one.
+            let step = (high - low) / f64::from(span);
+            let above = wide.map(|weight| nearest((weight - low) / step));
+            let is_near = |(weight, above): (&f64, &f64)| {
+                (weight - low - above * step).abs() <= 4.0 * largest
+            };
+            if !wide.iter().zip(&above).all(is_near) {
                 return None;
             }
-            *level = (nearest + 32.0) as u8;
-        }
-        Some((scale, levels))
-    })
+            let (mut least, mut most) = (0.0f64, f64::INFINITY);
+            for ((weight, above), rounding) in wide.iter().zip(above).zip(margins) {
+                if above > 0.0 {
+                    let (rise, rounding) = (weight - low, rounding + margin(low as f32));
+                    least = least.max((rise - rounding) / above);
+                    most = most.min((rise + rounding) / above);
+                }
+            }
+            (least <= most).then_some(Self { span, above, least, most })
+        })
+    }
 }
 
 /// Weights `scale · level + offset`, with two roundings.
@@ -50,28 +99,10 @@ impl Grid {
             return Some(flat).filter(|grid| grid.gives(weights));
         }
         let margins = weights.map(margin);
-        let largest = margins.iter().copied().fold(0.0, f64::max);
-        (1..=highest).rev().find_map(|span| {
-            // Levels above the lowest one, which the weights show.
-            let step = (high - low) / f64::from(span);
-            let above = wide.map(|weight| nearest((weight - low) / step));
-            let is_near = |(weight, above): (&f64, &f64)| {
-                (weight - low - above * step).abs() <= 4.0 * largest
-            };
-            if !wide.iter().zip(&above).all(is_near) {
-                return None;
-            }
-            let (mut least, mut most) = (0.0f64, f64::INFINITY);
-            for ((weight, above), rounding) in wide.iter().zip(above).zip(margins) {
-                if above > 0.0 {
-                    let (rise, rounding) = (weight - low, rounding + margin(low as f32));
-                    least = least.max((rise - rounding) / above);
-                    most = most.min((rise + rounding) / above);
-                }
-            }
-            short_numbers(least, most).find_map(|scale| {
-                (0..=highest - span).find_map(|lowest| {
-                    let levels = above.map(|above| above + f64::from(lowest));
+        Steps::of(weights, highest).find_map(|steps| {
+            short_numbers(steps.least, steps.most).find_map(|scale| {
+                (0..=highest - steps.span).find_map(|lowest| {
+                    let levels = steps.above.map(|above| above + f64::from(lowest));
                     Self::with_scale(weights, scale, levels, &margins)
                 })
             })
@@ -114,7 +145,7 @@ impl Grid {
 
 /// Returns half of the distance between the float32 numbers near `weight`: as much as rounding
 /// changes it.
-fn margin(weight: f32) -> f64 {
+pub(super) fn margin(weight: f32) -> f64 {
     const HALF_OF_LAST_BIT: f64 = 1.0 / (1 << 24) as f64;
     let power = f32::from_bits(weight.to_bits() & 0x7f80_0000);
     f64::from(power) * HALF_OF_LAST_BIT
@@ -145,7 +176,7 @@ fn unit(number: f64, bits: u64) -> f64 {
 }
 
 /// Returns the integer nearest to a number below 2⁵¹, without a call of a function.
-fn nearest(number: f64) -> f64 {
+pub(super) fn nearest(number: f64) -> f64 {
     /// Adding and subtracting this constant rounds to an integer.
     const ROUND: f64 = 6_755_399_441_055_744.0;
     number + ROUND - ROUND
@@ -196,7 +227,7 @@ mod tests {
         ) {
             let scale = f16::from_f32(scale.powi(5)).to_f32() * f32::from(factor);
             let weights = levels.map(|level| scale * f32::from(level));
-            let (found, levels) = symmetric_levels(&weights).unwrap();
+            let (found, levels) = symmetric_levels(&weights).next().unwrap();
             prop_assert_eq!(levels.map(|level| found * (f32::from(level) - 32.0)), weights);
         }
     }
@@ -221,7 +252,7 @@ mod tests {
         assert!(Grid::find(&many, 31).is_some());
         for weights in [scattered, not_numbers, hole, infinite] {
             let weights = std::array::from_fn(|i| weights[i]);
-            assert!(symmetric_levels(&weights).is_none(), "{weights:?}");
+            assert!(symmetric_levels(&weights).next().is_none(), "{weights:?}");
         }
     }
 }

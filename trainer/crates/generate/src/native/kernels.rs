@@ -8,11 +8,14 @@
 //! bits depend on the matrix and the row only, not on instruction set, number of threads, or number
 //! of rows.
 
+use super::blocks::{
+    BLOCK_INPUTS, Bf16, BlockQ4, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8, F16, F32, Factors,
+    FifthBits, FullScales, HighPairs, NR, Nibbles, PartQ6, SHORT_BLOCK_INPUTS, SuperBlock,
+    SuperQ4K, SuperQ5K, SuperQ6K,
+};
 use pol_primitives::model::Activation;
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, borrow::Borrow};
 
-/// Outputs of a panel.
-pub(super) const NR: usize = 64;
 /// Rows of the micro-kernel over a panel.
 pub(super) const MR: usize = 4;
 /// Rows of the AVX-512 micro-kernel for many rows: as many sums as registers hold.
@@ -22,10 +25,6 @@ pub(super) const MR_WIDE_AVX2: usize = 6;
 /// Software prefetch distance in bytes. It crosses page boundaries, which hardware prefetchers do
 /// not.
 const PREFETCH_DISTANCE: usize = 4_096;
-/// Inputs of a quantised block, which share a scale.
-pub(super) const BLOCK_INPUTS: usize = 32;
-/// Inputs of a block with levels of 6 bits.
-pub(super) const SHORT_BLOCK_INPUTS: usize = 16;
 
 /// Instruction sets with kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,100 +54,6 @@ impl Isa {
     }
 }
 
-/// Weights of one input, as float32.
-pub(super) type F32 = [f32; NR];
-/// Weights of one input, as bfloat16.
-pub(super) type Bf16 = [u16; NR];
-/// Weights of one input, as float16.
-pub(super) type F16 = [u16; NR];
-
-/// Weights `scale · level + offset` of [`BLOCK_INPUTS`] inputs. Scale and offset are f16. Levels
-/// have 4 bits: those of outputs `i` and `i + NR / 2` share a byte, the first in its lower half.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(super) struct BlockQ4 {
-    pub(super) scale: [u16; NR],
-    pub(super) offset: [u16; NR],
-    pub(super) levels: [[u8; NR / 2]; BLOCK_INPUTS],
-}
-
-/// Weights `scale · level` of [`BLOCK_INPUTS`] inputs. The scale is f16.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(super) struct BlockQ8 {
-    pub(super) scale: [u16; NR],
-    pub(super) levels: [[i8; NR]; BLOCK_INPUTS],
-}
-
-/// Weights `scale · level + offset` of [`BLOCK_INPUTS`] inputs, with levels as in [`BlockQ4`].
-///
-/// In Q4_K of GGUF the scale is the product of an f16 and an integer of 6 bits, and so is the
-/// offset. A float32 holds either.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(super) struct BlockQ4K {
-    pub(super) scale: F32,
-    pub(super) offset: F32,
-    pub(super) levels: [[u8; NR / 2]; BLOCK_INPUTS],
-}
-
-/// The same with levels of 5 bits, as in Q5_K. The highest is bit `i` of `high` for output `i`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(super) struct BlockQ5K {
-    pub(super) scale: F32,
-    pub(super) offset: F32,
-    pub(super) levels: [[u8; NR / 2]; BLOCK_INPUTS],
-    pub(super) high: [u64; BLOCK_INPUTS],
-}
-
-/// Weights `scale · (level - 32)` of [`SHORT_BLOCK_INPUTS`] inputs, as in Q6_K. The lower 4 bits of
-/// levels lie as in [`BlockQ4`]. The other two of outputs `i`, `i + 16`, `i + 32`, and `i + 48`
-/// share a byte of `high`, the first in its lowest bits.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(super) struct BlockQ6K {
-    pub(super) scale: F32,
-    pub(super) levels: [[u8; NR / 2]; SHORT_BLOCK_INPUTS],
-    pub(super) high: [[u8; NR / 4]; SHORT_BLOCK_INPUTS],
-}
-
-impl BlockQ4K {
-    /// Block of zeros.
-    pub(super) const ZERO: Self =
-        Self { scale: [0.0; NR], offset: [0.0; NR], levels: [[0; NR / 2]; BLOCK_INPUTS] };
-}
-
-impl BlockQ5K {
-    /// Block of zeros.
-    pub(super) const ZERO: Self = Self {
-        scale: [0.0; NR],
-        offset: [0.0; NR],
-        levels: [[0; NR / 2]; BLOCK_INPUTS],
-        high: [0; BLOCK_INPUTS],
-    };
-}
-
-impl BlockQ6K {
-    /// Block of zeros.
-    pub(super) const ZERO: Self = Self {
-        scale: [0.0; NR],
-        levels: [[0; NR / 2]; SHORT_BLOCK_INPUTS],
-        high: [[0; NR / 4]; SHORT_BLOCK_INPUTS],
-    };
-}
-
-impl BlockQ4 {
-    /// Block of zeros.
-    pub(super) const ZERO: Self =
-        Self { scale: [0; NR], offset: [0; NR], levels: [[0; NR / 2]; BLOCK_INPUTS] };
-}
-
-impl BlockQ8 {
-    /// Block of zeros.
-    pub(super) const ZERO: Self = Self { scale: [0; NR], levels: [[0; NR]; BLOCK_INPUTS] };
-}
-
 /// Panel in one of the formats.
 #[derive(Clone, Copy)]
 pub(super) enum Panel<'a> {
@@ -160,6 +65,9 @@ pub(super) enum Panel<'a> {
     BlockQ4K(&'a [BlockQ4K]),
     BlockQ5K(&'a [BlockQ5K]),
     BlockQ6K(&'a [BlockQ6K]),
+    SuperQ4K(&'a [SuperQ4K]),
+    SuperQ5K(&'a [SuperQ5K]),
+    SuperQ6K(&'a [SuperQ6K]),
 }
 
 impl Panel<'_> {
@@ -179,6 +87,9 @@ impl Panel<'_> {
                 (Isa::Avx512, Panel::BlockQ4K(panel)) => avx512::q4_k_decoded(panel, out),
                 (Isa::Avx512, Panel::BlockQ5K(panel)) => avx512::q5_k_decoded(panel, out),
                 (Isa::Avx512, Panel::BlockQ6K(panel)) => avx512::q6_k_decoded(panel, out),
+                (Isa::Avx512, Panel::SuperQ4K(panel)) => avx512::super_q4_k_decoded(panel, out),
+                (Isa::Avx512, Panel::SuperQ5K(panel)) => avx512::super_q5_k_decoded(panel, out),
+                (Isa::Avx512, Panel::SuperQ6K(panel)) => avx512::super_q6_k_decoded(panel, out),
                 (Isa::Avx2, Panel::Bf16(panel)) => avx2::half_decoded(panel, out),
                 (Isa::Avx2, Panel::F16(panel)) => avx2::float16_decoded(panel, out),
                 (Isa::Avx2, Panel::BlockQ4(panel)) => avx2::nibbles_decoded(panel, out),
@@ -186,6 +97,9 @@ impl Panel<'_> {
                 (Isa::Avx2, Panel::BlockQ4K(panel)) => avx2::q4_k_decoded(panel, out),
                 (Isa::Avx2, Panel::BlockQ5K(panel)) => avx2::q5_k_decoded(panel, out),
                 (Isa::Avx2, Panel::BlockQ6K(panel)) => avx2::q6_k_decoded(panel, out),
+                (Isa::Avx2, Panel::SuperQ4K(panel)) => avx2::super_q4_k_decoded(panel, out),
+                (Isa::Avx2, Panel::SuperQ5K(panel)) => avx2::super_q5_k_decoded(panel, out),
+                (Isa::Avx2, Panel::SuperQ6K(panel)) => avx2::super_q6_k_decoded(panel, out),
             }
         }
     }
@@ -211,6 +125,9 @@ pub(super) fn multiply<const R: usize>(
             (Isa::Avx512, Panel::BlockQ4K(panel)) => avx512::q4_k(x, panel, out),
             (Isa::Avx512, Panel::BlockQ5K(panel)) => avx512::q5_k(x, panel, out),
             (Isa::Avx512, Panel::BlockQ6K(panel)) => avx512::q6_k(x, panel, out),
+            (Isa::Avx512, Panel::SuperQ4K(panel)) => avx512::super_q4_k(x, panel, out),
+            (Isa::Avx512, Panel::SuperQ5K(panel)) => avx512::super_q5_k(x, panel, out),
+            (Isa::Avx512, Panel::SuperQ6K(panel)) => avx512::super_q6_k(x, panel, out),
             (Isa::Avx2, Panel::F32(panel)) => avx2::full(x, panel, out),
             (Isa::Avx2, Panel::Bf16(panel)) => avx2::half(x, panel, out),
             (Isa::Avx2, Panel::F16(panel)) => avx2::float16(x, panel, out),
@@ -219,6 +136,9 @@ pub(super) fn multiply<const R: usize>(
             (Isa::Avx2, Panel::BlockQ4K(panel)) => avx2::q4_k(x, panel, out),
             (Isa::Avx2, Panel::BlockQ5K(panel)) => avx2::q5_k(x, panel, out),
             (Isa::Avx2, Panel::BlockQ6K(panel)) => avx2::q6_k(x, panel, out),
+            (Isa::Avx2, Panel::SuperQ4K(panel)) => avx2::super_q4_k(x, panel, out),
+            (Isa::Avx2, Panel::SuperQ5K(panel)) => avx2::super_q5_k(x, panel, out),
+            (Isa::Avx2, Panel::SuperQ6K(panel)) => avx2::super_q6_k(x, panel, out),
         }
     }
 }
@@ -394,6 +314,21 @@ pub(super) fn exp(x: f32) -> f32 {
     sum * f32::from_bits(((k as i32 + 127) as u32) << 23)
 }
 
+/// Adds the products of each input of `$x` and its `$weights` to the sums of each row.
+macro_rules! add_products {
+    ($x:ident, $vectors:literal, $rows:ident, $sums:ident, |$input:ident| $weights:expr) => {
+        for ($input, x) in $x.iter().enumerate() {
+            let weights: [_; $vectors] = $weights;
+            for row in 0..$rows {
+                let x = splat(x[row]);
+                for vector in 0..$vectors {
+                    $sums[row][vector] = fma(weights[vector], x, $sums[row][vector]);
+                }
+            }
+        }
+    };
+}
+
 /// Micro-kernel for one format: `$prepare` loads what a block shares, `$load` the weights of each
 /// input.
 macro_rules! kernel {
@@ -407,15 +342,7 @@ macro_rules! kernel {
             for (x, group) in x.as_chunks::<{ $inputs }>().0.iter().zip(panel) {
                 prefetch(group);
                 let shared = $prepare(group);
-                for (input, x) in x.iter().enumerate() {
-                    let weights: [_; $vectors] = $load(group, &shared, input);
-                    for row in 0..R {
-                        let x = splat(x[row]);
-                        for vector in 0..$vectors {
-                            sums[row][vector] = fma(weights[vector], x, sums[row][vector]);
-                        }
-                    }
-                }
+                add_products!(x, $vectors, R, sums, |input| $load(group, &shared, input));
             }
             for (out, sums) in out.iter_mut().zip(sums) {
                 put(out, sums);
@@ -436,6 +363,45 @@ macro_rules! kernel {
                     let mut weights = [0.0; NR];
                     put(&mut weights, $load(group, &shared, input));
                     out.push(weights);
+                }
+            }
+        }
+    };
+}
+
+/// Micro-kernel for a format whose blocks have parts of `$inputs` inputs: `$prepare` computes the
+/// scales of a part, `$load` the weights of each input.
+macro_rules! super_kernel {
+    (
+        $name:ident, $feature:literal, $vectors:literal, $block:ty, $inputs:expr, $prepare:ident,
+        $load:ident, $decoded:ident
+    ) => {
+        #[target_feature(enable = $feature)]
+        pub(super) fn $name<const R: usize>(x: &[[f32; R]], panel: &[$block], out: &mut [F32; R]) {
+            let mut sums = [[zero(); $vectors]; R];
+            let mut left = x.as_chunks::<{ $inputs }>().0.iter();
+            for block in panel {
+                for (part, x) in block.parts.iter().zip(&mut left) {
+                    prefetch(part);
+                    let shared = $prepare(block, part);
+                    add_products!(x, $vectors, R, sums, |input| $load(part, &shared, input));
+                }
+            }
+            for (out, sums) in out.iter_mut().zip(sums) {
+                put(out, sums);
+            }
+        }
+
+        #[target_feature(enable = $feature)]
+        pub(super) fn $decoded(panel: &[$block], out: &mut Vec<F32>) {
+            for block in panel {
+                for part in &block.parts {
+                    let shared = $prepare(block, part);
+                    for input in 0..$inputs {
+                        let mut weights = [0.0; NR];
+                        put(&mut weights, $load(part, &shared, input));
+                        out.push(weights);
+                    }
                 }
             }
         }
@@ -515,9 +481,48 @@ mod avx512 {
         nibbles_decoded
     );
     kernel!(bytes, "avx512f", 4, BlockQ8, BLOCK_INPUTS, scales_bytes, load_bytes, bytes_decoded);
-    kernel!(q4_k, "avx512f", 4, BlockQ4K, BLOCK_INPUTS, scales_q4_k, load_q4_k, q4_k_decoded);
-    kernel!(q5_k, "avx512f", 4, BlockQ5K, BLOCK_INPUTS, scales_q5_k, load_q5_k, q5_k_decoded);
-    kernel!(q6_k, "avx512f", 4, BlockQ6K, SHORT_BLOCK_INPUTS, scale_q6_k, load_q6_k, q6_k_decoded);
+    kernel!(q4_k, "avx512f", 4, BlockQ4K, BLOCK_INPUTS, scales_full, load_nibbles, q4_k_decoded);
+    kernel!(q5_k, "avx512f", 4, BlockQ5K, BLOCK_INPUTS, scales_full, load_fifths, q5_k_decoded);
+    kernel!(
+        q6_k,
+        "avx512f",
+        4,
+        BlockQ6K,
+        SHORT_BLOCK_INPUTS,
+        scale_full,
+        load_sixths,
+        q6_k_decoded
+    );
+    super_kernel!(
+        super_q4_k,
+        "avx512f",
+        4,
+        SuperQ4K,
+        BLOCK_INPUTS,
+        scales_super,
+        load_nibbles,
+        super_q4_k_decoded
+    );
+    super_kernel!(
+        super_q5_k,
+        "avx512f",
+        4,
+        SuperQ5K,
+        BLOCK_INPUTS,
+        scales_super,
+        load_fifths,
+        super_q5_k_decoded
+    );
+    super_kernel!(
+        super_q6_k,
+        "avx512f",
+        4,
+        SuperQ6K,
+        SHORT_BLOCK_INPUTS,
+        scale_super,
+        load_sixths,
+        super_q6_k_decoded
+    );
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn activate(
@@ -650,45 +655,49 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn load_nibbles(
-        group: &BlockQ4,
+    fn load_nibbles<G: Nibbles>(
+        group: &G,
         scales: &([__m512; 4], [__m512; 4]),
         input: usize,
     ) -> [__m512; 4] {
-        scaled(unpack(&group.levels[input]), scales)
+        scaled(unpack(group.nibbles(input)), scales)
     }
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn scales_q4_k(group: &BlockQ4K) -> ([__m512; 4], [__m512; 4]) {
-        (load_full(&group.scale, &(), 0), load_full(&group.offset, &(), 0))
+    fn scales_full<G: FullScales>(group: &G) -> ([__m512; 4], [__m512; 4]) {
+        (load_full(group.scales(), &(), 0), load_full(group.offsets(), &(), 0))
+    }
+
+    /// Returns the scales and offsets of a part.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn scales_super<P: Factors>(block: &SuperBlock<P>, part: &P) -> ([__m512; 4], [__m512; 4]) {
+        let [scales, offsets] = part.factors();
+        (products(&block.scale, scales), products(&block.offset, offsets))
+    }
+
+    /// Returns the products of float16 and integers, which are exact.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn products(halves: &[u16; NR], integers: &[u8; NR]) -> [__m512; 4] {
+        let (halves, parts) = (widen(halves), integers.as_chunks::<16>().0);
+        each!([zero(); 4], i, {
+            // SAFETY: each part is 16 bytes, and there are 4.
+            let bytes = unsafe { _mm_loadu_si128(parts[i].as_ptr().cast()) };
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)), halves[i])
+        })
     }
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn load_q4_k(
-        group: &BlockQ4K,
-        scales: &([__m512; 4], [__m512; 4]),
-        input: usize,
-    ) -> [__m512; 4] {
-        scaled(unpack(&group.levels[input]), scales)
-    }
-
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    fn scales_q5_k(group: &BlockQ5K) -> ([__m512; 4], [__m512; 4]) {
-        (load_full(&group.scale, &(), 0), load_full(&group.offset, &(), 0))
-    }
-
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    fn load_q5_k(
-        group: &BlockQ5K,
+    fn load_fifths<G: FifthBits>(
+        group: &G,
         scales: &([__m512; 4], [__m512; 4]),
         input: usize,
     ) -> [__m512; 4] {
         let (low, high, fifth) =
-            (unpack(&group.levels[input]), group.high[input], _mm512_set1_epi32(16));
+            (unpack(group.nibbles(input)), group.fifth_bits(input), _mm512_set1_epi32(16));
         let levels =
             each!(low, i, _mm512_mask_or_epi32(low[i], (high >> (16 * i)) as u16, low[i], fifth));
         scaled(levels, scales)
@@ -696,16 +705,28 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn scale_q6_k(group: &BlockQ6K) -> [__m512; 4] {
+    fn scale_full(group: &BlockQ6K) -> [__m512; 4] {
         load_full(&group.scale, &(), 0)
+    }
+
+    /// Returns the scales of a part.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn scale_super(block: &SuperQ6K, part: &PartQ6) -> [__m512; 4] {
+        let (halves, parts) = (widen(&block.scale), part.factor.as_chunks::<16>().0);
+        each!([zero(); 4], i, {
+            // SAFETY: each part is 16 bytes, and there are 4.
+            let bytes = unsafe { _mm_loadu_si128(parts[i].as_ptr().cast()) };
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), halves[i])
+        })
     }
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn load_q6_k(group: &BlockQ6K, scale: &[__m512; 4], input: usize) -> [__m512; 4] {
-        let low = unpack(&group.levels[input]);
+    fn load_sixths<G: HighPairs>(group: &G, scale: &[__m512; 4], input: usize) -> [__m512; 4] {
+        let low = unpack(group.nibbles(input));
         // SAFETY: 16 bytes.
-        let bytes = unsafe { _mm_loadu_si128(group.high[input].as_ptr().cast()) };
+        let bytes = unsafe { _mm_loadu_si128(group.high_pairs(input).as_ptr().cast()) };
         let high = _mm512_slli_epi32::<4>(_mm512_cvtepu8_epi32(bytes));
         let (mask, zero_level) = (_mm512_set1_epi32(48), _mm512_set1_epi32(32));
         each!([zero(); 4], i, {
@@ -766,8 +787,8 @@ mod avx2 {
         8,
         BlockQ4K,
         BLOCK_INPUTS,
-        nothing_q4_k,
-        load_q4_k,
+        scales_full,
+        load_affine,
         q4_k_decoded
     );
     kernel!(
@@ -776,8 +797,8 @@ mod avx2 {
         8,
         BlockQ5K,
         BLOCK_INPUTS,
-        nothing_q5_k,
-        load_q5_k,
+        scales_full,
+        load_fifths,
         q5_k_decoded
     );
     kernel!(
@@ -786,9 +807,39 @@ mod avx2 {
         8,
         BlockQ6K,
         SHORT_BLOCK_INPUTS,
-        nothing_q6_k,
-        load_q6_k,
+        scale_full,
+        load_sixths,
         q6_k_decoded
+    );
+    super_kernel!(
+        super_q4_k,
+        "avx2,fma,f16c",
+        8,
+        SuperQ4K,
+        BLOCK_INPUTS,
+        scales_super,
+        load_affine,
+        super_q4_k_decoded
+    );
+    super_kernel!(
+        super_q5_k,
+        "avx2,fma,f16c",
+        8,
+        SuperQ5K,
+        BLOCK_INPUTS,
+        scales_super,
+        load_fifths,
+        super_q5_k_decoded
+    );
+    super_kernel!(
+        super_q6_k,
+        "avx2,fma,f16c",
+        8,
+        SuperQ6K,
+        SHORT_BLOCK_INPUTS,
+        scale_super,
+        load_sixths,
+        super_q6_k_decoded
     );
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -853,13 +904,52 @@ mod avx2 {
     fn nothing_bytes(_: &BlockQ8) {}
 
     #[inline(always)]
-    fn nothing_q4_k(_: &BlockQ4K) {}
+    fn scales_full<G: FullScales>(group: &G) -> (&F32, &F32) {
+        (group.scales(), group.offsets())
+    }
 
     #[inline(always)]
-    fn nothing_q5_k(_: &BlockQ5K) {}
+    fn scale_full(group: &BlockQ6K) -> &F32 {
+        &group.scale
+    }
 
-    #[inline(always)]
-    fn nothing_q6_k(_: &BlockQ6K) {}
+    /// Returns the scales and offsets of a part, which stay in the nearest cache.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn scales_super<P: Factors>(block: &SuperBlock<P>, part: &P) -> (F32, F32) {
+        let [scales, offsets] = part.factors();
+        (products(&block.scale, scales), products(&block.offset, offsets))
+    }
+
+    /// Returns the products of float16 and integers, which are exact.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn products(halves: &[u16; NR], integers: &[u8; NR]) -> F32 {
+        let (halves, integers) = (halves.as_chunks::<8>().0, integers.as_chunks::<8>().0);
+        let mut out = [0.0; NR];
+        let vectors = each!([zero(); 8], i, {
+            // SAFETY: each part is 8 bytes, and there are 8.
+            let bytes = unsafe { _mm_loadl_epi64(integers[i].as_ptr().cast()) };
+            _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)), widen(&halves[i]))
+        });
+        put(&mut out, vectors);
+        out
+    }
+
+    /// Returns the scales of a part.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn scale_super(block: &SuperQ6K, part: &PartQ6) -> F32 {
+        let (halves, integers) = (block.scale.as_chunks::<8>().0, part.factor.as_chunks::<8>().0);
+        let mut out = [0.0; NR];
+        let vectors = each!([zero(); 8], i, {
+            // SAFETY: each part is 8 bytes, and there are 8.
+            let bytes = unsafe { _mm_loadl_epi64(integers[i].as_ptr().cast()) };
+            _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), widen(&halves[i]))
+        });
+        put(&mut out, vectors);
+        out
+    }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -924,38 +1014,53 @@ mod avx2 {
         })
     }
 
+    /// Returns `scale · level + offset` with levels of 4 bits.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn load_q4_k(group: &BlockQ4K, _: &(), input: usize) -> [__m256; 8] {
-        let (scale, offset) = (load_full(&group.scale, &(), 0), load_full(&group.offset, &(), 0));
-        each!([zero(); 8], i, scaled(unpack(&group.levels[input], i), scale[i], offset[i]))
+    fn load_affine<G: Nibbles, S: Borrow<F32>>(
+        group: &G,
+        (scale, offset): &(S, S),
+        input: usize,
+    ) -> [__m256; 8] {
+        let scale = load_full(scale.borrow(), &(), 0);
+        let offset = load_full(offset.borrow(), &(), 0);
+        each!([zero(); 8], i, scaled(unpack(group.nibbles(input), i), scale[i], offset[i]))
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn load_q5_k(group: &BlockQ5K, _: &(), input: usize) -> [__m256; 8] {
-        let (scale, offset) = (load_full(&group.scale, &(), 0), load_full(&group.offset, &(), 0));
+    fn load_fifths<G: FifthBits, S: Borrow<F32>>(
+        group: &G,
+        (scale, offset): &(S, S),
+        input: usize,
+    ) -> [__m256; 8] {
+        let scale = load_full(scale.borrow(), &(), 0);
+        let offset = load_full(offset.borrow(), &(), 0);
         let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
         each!([zero(); 8], i, {
-            let high = _mm256_set1_epi32((group.high[input] >> (8 * i)) as i32);
+            let high = _mm256_set1_epi32((group.fifth_bits(input) >> (8 * i)) as i32);
             let is_set = _mm256_cmpeq_epi32(_mm256_and_si256(high, bits), bits);
             let high = _mm256_and_si256(is_set, _mm256_set1_epi32(16));
-            scaled(_mm256_or_si256(unpack(&group.levels[input], i), high), scale[i], offset[i])
+            scaled(_mm256_or_si256(unpack(group.nibbles(input), i), high), scale[i], offset[i])
         })
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn load_q6_k(group: &BlockQ6K, _: &(), input: usize) -> [__m256; 8] {
-        let (scale, parts) =
-            (load_full(&group.scale, &(), 0), group.high[input].as_chunks::<8>().0);
+    fn load_sixths<G: HighPairs, S: Borrow<F32>>(
+        group: &G,
+        scale: &S,
+        input: usize,
+    ) -> [__m256; 8] {
+        let scale = load_full(scale.borrow(), &(), 0);
+        let parts = group.high_pairs(input).as_chunks::<8>().0;
         let (mask, zero_level) = (_mm256_set1_epi32(48), _mm256_set1_epi32(32));
         each!([zero(); 8], i, {
             // SAFETY: each part is 8 bytes, and there are 2.
             let bytes = unsafe { _mm_loadl_epi64(parts[i % 2].as_ptr().cast()) };
             let high = _mm256_slli_epi32::<4>(_mm256_cvtepu8_epi32(bytes));
             let high = _mm256_srlv_epi32(high, _mm256_set1_epi32(2 * (i / 2) as i32));
-            let low = unpack(&group.levels[input], i);
+            let low = unpack(group.nibbles(input), i);
             let level = _mm256_or_si256(low, _mm256_and_si256(high, mask));
             _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(level, zero_level)), scale[i])
         })

@@ -5,11 +5,12 @@
 mod stored;
 
 use super::{
-    huge_pages::reserve_huge,
-    kernels::{
-        BLOCK_INPUTS, Bf16, BlockQ4, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8, F16, F32, Isa, MR, NR,
-        Panel, SHORT_BLOCK_INPUTS, multiply, multiply_wide,
+    blocks::{
+        BLOCK_INPUTS, Bf16, BlockQ4, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8, F16, F32, NR,
+        SHORT_BLOCK_INPUTS, SUPER_INPUTS, SuperQ4K, SuperQ5K, SuperQ6K,
     },
+    huge_pages::reserve_huge,
+    kernels::{Isa, MR, Panel, multiply, multiply_wide},
     packing::{Packed, pack, unpack},
 };
 use rayon::prelude::*;
@@ -59,6 +60,9 @@ enum Form {
     BlockQ4K,
     BlockQ5K,
     BlockQ6K,
+    SuperQ4K,
+    SuperQ5K,
+    SuperQ6K,
 }
 
 /// Panels of each form, one after another.
@@ -72,6 +76,9 @@ struct Store {
     q4_k: Vec<BlockQ4K>,
     q5_k: Vec<BlockQ5K>,
     q6_k: Vec<BlockQ6K>,
+    super_q4_k: Vec<SuperQ4K>,
+    super_q5_k: Vec<SuperQ5K>,
+    super_q6_k: Vec<SuperQ6K>,
 }
 
 impl Store {
@@ -95,6 +102,15 @@ impl Store {
             Packed::BlockQ4K(panel) => (Form::BlockQ4K, append(&mut self.q4_k, &panel, panels)),
             Packed::BlockQ5K(panel) => (Form::BlockQ5K, append(&mut self.q5_k, &panel, panels)),
             Packed::BlockQ6K(panel) => (Form::BlockQ6K, append(&mut self.q6_k, &panel, panels)),
+            Packed::SuperQ4K(panel) => {
+                (Form::SuperQ4K, append(&mut self.super_q4_k, &panel, panels))
+            }
+            Packed::SuperQ5K(panel) => {
+                (Form::SuperQ5K, append(&mut self.super_q5_k, &panel, panels))
+            }
+            Packed::SuperQ6K(panel) => {
+                (Form::SuperQ6K, append(&mut self.super_q6_k, &panel, panels))
+            }
         }
     }
 
@@ -107,6 +123,9 @@ impl Store {
         self.q4_k.shrink_to_fit();
         self.q5_k.shrink_to_fit();
         self.q6_k.shrink_to_fit();
+        self.super_q4_k.shrink_to_fit();
+        self.super_q5_k.shrink_to_fit();
+        self.super_q6_k.shrink_to_fit();
     }
 }
 
@@ -187,20 +206,13 @@ impl Matrix {
 
     /// Returns the number of bytes that a product reads.
     pub(super) fn bytes(&self) -> usize {
-        let Store { f32, bf16, f16, q4, q8, q4_k, q5_k, q6_k } = &self.store;
-        size_of_val(f32.as_slice())
-            + size_of_val(bf16.as_slice())
-            + size_of_val(f16.as_slice())
-            + size_of_val(q4.as_slice())
-            + size_of_val(q8.as_slice())
-            + size_of_val(q4_k.as_slice())
-            + size_of_val(q5_k.as_slice())
-            + size_of_val(q6_k.as_slice())
+        self.parts().iter().map(|part| part.len()).sum()
     }
 
     fn panel(&self, place: &PanelPlace) -> Panel<'_> {
         let (store, start) = (&self.store, place.start);
         let (inputs, blocks) = (self.inputs, self.inputs / BLOCK_INPUTS);
+        let supers = self.inputs / SUPER_INPUTS;
         match place.form {
             Form::F32 => Panel::F32(&store.f32[start..][..inputs]),
             Form::Bf16 => Panel::Bf16(&store.bf16[start..][..inputs]),
@@ -212,6 +224,9 @@ impl Matrix {
             Form::BlockQ6K => {
                 Panel::BlockQ6K(&store.q6_k[start..][..self.inputs / SHORT_BLOCK_INPUTS])
             }
+            Form::SuperQ4K => Panel::SuperQ4K(&store.super_q4_k[start..][..supers]),
+            Form::SuperQ5K => Panel::SuperQ5K(&store.super_q5_k[start..][..supers]),
+            Form::SuperQ6K => Panel::SuperQ6K(&store.super_q6_k[start..][..supers]),
         }
     }
 
@@ -344,7 +359,7 @@ fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [F32])
 #[cfg(test)]
 mod tests {
     use super::{
-        super::packing::{from_half, near_half},
+        super::halves::{from_half, near_half},
         *,
     };
     use half::f16;
@@ -526,14 +541,16 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../import/tests/fixtures");
         let file = DiskFile::open(&Path::new(folder).join("encodings.gguf")).unwrap();
         let (_, table) = gguf::read(Box::new(file)).unwrap();
-        for (name, form, bits) in
-            [("Q4_K", Form::BlockQ4K, 6), ("Q5_K", Form::BlockQ5K, 7), ("Q6_K", Form::BlockQ6K, 8)]
-        {
+        for (name, form, bytes) in [
+            ("Q4_K", Form::SuperQ4K, size_of::<SuperQ4K>()),
+            ("Q5_K", Form::SuperQ5K, size_of::<SuperQ5K>()),
+            ("Q6_K", Form::SuperQ6K, size_of::<SuperQ6K>()),
+        ] {
             let values = table.decode(&table.entries()[name]).unwrap();
             // The others have extreme scales.
             let usual = &values[..256];
             let matrix = check(usual, 256, 5);
-            assert_eq!((forms(&matrix), matrix.bytes()), (vec![form], 256 * NR * bits / 8));
+            assert_eq!((forms(&matrix), matrix.bytes()), (vec![form], bytes), "{name}");
             // They are right in any form.
             for values in values.chunks(256).filter(|values| values.iter().all(|v| v.is_finite())) {
                 check(values, 256, 1);

@@ -3,13 +3,16 @@
 //! Inference on CPUs without libtorch. For a single row the time goes into reading the parameters
 //! from memory once.
 
+mod blocks;
 mod cache;
+mod halves;
 mod huge_pages;
 mod k_quants;
 mod kernels;
 mod matrix;
 mod packed_file;
 mod packing;
+mod super_blocks;
 mod tensors;
 
 use crate::{

@@ -3,13 +3,16 @@
 //! Forms of weights that lose nothing.
 
 use super::{
-    k_quants::{Grid, symmetric_levels},
-    kernels::{
-        BLOCK_INPUTS, Bf16, BlockQ4, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8, F16, F32, NR, Panel,
-        SHORT_BLOCK_INPUTS,
+    blocks::{
+        BLOCK_INPUTS, Bf16, BlockQ4, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8, F16, F32, FifthBits,
+        HighPairs, NR, Nibbles, SHORT_BLOCK_INPUTS, SUPER_INPUTS, SuperQ4K, SuperQ5K, SuperQ6K,
     },
+    halves::{from_half, near_half, to_half},
+    k_quants::{Grid, symmetric_levels},
+    kernels::Panel,
+    super_blocks::{AffineBlock, PARTS, SymmetricBlock},
 };
-use half::f16;
+use bytemuck::Zeroable;
 
 /// Panel that was packed by itself.
 pub(super) enum Packed {
@@ -21,12 +24,18 @@ pub(super) enum Packed {
     BlockQ4K(Vec<BlockQ4K>),
     BlockQ5K(Vec<BlockQ5K>),
     BlockQ6K(Vec<BlockQ6K>),
+    SuperQ4K(Vec<SuperQ4K>),
+    SuperQ5K(Vec<SuperQ5K>),
+    SuperQ6K(Vec<SuperQ6K>),
 }
 
 /// Packs a panel in the smallest form that gives back every weight.
 pub(super) fn pack(panel: &[F32]) -> Packed {
     None.or_else(|| blocks(panel, nibbles).map(Packed::BlockQ4))
+        .or_else(|| blocks(panel, super_q4_k).map(Packed::SuperQ4K))
+        .or_else(|| blocks(panel, super_q5_k).map(Packed::SuperQ5K))
         .or_else(|| blocks(panel, q4_k).map(Packed::BlockQ4K))
+        .or_else(|| blocks(panel, super_q6_k).map(Packed::SuperQ6K))
         .or_else(|| blocks(panel, q5_k).map(Packed::BlockQ5K))
         .or_else(|| blocks(panel, q6_k).map(Packed::BlockQ6K))
         .or_else(|| blocks(panel, bytes).map(Packed::BlockQ8))
@@ -37,7 +46,6 @@ pub(super) fn pack(panel: &[F32]) -> Packed {
 
 /// Appends the weights of output `lane` of a panel to `out`, one of each input.
 pub(super) fn unpack(panel: Panel<'_>, lane: usize, out: &mut Vec<f32>) {
-    let nibble = |levels: &[u8; NR / 2]| levels[lane % (NR / 2)] >> (lane / (NR / 2) * 4) & 15;
     match panel {
         Panel::F32(panel) => out.extend(panel.iter().map(|weights| weights[lane])),
         Panel::Bf16(panel) => {
@@ -47,8 +55,8 @@ pub(super) fn unpack(panel: Panel<'_>, lane: usize, out: &mut Vec<f32>) {
         Panel::F16(panel) => out.extend(panel.iter().map(|weights| from_half(weights[lane]))),
         Panel::BlockQ4(panel) => panel.iter().for_each(|block| {
             let [scale, offset] = [block.scale, block.offset].map(|halves| from_half(halves[lane]));
-            let weight = |levels| f32::from(nibble(levels)) * scale + offset;
-            out.extend(block.levels.iter().map(weight));
+            let level = |input| nibble(block, input, lane);
+            out.extend((0..BLOCK_INPUTS).map(|input| level(input) * scale + offset));
         }),
         Panel::BlockQ8(panel) => panel.iter().for_each(|block| {
             let scale = from_half(block.scale[lane]);
@@ -56,23 +64,65 @@ pub(super) fn unpack(panel: Panel<'_>, lane: usize, out: &mut Vec<f32>) {
         }),
         Panel::BlockQ4K(panel) => panel.iter().for_each(|block| {
             let (scale, offset) = (block.scale[lane], block.offset[lane]);
-            let weight = |levels| f32::from(nibble(levels)) * scale + offset;
-            out.extend(block.levels.iter().map(weight));
+            let level = |input| nibble(block, input, lane);
+            out.extend((0..BLOCK_INPUTS).map(|input| level(input) * scale + offset));
         }),
         Panel::BlockQ5K(panel) => panel.iter().for_each(|block| {
             let (scale, offset) = (block.scale[lane], block.offset[lane]);
-            out.extend(block.levels.iter().zip(block.high).map(|(levels, high)| {
-                f32::from(nibble(levels) | ((high >> lane & 1) as u8) << 4) * scale + offset
-            }));
+            let level = |input| with_fifth(block, input, lane);
+            out.extend((0..BLOCK_INPUTS).map(|input| level(input) * scale + offset));
         }),
         Panel::BlockQ6K(panel) => panel.iter().for_each(|block| {
             let scale = block.scale[lane];
-            out.extend(block.levels.iter().zip(&block.high).map(|(levels, high)| {
-                let high = high[lane % (NR / 4)] >> (lane / (NR / 4) * 2) & 3;
-                (f32::from(nibble(levels) | high << 4) - 32.0) * scale
-            }));
+            let level = |input| with_sixth(block, input, lane) - 32.0;
+            out.extend((0..SHORT_BLOCK_INPUTS).map(|input| level(input) * scale));
+        }),
+        Panel::SuperQ4K(panel) => panel.iter().for_each(|block| {
+            for part in &block.parts {
+                let halves = [block.scale[lane], block.offset[lane]];
+                let [scale, offset] = multiplied(halves, part.factors, lane);
+                let level = |input| nibble(part, input, lane);
+                out.extend((0..BLOCK_INPUTS).map(|input| level(input) * scale + offset));
+            }
+        }),
+        Panel::SuperQ5K(panel) => panel.iter().for_each(|block| {
+            for part in &block.parts {
+                let halves = [block.scale[lane], block.offset[lane]];
+                let [scale, offset] = multiplied(halves, part.factors, lane);
+                let level = |input| with_fifth(part, input, lane);
+                out.extend((0..BLOCK_INPUTS).map(|input| level(input) * scale + offset));
+            }
+        }),
+        Panel::SuperQ6K(panel) => panel.iter().for_each(|block| {
+            for part in &block.parts {
+                let scale = from_half(block.scale[lane]) * f32::from(part.factor[lane]);
+                let level = |input| with_sixth(part, input, lane) - 32.0;
+                out.extend((0..SHORT_BLOCK_INPUTS).map(|input| level(input) * scale));
+            }
         }),
     }
+}
+
+/// Returns the lower 4 bits of a level.
+fn nibble(form: &impl Nibbles, input: usize, lane: usize) -> f32 {
+    f32::from(form.nibbles(input)[lane % (NR / 2)] >> (lane / (NR / 2) * 4) & 15)
+}
+
+/// Returns a level of 5 bits.
+fn with_fifth(form: &impl FifthBits, input: usize, lane: usize) -> f32 {
+    let fifth = form.fifth_bits(input) >> lane & 1;
+    nibble(form, input, lane) + 16.0 * f32::from(fifth as u8)
+}
+
+/// Returns a level of 6 bits.
+fn with_sixth(form: &impl HighPairs, input: usize, lane: usize) -> f32 {
+    let high = form.high_pairs(input)[lane % (NR / 4)] >> (lane / (NR / 4) * 2) & 3;
+    nibble(form, input, lane) + 16.0 * f32::from(high)
+}
+
+/// Returns the products of float16 and integers of an output.
+fn multiplied(halves: [u16; 2], factors: [[u8; NR]; 2], lane: usize) -> [f32; 2] {
+    [0, 1].map(|i| from_half(halves[i]) * f32::from(factors[i][lane]))
 }
 
 /// Encodes a panel as blocks of `N` inputs, if `encode` accepts all of them.
@@ -114,7 +164,7 @@ fn lane_of<const N: usize>(block: &[F32; N], lane: usize) -> [f32; N] {
 
 /// Encodes the weights of a block as 4-bit levels, as Q4_0 and Q4_1 of GGUF do.
 fn nibbles(block: &[F32; BLOCK_INPUTS]) -> Option<BlockQ4> {
-    let mut group = BlockQ4::ZERO;
+    let mut group = BlockQ4::zeroed();
     for lane in 0..NR {
         let weights = lane_of(block, lane);
         let low = weights.iter().copied().fold(f32::INFINITY, f32::min);
@@ -150,7 +200,7 @@ fn levels(weights: &[f32; BLOCK_INPUTS], scale: f32, offset: f32) -> Option<[u8;
 
 /// Encodes the weights of a block as 8-bit levels, as Q8_0 of GGUF does.
 fn bytes(block: &[F32; BLOCK_INPUTS]) -> Option<BlockQ8> {
-    let mut group = BlockQ8::ZERO;
+    let mut group = BlockQ8::zeroed();
     for lane in 0..NR {
         let weights = lane_of(block, lane);
         let largest =
@@ -171,9 +221,9 @@ fn bytes(block: &[F32; BLOCK_INPUTS]) -> Option<BlockQ8> {
     Some(group)
 }
 
-/// Encodes the weights of a block as 4-bit levels, as Q4_K of GGUF does.
+/// Encodes the weights of a block as 4-bit levels with any scale and offset.
 fn q4_k(block: &[F32; BLOCK_INPUTS]) -> Option<BlockQ4K> {
-    let mut group = BlockQ4K::ZERO;
+    let mut group = BlockQ4K::zeroed();
     for lane in 0..NR {
         let grid = Grid::find(&lane_of(block, lane), 15)?;
         (group.scale[lane], group.offset[lane]) = (grid.scale, grid.offset);
@@ -182,33 +232,80 @@ fn q4_k(block: &[F32; BLOCK_INPUTS]) -> Option<BlockQ4K> {
     Some(group)
 }
 
-/// Encodes the weights of a block as 5-bit levels, as Q5_K of GGUF does.
+/// Encodes the weights of a block as 5-bit levels, as Q5_0 and Q5_1 of GGUF do.
 fn q5_k(block: &[F32; BLOCK_INPUTS]) -> Option<BlockQ5K> {
-    let mut group = BlockQ5K::ZERO;
+    let mut group = BlockQ5K::zeroed();
     for lane in 0..NR {
         let grid = Grid::find(&lane_of(block, lane), 31)?;
         (group.scale[lane], group.offset[lane]) = (grid.scale, grid.offset);
         store_nibbles(&mut group.levels, lane, &grid.levels);
-        for (all, level) in group.high.iter_mut().zip(grid.levels) {
-            *all |= u64::from(level >> 4) << lane;
+        store_fifths(&mut group.high, lane, grid.levels);
+    }
+    Some(group)
+}
+
+/// Encodes the weights of a block as 6-bit levels with any scale.
+fn q6_k(block: &[F32; SHORT_BLOCK_INPUTS]) -> Option<BlockQ6K> {
+    let mut group = BlockQ6K::zeroed();
+    for lane in 0..NR {
+        let (scale, levels) = symmetric_levels(&lane_of(block, lane)).next()?;
+        group.scale[lane] = scale;
+        store_nibbles(&mut group.levels, lane, &levels);
+        store_high_pairs(&mut group.high, lane, levels);
+    }
+    Some(group)
+}
+
+/// Encodes the weights of a block of Q4_K of GGUF.
+fn super_q4_k(block: &[F32; SUPER_INPUTS]) -> Option<SuperQ4K> {
+    let mut group = SuperQ4K::zeroed();
+    for lane in 0..NR {
+        let found = AffineBlock::find(&parts_of::<PARTS, BLOCK_INPUTS>(block, lane), 15)?;
+        (group.scale[lane], group.offset[lane]) = (found.scale, found.offset);
+        for (index, part) in group.parts.iter_mut().enumerate() {
+            [part.factors[0][lane], part.factors[1][lane]] = found.factors[index];
+            store_nibbles(&mut part.levels, lane, &found.levels[index]);
         }
     }
     Some(group)
 }
 
-/// Encodes the weights of a block as 6-bit levels, as Q6_K of GGUF does.
-fn q6_k(block: &[F32; SHORT_BLOCK_INPUTS]) -> Option<BlockQ6K> {
-    let mut group = BlockQ6K::ZERO;
+/// Encodes the weights of a block of Q5_K of GGUF.
+fn super_q5_k(block: &[F32; SUPER_INPUTS]) -> Option<SuperQ5K> {
+    let mut group = SuperQ5K::zeroed();
     for lane in 0..NR {
-        let (scale, levels) = symmetric_levels(&lane_of(block, lane))?;
-        group.scale[lane] = scale;
-        store_nibbles(&mut group.levels, lane, &levels);
-        let shift = lane / (NR / 4) * 2;
-        for (all, level) in group.high.iter_mut().zip(levels) {
-            all[lane % (NR / 4)] |= level >> 4 << shift;
+        let found = AffineBlock::find(&parts_of::<PARTS, BLOCK_INPUTS>(block, lane), 31)?;
+        (group.scale[lane], group.offset[lane]) = (found.scale, found.offset);
+        for (index, part) in group.parts.iter_mut().enumerate() {
+            [part.factors[0][lane], part.factors[1][lane]] = found.factors[index];
+            store_nibbles(&mut part.levels, lane, &found.levels[index]);
+            store_fifths(&mut part.high, lane, found.levels[index]);
         }
     }
     Some(group)
+}
+
+/// Encodes the weights of a block of Q6_K of GGUF.
+fn super_q6_k(block: &[F32; SUPER_INPUTS]) -> Option<SuperQ6K> {
+    let mut group = SuperQ6K::zeroed();
+    for lane in 0..NR {
+        let found = SymmetricBlock::find(&parts_of(block, lane))?;
+        group.scale[lane] = found.scale;
+        for (index, part) in group.parts.iter_mut().enumerate() {
+            part.factor[lane] = found.factors[index];
+            store_nibbles(&mut part.levels, lane, &found.levels[index]);
+            store_high_pairs(&mut part.high, lane, found.levels[index]);
+        }
+    }
+    Some(group)
+}
+
+/// Returns the weights of output `lane` of a block, in parts.
+fn parts_of<const PARTS: usize, const N: usize>(
+    block: &[F32; SUPER_INPUTS],
+    lane: usize,
+) -> [[f32; N]; PARTS] {
+    std::array::from_fn(|part| std::array::from_fn(|input| block[part * N + input][lane]))
 }
 
 /// Stores the lower 4 bits of the levels of an output.
@@ -219,36 +316,17 @@ fn store_nibbles(all: &mut [[u8; NR / 2]], lane: usize, levels: &[u8]) {
     }
 }
 
-/// Returns the value of the float16 with these bits.
-pub(super) fn from_half(bits: u16) -> f32 {
-    f16::from_bits(bits).to_f32()
+/// Stores the fifth bits of the levels of an output.
+fn store_fifths<const N: usize>(all: &mut [u64; N], lane: usize, levels: [u8; N]) {
+    for (all, level) in all.iter_mut().zip(levels) {
+        *all |= u64::from(level >> 4) << lane;
+    }
 }
 
-/// Returns the bits of `value` as an f16, if that is exact.
-fn to_half(value: f32) -> Option<u16> {
-    let half = f16::from_f32(value);
-    (half.is_finite() && half.to_f32() == value).then_some(half.to_bits())
-}
-
-/// Returns the f16 nearest to the positive `value`, and its neighbours.
-pub(super) fn near_half(value: f32) -> [u16; 3] {
-    // Numbers of one sign are ordered as their bits.
-    let nearest = f16::from_f32(value).to_bits().clamp(1, 0x7bfe);
-    [nearest, nearest - 1, nearest + 1]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_precision_is_exact_or_not_at_all() {
-        for (bits, number) in
-            [(0x3c00, 1.0), (0xc000, -2.0), (0x7bff, 65_504.0), (1, 5.960_464_5e-8), (0, 0.0)]
-        {
-            assert_eq!((from_half(bits), to_half(number)), (number, Some(bits)));
-        }
-        assert_eq!([1e-9, 65_520.0, 1.0001, f32::NAN, f32::INFINITY].map(to_half), [None; 5]);
-        assert!((0..0x7c00).all(|bits| near_half(from_half(bits)).contains(&bits)));
+/// Stores the fifth and sixth bits of the levels of an output.
+fn store_high_pairs<const N: usize>(all: &mut [[u8; NR / 4]; N], lane: usize, levels: [u8; N]) {
+    let shift = lane / (NR / 4) * 2;
+    for (all, level) in all.iter_mut().zip(levels) {
+        all[lane % (NR / 4)] |= level >> 4 << shift;
     }
 }

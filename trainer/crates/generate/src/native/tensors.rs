@@ -2,7 +2,7 @@
 
 //! Packed tensors of a model by name.
 
-use super::{Normed, kernels::NR, matrix::Matrix};
+use super::{Normed, blocks::NR, matrix::Matrix};
 use pol_primitives::model::{ModelSpec, Parameter};
 use std::{collections::BTreeMap, iter::repeat_n};
 

@@ -2,40 +2,22 @@
 
 //! Matrices in files, in the forms that they have in memory.
 
-use super::{Form, Matrix, PanelPlace, Store};
+use super::{Form, Matrix, PanelPlace};
 use crate::native::{
-    huge_pages::reserve_huge,
-    kernels::{
+    blocks::{
         BLOCK_INPUTS, BlockQ4, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8, F32, NR, SHORT_BLOCK_INPUTS,
+        SUPER_INPUTS, SuperQ4K, SuperQ5K, SuperQ6K,
     },
+    huge_pages::reserve_huge,
 };
-use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
+use bytemuck::{Pod, cast_slice, cast_slice_mut};
 use serde::{Deserialize, Serialize};
 use std::io;
 
 /// Bytes that are read and hashed at a time, so that they stay in a near cache.
 const PART_BYTES: usize = 1 << 18;
-
-/// Declares that any bytes are a value of a block, and that it has no padding.
-macro_rules! plain_blocks {
-    ($($block:ident: $bytes:expr),*) => {
-        $(
-            const _: () = assert!(size_of::<$block>() == $bytes);
-            // SAFETY: it has arrays of numbers only, which fill it, as was just compared.
-            unsafe impl Zeroable for $block {}
-            // SAFETY: as above.
-            unsafe impl Pod for $block {}
-        )*
-    };
-}
-
-plain_blocks! {
-    BlockQ4: NR * (2 + 2 + BLOCK_INPUTS / 2),
-    BlockQ8: NR * (2 + BLOCK_INPUTS),
-    BlockQ4K: NR * (4 + 4 + BLOCK_INPUTS / 2),
-    BlockQ5K: NR * (4 + 4 + BLOCK_INPUTS / 2 + BLOCK_INPUTS / 8),
-    BlockQ6K: NR * (4 + SHORT_BLOCK_INPUTS / 2 + SHORT_BLOCK_INPUTS / 4)
-}
+/// Number of forms.
+const FORMS: usize = 11;
 
 /// Description of a matrix in a file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,9 +39,9 @@ impl MatrixHeader {
     /// Returns the number of bytes of the panels; `None` if there are no such panels.
     pub(in crate::native) fn bytes(&self) -> Option<u64> {
         self.panels.iter().try_fold(0u64, |sum, &(form, width)| {
-            let elements = form.elements(self.inputs)?.checked_mul(form.element_bytes())?;
+            let bytes = form.elements(self.inputs)?.checked_mul(form.element_bytes())?;
             let is_panel = (1..=NR).contains(&usize::from(width));
-            sum.checked_add(u64::try_from(elements).ok()?).filter(|_| is_panel)
+            sum.checked_add(u64::try_from(bytes).ok()?).filter(|_| is_panel)
         })
     }
 }
@@ -71,6 +53,7 @@ impl Form {
             Self::F32 | Self::Bf16 | Self::F16 => 1,
             Self::BlockQ4 | Self::BlockQ8 | Self::BlockQ4K | Self::BlockQ5K => BLOCK_INPUTS,
             Self::BlockQ6K => SHORT_BLOCK_INPUTS,
+            Self::SuperQ4K | Self::SuperQ5K | Self::SuperQ6K => SUPER_INPUTS,
         };
         inputs.is_multiple_of(block).then_some(inputs / block)
     }
@@ -85,6 +68,9 @@ impl Form {
             Self::BlockQ4K => size_of::<BlockQ4K>(),
             Self::BlockQ5K => size_of::<BlockQ5K>(),
             Self::BlockQ6K => size_of::<BlockQ6K>(),
+            Self::SuperQ4K => size_of::<SuperQ4K>(),
+            Self::SuperQ5K => size_of::<SuperQ5K>(),
+            Self::SuperQ6K => size_of::<SuperQ6K>(),
         }
     }
 }
@@ -97,17 +83,20 @@ impl Matrix {
     }
 
     /// Returns the bytes of all panels, form by form.
-    pub(in crate::native) fn parts(&self) -> [&[u8]; 8] {
-        let Store { f32, bf16, f16, q4, q8, q4_k, q5_k, q6_k } = &self.store;
+    pub(in crate::native) fn parts(&self) -> [&[u8]; FORMS] {
+        let store = &self.store;
         [
-            cast_slice(f32),
-            cast_slice(bf16),
-            cast_slice(f16),
-            cast_slice(q4),
-            cast_slice(q8),
-            cast_slice(q4_k),
-            cast_slice(q5_k),
-            cast_slice(q6_k),
+            cast_slice(&store.f32),
+            cast_slice(&store.bf16),
+            cast_slice(&store.f16),
+            cast_slice(&store.q4),
+            cast_slice(&store.q8),
+            cast_slice(&store.q4_k),
+            cast_slice(&store.q5_k),
+            cast_slice(&store.q6_k),
+            cast_slice(&store.super_q4_k),
+            cast_slice(&store.super_q5_k),
+            cast_slice(&store.super_q6_k),
         ]
     }
 
@@ -118,7 +107,7 @@ impl Matrix {
         mut read: impl FnMut(&mut [u8]) -> io::Result<()>,
     ) -> io::Result<Self> {
         let mut matrix = Self::new(header.inputs, []);
-        let mut lengths = [0; 8];
+        let mut lengths = [0; FORMS];
         for &(form, width) in &header.panels {
             let length = &mut lengths[form as usize];
             let width = usize::from(width);
@@ -126,15 +115,18 @@ impl Matrix {
             *length += form.elements(header.inputs).ok_or(io::ErrorKind::InvalidData)?;
             matrix.outputs += width;
         }
-        let Store { f32, bf16, f16, q4, q8, q4_k, q5_k, q6_k } = &mut matrix.store;
-        read_array(f32, lengths[Form::F32 as usize], &mut read)?;
-        read_array(bf16, lengths[Form::Bf16 as usize], &mut read)?;
-        read_array(f16, lengths[Form::F16 as usize], &mut read)?;
-        read_array(q4, lengths[Form::BlockQ4 as usize], &mut read)?;
-        read_array(q8, lengths[Form::BlockQ8 as usize], &mut read)?;
-        read_array(q4_k, lengths[Form::BlockQ4K as usize], &mut read)?;
-        read_array(q5_k, lengths[Form::BlockQ5K as usize], &mut read)?;
-        read_array(q6_k, lengths[Form::BlockQ6K as usize], &mut read)?;
+        let store = &mut matrix.store;
+        read_array(&mut store.f32, lengths[Form::F32 as usize], &mut read)?;
+        read_array(&mut store.bf16, lengths[Form::Bf16 as usize], &mut read)?;
+        read_array(&mut store.f16, lengths[Form::F16 as usize], &mut read)?;
+        read_array(&mut store.q4, lengths[Form::BlockQ4 as usize], &mut read)?;
+        read_array(&mut store.q8, lengths[Form::BlockQ8 as usize], &mut read)?;
+        read_array(&mut store.q4_k, lengths[Form::BlockQ4K as usize], &mut read)?;
+        read_array(&mut store.q5_k, lengths[Form::BlockQ5K as usize], &mut read)?;
+        read_array(&mut store.q6_k, lengths[Form::BlockQ6K as usize], &mut read)?;
+        read_array(&mut store.super_q4_k, lengths[Form::SuperQ4K as usize], &mut read)?;
+        read_array(&mut store.super_q5_k, lengths[Form::SuperQ5K as usize], &mut read)?;
+        read_array(&mut store.super_q6_k, lengths[Form::SuperQ6K as usize], &mut read)?;
         Ok(matrix)
     }
 }
