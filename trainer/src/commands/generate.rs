@@ -3,6 +3,7 @@
 //! Generation of text with a model.
 
 use super::{
+    controls::{ControlOptions, TextControls},
     decoder::{AnyDecoder, DecoderOption, thread_count},
     loaded_model::{LoadedModel, ModelSource},
     receipt::{ReceiptOptions, ReceiptWriter},
@@ -73,6 +74,8 @@ pub(crate) struct GenerateOptions {
     /// Penalty on the logits of tokens that occurred before; 1 for none.
     #[arg(long, default_value_t = 1.1, allow_negative_numbers = true)]
     repetition_penalty: f32,
+    #[command(flatten)]
+    controls: ControlOptions,
     /// Lower the temperature when the model's own text surprises it, from 0 (never) to 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
     sensitivity: f64,
@@ -138,6 +141,7 @@ pub(crate) async fn run(options: GenerateOptions) -> Result<()> {
         options.sensitivity
     );
     let receipt = options.receipt.writer()?;
+    let controls = options.controls.read(receipt.is_some())?;
     let head = match &options.model {
         Some(_) => None,
         None => Some(ModelSource::fetch(&options.node, None).await?),
@@ -148,13 +152,13 @@ pub(crate) async fn run(options: GenerateOptions) -> Result<()> {
             (head, _) => head.context("there is no model")?,
         };
         let model = &source.open(options.decoder, thread_count(options.threads)?, None)?;
-        let (options, receipt) = (&options, receipt.as_ref());
+        let (options, receipt, controls) = (&options, receipt.as_ref(), &controls);
         match &model.decoder {
             AnyDecoder::Native(decoder) => {
-                Session { decoder: &**decoder, model, receipt, options }.run(sampling)
+                Session { decoder: &**decoder, model, receipt, controls, options }.run(sampling)
             }
             AnyDecoder::Torch(decoder) => {
-                Session { decoder: &**decoder, model, receipt, options }.run(sampling)
+                Session { decoder: &**decoder, model, receipt, controls, options }.run(sampling)
             }
         }
     })
@@ -205,6 +209,7 @@ struct Session<'a, M> {
     decoder: &'a M,
     model: &'a LoadedModel,
     receipt: Option<&'a ReceiptWriter>,
+    controls: &'a TextControls,
     options: &'a GenerateOptions,
 }
 
@@ -214,6 +219,8 @@ impl<M: LanguageModel> Session<'_, M> {
         let request = Request {
             max_tokens: options.max_tokens,
             sampling,
+            controls: self.controls.controls.clone(),
+            constraint: self.controls.constraint(&self.model.text)?,
             stop: options.stop.iter().map(|stop| stop.replace("\\n", "\n")).collect(),
             tools: options.tools,
             ignore_end: options.ignore_end,

@@ -11,6 +11,7 @@ pub(crate) mod bench;
 pub(crate) mod calibrate;
 pub(crate) mod config;
 mod consumption;
+mod controls;
 pub(crate) mod data;
 mod data_report;
 mod decoder;

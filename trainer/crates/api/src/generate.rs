@@ -9,7 +9,7 @@ use crate::{
     error::{ApiError, Problem},
     events,
     openai::messages::Message,
-    parameters::{Parameters, Seed, Strings},
+    parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings},
     tokenize::{constrain, encode},
     worker::{Answer, Part},
 };
@@ -80,6 +80,11 @@ pub struct GenerateRequest {
     min_p: Option<f32>,
     /// Penalty on tokens that occurred; 1 for none [default: 1.1].
     repetition_penalty: Option<f32>,
+    /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
+    #[schema(value_type = Option<Object>)]
+    logit_bias: Option<LogitBias>,
+    /// Controls of sampling that other servers have under many names.
+    controls: Option<SamplingControls>,
     /// Strength, 0 to 1, with which surprise lowers the temperature.
     #[serde(default)]
     sensitivity: f64,
@@ -192,6 +197,7 @@ impl GenerateRequest {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
+            controls: SamplingControls::with_bias(self.controls.as_ref(), self.logit_bias.as_ref()),
             sensitivity: self.sensitivity,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),

@@ -3,9 +3,10 @@
 //! Checked parameters of generation, which all endpoints share.
 
 use crate::error::ApiError;
-use pol_generate::{Request, Sampling};
+use pol_generate::{Controls, Dry, Mirostat, Request, Sampling, Xtc};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::Number;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Most stop strings of a request.
@@ -58,6 +59,42 @@ impl<'de> Deserialize<'de> for Seed {
     }
 }
 
+/// Numbers that are added to logits, by the id of the token.
+pub(crate) type LogitBias = BTreeMap<u32, f32>;
+
+/// Controls of sampling that most requests go without.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SamplingControls {
+    /// Total probability of the tokens to draw from whose surprise is nearest to the expected one
+    /// [default: 1].
+    typical_p: Option<f32>,
+    /// Penalty of tokens that go on with a sequence from before: `multiplier`, `base` [default:
+    /// 1.75], and `allowed_length` [default: 2].
+    #[schema(value_type = Option<Object>)]
+    dry: Option<Dry>,
+    /// Exclusion of the likeliest tokens: `probability`, and `threshold` [default: 0.1].
+    #[schema(value_type = Option<Object>)]
+    xtc: Option<Xtc>,
+    /// Control of surprise: `target` in bits [default: 5], and `rate` [default: 0.1].
+    #[schema(value_type = Option<Object>)]
+    mirostat: Option<Mirostat>,
+}
+
+impl SamplingControls {
+    /// Returns the controls with biases of tokens.
+    pub(crate) fn with_bias(this: Option<&Self>, bias: Option<&LogitBias>) -> Controls {
+        let Self { typical_p, dry, xtc, mirostat } = this.cloned().unwrap_or_default();
+        Controls {
+            logit_bias: bias.into_iter().flatten().map(|(&token, &bias)| (token, bias)).collect(),
+            typical_p: typical_p.unwrap_or(1.0),
+            dry,
+            xtc,
+            mirostat,
+        }
+    }
+}
+
 /// Parameters as a request gives them; `None` where it gives none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parameters {
@@ -67,6 +104,7 @@ pub(crate) struct Parameters {
     pub(crate) top_p: Option<f32>,
     pub(crate) min_p: Option<f32>,
     pub(crate) repetition_penalty: Option<f32>,
+    pub(crate) controls: Controls,
     pub(crate) sensitivity: f64,
     pub(crate) seed: Option<Seed>,
     pub(crate) stop: Vec<String>,
@@ -94,6 +132,8 @@ impl Parameters {
             },
         };
         sampling.validate().map_err(pol_generate::Error::from)?;
+        // Tokens are compared with the vocabulary of the model when the text begins.
+        self.controls.validate(usize::MAX).map_err(pol_generate::Error::from)?;
         if !(0.0..=1.0).contains(&self.sensitivity) {
             let detail = format!("sensitivity must be from 0 to 1, not {}", self.sensitivity);
             return Err(ApiError::parameter("sensitivity", detail));
@@ -119,6 +159,7 @@ impl Parameters {
         }
         Ok(Request {
             sampling,
+            controls: self.controls.clone(),
             stop: self.stop.clone(),
             sensitivity: self.sensitivity,
             reports: self.top.map(usize::from),
@@ -175,6 +216,7 @@ mod tests {
             Parameters { top_p: Some(0.0), ..given() },
             Parameters { min_p: Some(1.5), ..given() },
             Parameters { repetition_penalty: Some(f32::NAN), ..given() },
+            Parameters { controls: Controls { typical_p: 0.0, ..Controls::default() }, ..given() },
             Parameters { sensitivity: 2.0, ..given() },
             Parameters { sensitivity: f64::NAN, ..given() },
             Parameters { max_tokens: Some(0), ..given() },

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | run a model | [`LanguageModel`], [`NativeModel`] (own kernels), [`TorchModel`] (libtorch) |
 //! | convert between text and tokens | [`TextTokenizer`], [`TextStream`] |
-//! | choose the next token | [`Sampling`], [`Sampler`] |
+//! | choose the next token | [`Sampling`], [`Controls`], [`Sampler`] |
 //! | generate | [`generate()`] for prompts, [`Batch`] for those that come and go, [`reason()`] |
 //! | converse | [`ChatMessage`], [`ChatTemplate`] |
 //! | generate JSON | [`Constraint`] |
@@ -42,14 +42,17 @@
 mod affect;
 mod batch;
 pub mod bench;
+mod candidates;
 mod chat;
 mod constraint;
+mod controls;
 mod embedding;
 mod language_model;
 mod native;
 mod prompt;
 mod reason;
 mod receipt;
+mod repeats;
 mod report;
 mod sampler;
 mod sequence;
@@ -62,6 +65,7 @@ pub use affect::Affect;
 pub use batch::{Batch, Ended, generate};
 pub use chat::{ChatMessage, ChatTemplate, FunctionCall};
 pub use constraint::{Constraint, MAX_SCHEMA_BYTES};
+pub use controls::{Controls, Dry, Mirostat, SamplingError, Xtc};
 pub use embedding::Embedding;
 pub use language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput};
 pub use native::{NativeCache, NativeModel, PACKED_FILE};
@@ -71,7 +75,7 @@ pub use reason::{
     TOOL_INSTRUCTION, reason,
 };
 pub use report::TokenReport;
-pub use sampler::{Sampler, Sampling, SamplingError, entropy, log_probability};
+pub use sampler::{Sampler, Sampling, entropy, log_probability};
 pub use sequence::{Completion, Event, FinishReason, Request};
 pub use stream::TextStream;
 pub use text::TextTokenizer;

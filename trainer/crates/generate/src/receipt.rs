@@ -2,7 +2,7 @@
 
 //! Requests and completions, as receipts name them.
 
-use crate::{Completion, Request, Sampling, TextTokenizer};
+use crate::{Completion, Controls, Request, Sampling, TextTokenizer};
 use pol_receipt::{Generator, Receipt, Terms};
 use std::collections::BTreeSet;
 
@@ -43,13 +43,14 @@ impl Request {
             tools: terms.tools,
             ignore_end: terms.ignore_end,
             sensitivity: terms.sensitivity,
+            controls: Controls::default(),
             constraint: None,
             reports: None,
         }
     }
 
     /// Returns the receipt of `generator` for a completion of this request. A receipt has no place
-    /// for a constraint, without which the text would not be made again.
+    /// for a constraint or for [`Controls`], without which the text would not be made again.
     pub fn receipt(
         &self,
         generator: Generator,
@@ -84,6 +85,7 @@ mod tests {
             tools: true,
             ignore_end: true,
             sensitivity: 0.5,
+            controls: Controls::default(),
             constraint: None,
             reports: None,
         };

@@ -2,8 +2,15 @@
 
 //! Sampling of tokens. Equal logits and seed give the same token on every machine.
 
+use crate::{
+    candidates::{
+        Candidate, by_weight, exclude_likeliest, exp, keep_mass, keep_typical, keep_unsurprising,
+        sum_by_token,
+    },
+    controls::{Controls, SamplingError},
+    repeats::Repeats,
+};
 use pol_primitives::prf::Prf;
-use std::cmp::Ordering;
 
 /// Sampling parameters. They apply in this order: repetition penalty, temperature, top-k, top-p,
 /// min-p.
@@ -40,24 +47,6 @@ impl Default for Sampling {
     }
 }
 
-/// Error of sampling.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-pub enum SamplingError {
-    /// A sampling parameter is out of range.
-    #[error("{name} must be {range}, not {value}")]
-    Control {
-        /// Name of the parameter.
-        name: &'static str,
-        /// Allowed range.
-        range: &'static str,
-        /// Given value.
-        value: f32,
-    },
-    /// A logit is NaN, or all are infinite.
-    #[error("the model's scores are not numbers; its parameters are damaged or have diverged")]
-    Scores,
-}
-
 impl Sampling {
     /// Checks every parameter against its range.
     ///
@@ -88,9 +77,6 @@ impl Sampling {
     }
 }
 
-/// A token with its weight relative to the likeliest token, which has weight 1.
-type Candidate = (u32, f64);
-
 /// Sampler of one sequence.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -99,6 +85,11 @@ pub struct Sampler {
     seen: Vec<u32>,
     is_seen: Vec<bool>,
     candidates: Vec<Candidate>,
+    controls: Controls,
+    /// Tokens so far, if repeated sequences are penalised.
+    repeats: Option<Repeats>,
+    /// Surprise in bits up to which tokens are drawn, if it is controlled.
+    most_surprise: f64,
 }
 
 impl Sampler {
@@ -116,7 +107,28 @@ impl Sampler {
             seen: Vec::new(),
             is_seen: Vec::new(),
             candidates: Vec::new(),
+            controls: Controls::default(),
+            repeats: None,
+            most_surprise: 0.0,
         })
+    }
+
+    /// Adds controls for a model with `vocabulary` tokens. Repeated sequences are penalised up to
+    /// the last token that `breaks` them.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a control is out of range, or if a token with a bias is outside the vocabulary.
+    pub fn with_controls(
+        self,
+        controls: Controls,
+        vocabulary: usize,
+        breaks: impl Fn(u32) -> bool,
+    ) -> Result<Self, SamplingError> {
+        controls.validate(vocabulary)?;
+        let repeats = controls.dry.map(|_| Repeats::new((0..).take(vocabulary).map(breaks)));
+        let most_surprise = controls.mirostat.map_or(0.0, |it| 2.0 * f64::from(it.target));
+        Ok(Self { controls, repeats, most_surprise, ..self })
     }
 
     /// Restarts the draws with another `stream`. Accepted tokens stay.
@@ -129,8 +141,14 @@ impl Sampler {
         self.sampling.temperature = temperature;
     }
 
-    /// Records an occurrence of `token`, for the repetition penalty.
+    /// Records that the text so far is no start of a sequence that could be repeated.
+    pub(super) fn break_sequence(&mut self) {
+        self.repeats.iter_mut().for_each(Repeats::break_sequence);
+    }
+
+    /// Records an occurrence of `token`, for the penalties of repetitions.
     pub fn accept(&mut self, token: u32) {
+        self.repeats.iter_mut().for_each(|repeats| repeats.push(token));
         let index = token as usize;
         if self.is_seen.len() <= index {
             self.is_seen.resize(index + 1, false);
@@ -148,12 +166,20 @@ impl Sampler {
     pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, SamplingError> {
         let Sampling { temperature, top_k, top_p, min_p, repetition_penalty: penalty, .. } =
             self.sampling;
+        for &(token, bias) in &self.controls.logit_bias {
+            if let Some(score) = logits.get_mut(token as usize) {
+                *score += bias;
+            }
+        }
         if penalty != 1.0 {
             for &token in &self.seen {
                 if let Some(score) = logits.get_mut(token as usize) {
                     *score = if *score > 0.0 { *score / penalty } else { *score * penalty };
                 }
             }
+        }
+        if let Some((repeats, dry)) = self.repeats.as_ref().zip(self.controls.dry) {
+            repeats.penalise(&dry, logits);
         }
         let best = best(logits)?;
         if temperature == 0.0 {
@@ -171,6 +197,9 @@ impl Sampler {
             kept.select_nth_unstable_by(top_k - 1, by_weight);
             kept.truncate(top_k);
         }
+        if self.controls.typical_p < 1.0 {
+            keep_typical(kept, self.controls.typical_p.into());
+        }
         if top_p < 1.0 {
             // Floating-point sums depend on their order, and selection leaves an unspecified one.
             kept.sort_unstable_by_key(|&(token, _)| token);
@@ -179,12 +208,23 @@ impl Sampler {
         if min_p > 0.0 {
             kept.retain(|&(_, weight)| weight >= f64::from(min_p));
         }
-        kept.sort_unstable_by_key(|&(token, _)| token);
-        let mut left =
-            uniform(&mut self.draws) * kept.iter().map(|&(_, weight)| weight).sum::<f64>();
+        if let Some(xtc) = self.controls.xtc
+            && uniform(&mut self.draws) < f64::from(xtc.probability)
+        {
+            exclude_likeliest(kept, xtc.threshold.into());
+        }
+        if self.controls.mirostat.is_some() {
+            keep_unsurprising(kept, self.most_surprise);
+        }
+        let sum = sum_by_token(kept);
+        let mut left = uniform(&mut self.draws) * sum;
         for &(token, weight) in kept.iter() {
             left -= weight;
             if left < 0.0 {
+                if let Some(mirostat) = self.controls.mirostat {
+                    let excess = -libm::log2(weight / sum) - f64::from(mirostat.target);
+                    self.most_surprise -= f64::from(mirostat.rate) * excess;
+                }
                 return Ok(token);
             }
         }
@@ -248,62 +288,12 @@ fn mass(logits: &[f32]) -> (f64, f64) {
     (highest, logits.iter().map(|&score| exp(f64::from(score) - highest)).sum())
 }
 
-/// Orders candidates by descending weight, and equals by ascending token.
-fn by_weight(a: &Candidate, b: &Candidate) -> Ordering {
-    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
-}
-
-/// Keeps the smallest set of heaviest candidates whose weights sum to `share` of all.
-fn keep_mass(kept: &mut Vec<Candidate>, share: f64) {
-    let sum: f64 = kept.iter().map(|&(_, weight)| weight).sum();
-    // Most tokens need no sorting: those lighter than this have less than the rest of the mass
-    // together.
-    let light = (1.0 - share) * sum / kept.len() as f64;
-    kept.retain(|&(_, weight)| weight >= light);
-    kept.sort_unstable_by(by_weight);
-    let mut mass = 0.0;
-    let reached = kept.iter().position(|&(_, weight)| {
-        mass += weight;
-        mass >= share * sum
-    });
-    kept.truncate(reached.map_or(kept.len(), |last| last + 1));
-}
-
-/// Returns `e^x` for `x ≤ 0` with a relative error below 1e-14, or zero below -700. It uses
-/// operations whose results IEEE 754 fixes, since C libraries differ between machines.
-#[inline(always)]
-fn exp(x: f64) -> f64 {
-    /// Adding this constant rounds to an integer, which is then in the lowest bits.
-    const ROUND: f64 = 6_755_399_441_055_744.0;
-    let bounded = x.max(-700.0);
-    let shifted = bounded * std::f64::consts::LOG2_E + ROUND;
-    let k = shifted - ROUND;
-    // bounded = k·ln 2 + r with |r| ≤ ln 2 / 2; ln 2 in two parts keeps r exact enough.
-    let r = bounded - k * 0.693_147_180_369_123_8 - k * 1.908_214_929_270_587_7e-10;
-    let mut sum = INVERSE_FACTORIALS[0];
-    for factor in &INVERSE_FACTORIALS[1..] {
-        sum = sum * r + factor;
-    }
-    let scaled = sum * f64::from_bits(shifted.to_bits().wrapping_add(1_023) << 52);
-    // Without a branch the compiler vectorises the loop.
-    if x < -700.0 { 0.0 } else { scaled }
-}
-
-/// The reciprocals 1/13!, 1/12!, … 1/0!.
-const INVERSE_FACTORIALS: [f64; 14] = {
-    let (mut all, mut factorial, mut n) = ([1.0; 14], 1.0, 0);
-    while n < 13 {
-        n += 1;
-        factorial *= n as f64;
-        all[13 - n] = 1.0 / factorial;
-    }
-    all
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controls::{Dry, Mirostat, Xtc};
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     const SCORES: [f32; 6] = [1.0, 3.0, -2.0, 2.5, f32::NEG_INFINITY, 0.0];
 
@@ -374,6 +364,79 @@ mod tests {
         assert_eq!((logits[1], logits[2], logits[0]), (2.0, -3.0, 1.0));
     }
 
+    fn controlled(sampling: Sampling, controls: Controls) -> Sampler {
+        let sampler = Sampler::new(sampling, 0).unwrap();
+        sampler.with_controls(controls, SCORES.len(), |token| token == 5).unwrap()
+    }
+
+    #[test]
+    fn biases_come_first() {
+        let greedy = Sampling { temperature: 0.0, ..Default::default() };
+        let logit_bias = vec![(1, -100.0), (0, 2.0)];
+        let mut sampler = controlled(greedy, Controls { logit_bias, ..Default::default() });
+        let mut logits = SCORES;
+        assert_eq!(sampler.sample(&mut logits), Ok(0));
+        assert_eq!((logits[0], logits[1], logits[3]), (3.0, -97.0, 2.5));
+        // What a form rules out stays ruled out.
+        let logit_bias = vec![(4, 100.0)];
+        let mut sampler = controlled(greedy, Controls { logit_bias, ..Default::default() });
+        assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(1));
+    }
+
+    #[test]
+    fn repeated_sequences_are_penalised() {
+        let greedy = Sampling { temperature: 0.0, ..Default::default() };
+        let dry = Some(Dry { multiplier: 1.0, base: 2.0, allowed_length: 2 });
+        let mut sampler = controlled(greedy, Controls { dry, ..Default::default() });
+        let mut sample = |tokens: &[u32]| {
+            tokens.iter().for_each(|&token| sampler.accept(token));
+            let mut logits = SCORES;
+            let token = sampler.sample(&mut logits).unwrap();
+            (token, logits[1])
+        };
+        assert_eq!(sample(&[0, 2, 3, 1, 0, 2]), (1, 3.0), "token 3 followed, and not token 1");
+        assert_eq!(sample(&[3]), (3, 1.0), "three tokens are repeated");
+        // Token 5 breaks the sequence.
+        assert_eq!(sample(&[5, 3]), (1, 3.0));
+    }
+
+    #[test]
+    fn draws_are_controlled() {
+        let drawn = |controls: Controls| {
+            let mut sampler = controlled(Sampling::default(), controls);
+            let mut drawn = [false; 6];
+            for _ in 0..5_000 {
+                drawn[sampler.sample(&mut SCORES.clone()).unwrap() as usize] = true;
+            }
+            drawn
+        };
+        // Probabilities 0.075, 0.554, 0.004, 0.336, 0, 0.028: an entropy of 1.03 nats.
+        let typical = Controls { typical_p: 0.3, ..Default::default() };
+        assert_eq!(drawn(typical), [false, false, false, true, false, false]);
+        let xtc = Some(Xtc { probability: 1.0, threshold: 0.2 });
+        let excluded = Controls { xtc, ..Default::default() };
+        assert_eq!(drawn(excluded), [true, false, true, true, false, true]);
+        let xtc = Some(Xtc { probability: 0.5, threshold: 0.2 });
+        assert!(drawn(Controls { xtc, ..Default::default() })[1]);
+    }
+
+    #[test]
+    fn surprise_is_held_at_its_target() {
+        // All tokens together have a surprise of 4.8 bits.
+        let logits: Vec<f32> = (0..64).map(|token| -(token as f32) / 8.0).collect();
+        let counts = [1.0, 2.0, 3.0].map(|target| {
+            let controls = Controls { mirostat: Some(Mirostat::new(target)), ..Default::default() };
+            let sampler = Sampler::new(Sampling::default(), 0).unwrap();
+            let mut sampler = sampler.with_controls(controls, 64, |_| false).unwrap();
+            let drawn: Vec<u32> =
+                (0..3_000).map(|_| sampler.sample(&mut logits.clone()).unwrap()).collect();
+            drawn[1_000..].iter().collect::<BTreeSet<_>>().len()
+        });
+        // About two, four, and eight tokens are as likely as each other.
+        assert!(counts.is_sorted_by(|a, b| a < b), "{counts:?}");
+        assert!((2..8).contains(&counts[0]) && (7..24).contains(&counts[2]), "{counts:?}");
+    }
+
     #[test]
     fn broken_input_is_an_error() {
         let mut sampler = Sampler::new(Sampling::default(), 0).unwrap();
@@ -423,29 +486,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn the_exponential_is_exact_enough(x in -700.0f64..=0.0) {
-            prop_assert!((exp(x) / x.exp() - 1.0).abs() < 1e-14);
-        }
-
-        /// Partial selection and full sorting keep the same tokens.
-        #[test]
-        fn the_mass_kept_is_the_smallest(
-            weights in prop::collection::vec(0u32..50, 1..900),
-            share in 0.01f64..1.0,
-        ) {
-            let weights = weights.iter().map(|&weight| f64::from(weight) + 1.0);
-            let mut kept: Vec<Candidate> = (0..).zip(weights).collect();
-            let mut sorted = kept.clone();
-            sorted.sort_by(by_weight);
-            let goal = share * sorted.iter().map(|c| c.1).sum::<f64>();
-            let mut mass = 0.0;
-            let count = sorted.iter().position(|c| { mass += c.1; mass >= goal }).unwrap() + 1;
-            sorted.truncate(count);
-            keep_mass(&mut kept, share);
-            prop_assert_eq!(kept, sorted);
-        }
-
         #[test]
         fn every_draw_is_possible(
             logits in prop::collection::vec(-30f32..30.0, 1..400),

@@ -5,6 +5,7 @@
 use crate::{
     Affect, Error,
     constraint::Constraint,
+    controls::Controls,
     language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput},
     report::TokenReport,
     sampler::{Sampler, Sampling, entropy, log_probability},
@@ -13,6 +14,10 @@ use crate::{
     tools::{ToolCall, ToolCallDetector},
 };
 use std::ops::ControlFlow;
+
+/// Bytes across which no repeated sequence goes: they end sentences, quotations, and names of those
+/// who speak.
+const SEQUENCE_BREAKS: [u8; 4] = *b"\n:\"*";
 
 /// Request for a continuation of a prompt.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +28,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Sampling parameters.
     pub sampling: Sampling,
+    /// Controls beside them.
+    pub controls: Controls,
     /// Number that separates the draws of requests with the same seed.
     pub stream: u64,
     /// Strings before which the text ends.
@@ -144,10 +151,20 @@ impl<P: SequenceCache> Sequence<P> {
         if let Some(&token) = request.prompt.iter().find(|&&token| token as usize >= vocabulary) {
             return Err(Error::Token { token, vocabulary });
         }
-        let mut sampler = Sampler::new(request.sampling, request.stream)?;
-        // Turns of a conversation end with a token that the next turn needs too.
-        let repeatable = request.prompt.iter().filter(|token| !text.ends().contains(token));
-        repeatable.for_each(|&token| sampler.accept(token));
+        let breaks = |token| text.bytes(token).iter().any(|byte| SEQUENCE_BREAKS.contains(byte));
+        let mut sampler = Sampler::new(request.sampling, request.stream)?.with_controls(
+            request.controls.clone(),
+            vocabulary,
+            breaks,
+        )?;
+        for token in &request.prompt {
+            // Turns of a conversation end with a token that the next turn needs too.
+            if text.ends().contains(token) {
+                sampler.break_sequence();
+            } else {
+                sampler.accept(*token);
+            }
+        }
         Ok(Self {
             cache: model.new_cache(tokens.saturating_add(request.max_tokens).min(context))?,
             prediction: Prediction::default(),

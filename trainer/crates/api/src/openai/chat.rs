@@ -11,7 +11,7 @@ use crate::{
     body::JsonBody,
     engine::Models,
     error::{ApiError, Problem},
-    parameters::{Parameters, Seed, Strings},
+    parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings},
     tokenize::{constrain, encode},
     worker::Part,
 };
@@ -48,6 +48,11 @@ pub struct ChatRequest {
     min_p: Option<f32>,
     /// Penalty on tokens that occurred.
     repetition_penalty: Option<f32>,
+    /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
+    #[schema(value_type = Option<Object>)]
+    logit_bias: Option<LogitBias>,
+    /// Controls of sampling that other servers have under many names.
+    controls: Option<SamplingControls>,
     /// Number of answers.
     n: Option<usize>,
     /// Seed. With the messages, the parameters, and the fingerprint it fixes the answer.
@@ -120,6 +125,7 @@ impl ChatRequest {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
+            controls: SamplingControls::with_bias(self.controls.as_ref(), self.logit_bias.as_ref()),
             sensitivity: 0.0,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
@@ -340,6 +346,10 @@ mod tests {
                 "tool_choice": "required", "parallel_tool_calls": false"#,
             r#""presence_penalty": 0, "user": "u", "store": false, "metadata": {}"#,
             r#""logprobs": true, "top_logprobs": 5, "n": 4, "stop": "x", "seed": 1"#,
+            r#""logit_bias": {}"#,
+            r#""logit_bias": {"50256": -100, "7": 1.5}"#,
+            r#""controls": {"typical_p": 0.9, "dry": {"multiplier": 0.8, "base": 2},
+                "xtc": {"probability": 0.5}, "mirostat": {}}"#,
         ] {
             assert_eq!(with(fine), Ok(()), "{fine}");
         }
@@ -351,7 +361,11 @@ mod tests {
             (r#""tool_choice": "sometimes""#, "tool_choice"),
             (r#""pol_receipt": true, "response_format": {"type": "json_object"}"#, "pol_receipt"),
             (r#""frequency_penalty": 0.5"#, "frequency_penalty"),
-            (r#""logit_bias": {}"#, "logit_bias"),
+            (r#""logit_bias": {"x": 1}"#, "logit_bias"),
+            (r#""logit_bias": {"7": 101}"#, "bias"),
+            (r#""controls": {"typical": 0.5}"#, "typical"),
+            (r#""controls": {"xtc": {}}"#, "probability"),
+            (r#""controls": {"mirostat": {"target": -1}}"#, "mirostat"),
             (r#""top_logprobs": 5"#, "top_logprobs"),
             (r#""temperature": -1"#, "temperature"),
             (r#""temperature": "hot""#, "temperature"),

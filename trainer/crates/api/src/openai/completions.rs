@@ -8,7 +8,7 @@ use crate::{
     body::JsonBody,
     engine::Models,
     error::{ApiError, Problem},
-    parameters::{Parameters, Seed, Strings},
+    parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings},
     tokenize::{constrain, encode},
     worker::Part,
 };
@@ -44,6 +44,11 @@ pub struct CompletionRequest {
     min_p: Option<f32>,
     /// Penalty on tokens that occurred.
     repetition_penalty: Option<f32>,
+    /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
+    #[schema(value_type = Option<Object>)]
+    logit_bias: Option<LogitBias>,
+    /// Controls of sampling that other servers have under many names.
+    controls: Option<SamplingControls>,
     /// Number of texts for each prompt.
     n: Option<usize>,
     /// Seed. With the prompt, the parameters, and the fingerprint it fixes the text.
@@ -99,6 +104,7 @@ impl CompletionRequest {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
+            controls: SamplingControls::with_bias(self.controls.as_ref(), self.logit_bias.as_ref()),
             sensitivity: 0.0,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
