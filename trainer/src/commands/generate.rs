@@ -109,6 +109,9 @@ pub(crate) struct GenerateOptions {
     /// Points from which a tree goes on at each depth.
     #[arg(long, value_name = "N", default_value_t = 2, requires = "reason")]
     width: usize,
+    /// Read up to this many tokens ahead where the text repeats itself. Changes no text.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["batch", "reason"])]
+    read_ahead: usize,
     /// Threads. [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -225,6 +228,7 @@ impl<M: LanguageModel> Session<'_, M> {
             tools: options.tools,
             ignore_end: options.ignore_end,
             sensitivity: options.sensitivity,
+            read_ahead: options.read_ahead,
             ..Request::default()
         };
         if let Some(batch) = &options.batch {

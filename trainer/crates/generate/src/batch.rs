@@ -6,7 +6,7 @@
 
 use crate::{
     Error,
-    language_model::{LanguageModel, SequenceInput},
+    language_model::{LanguageModel, Prediction, SequenceInput},
     sequence::{Completion, Event, Request, Sequence},
     text::TextTokenizer,
 };
@@ -116,13 +116,20 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
         let finished = |(_, sequence): &mut (u64, Sequence<_>)| sequence.finish.is_some();
         let complete = |(id, sequence): (u64, Sequence<_>)| (id, Ok(sequence.complete()));
         ended.extend(self.sequences.extract_if(.., finished).map(complete));
-        let shares = self.shares();
-        self.read(&shares)?;
-        for ((id, sequence), share) in self.sequences.iter_mut().zip(shares) {
-            if share < sequence.pending.len() {
-                sequence.pending.drain(..share);
-            } else if let Err(error) = sequence.write(self.text, &mut |event| on(*id, event)) {
-                ended.push((*id, Err(error)));
+        let ahead = self.read_ahead()?;
+        if let (Some((guess, predictions)), [(id, sequence)]) = (ahead, &mut self.sequences[..]) {
+            let on = &mut |event: Event<'_>| on(*id, event);
+            let written = sequence.write_guessed(self.text, &guess, predictions, on);
+            ended.extend(written.err().map(|error| (*id, Err(error))));
+        } else {
+            let shares = self.shares();
+            self.read(&shares)?;
+            for ((id, sequence), share) in self.sequences.iter_mut().zip(shares) {
+                if share < sequence.pending.len() {
+                    sequence.pending.drain(..share);
+                } else if let Err(error) = sequence.write(self.text, &mut |event| on(*id, event)) {
+                    ended.push((*id, Err(error)));
+                }
             }
         }
         self.sequences.retain(|(id, _)| !ended.iter().any(|(other, _)| other == id));
@@ -143,6 +150,20 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
             share
         };
         self.sequences.iter().map(share).collect()
+    }
+
+    /// Processes the pending token of the only sequence and guesses of those after it. Returns the
+    /// guesses with the predictions before, between, and behind them; `None` without a guess.
+    fn read_ahead(&mut self) -> Result<Option<(Vec<u32>, Vec<Prediction>)>, Error> {
+        let [(_, sequence)] = &mut self.sequences[..] else { return Ok(None) };
+        let guess = sequence.guess();
+        if guess.is_empty() || !self.model.is_divisible() {
+            return Ok(None);
+        }
+        let tokens = [sequence.pending.as_slice(), &guess].concat();
+        let mut predictions = vec![Prediction::default(); tokens.len()];
+        self.model.forward_each(&mut sequence.cache, &tokens, &mut predictions)?;
+        Ok(Some((guess, predictions)))
     }
 
     /// Processes these numbers of pending tokens. Meanwhile other threads compute which tokens may
@@ -170,10 +191,12 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FinishReason, NativeModel, Sampling, TokenReport, text::tests::BYTES};
+    use crate::{
+        FinishReason, NativeCache, NativeModel, Sampling, TokenReport, text::tests::BYTES,
+    };
     use pol_model::initial_parameters;
     use pol_primitives::model::ModelSpec;
-    use std::collections::HashMap;
+    use std::{cell::Cell, collections::HashMap};
 
     fn model() -> NativeModel {
         let spec = ModelSpec::gpt2(260, 32, 2, 4, 64, 96);
@@ -244,6 +267,84 @@ mod tests {
         for (request, id) in requests.iter().zip(0..) {
             assert_eq!(records[&id], alone(&model, request), "sequence {id}");
         }
+    }
+
+    /// A model that counts how often its parameters are read.
+    struct Counted<'a> {
+        model: &'a NativeModel,
+        passes: Cell<usize>,
+    }
+
+    impl LanguageModel for Counted<'_> {
+        type Cache = NativeCache;
+
+        fn context(&self) -> usize {
+            self.model.context()
+        }
+
+        fn vocabulary(&self) -> usize {
+            self.model.vocabulary()
+        }
+
+        fn is_divisible(&self) -> bool {
+            self.model.is_divisible()
+        }
+
+        fn new_cache(&self, capacity: usize) -> Result<NativeCache, Error> {
+            self.model.new_cache(capacity)
+        }
+
+        fn forward(&self, inputs: &mut [SequenceInput<'_, NativeCache>]) -> Result<(), Error> {
+            self.passes.set(self.passes.get() + 1);
+            self.model.forward(inputs)
+        }
+
+        fn forward_each(
+            &self,
+            cache: &mut NativeCache,
+            tokens: &[u32],
+            predictions: &mut [Prediction],
+        ) -> Result<(), Error> {
+            self.passes.set(self.passes.get() + 1);
+            self.model.forward_each(cache, tokens, predictions)
+        }
+    }
+
+    #[test]
+    fn reading_ahead_changes_no_bit() {
+        let model = model();
+        for (prompt, stream) in [("abcabcabcabc", 0), ("the end. the end. the e", 1), ("x", 2)] {
+            for temperature in [0.0, 0.2, 1.2] {
+                let request = request(prompt, stream);
+                let sampling = Sampling { temperature, ..request.sampling };
+                let plain = Request { max_tokens: 60, sampling, ..request };
+                let expected = alone(&model, &plain);
+                for read_ahead in [1, 4, 30] {
+                    let ahead = Request { read_ahead, ..plain.clone() };
+                    assert_eq!(alone(&model, &ahead), expected, "{prompt} {temperature}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_repeats_itself_is_read_ahead() {
+        // All logits are the same, so the first token is taken each time.
+        let spec = ModelSpec::gpt2(260, 32, 2, 4, 64, 96);
+        let flat = vec![0.0; spec.size() as usize];
+        let zeros = NativeModel::new(&spec, &flat, 1).unwrap();
+        let passes = |read_ahead| {
+            let counted = Counted { model: &zeros, passes: Cell::new(0) };
+            let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+            let plain = Request { sampling, sensitivity: 0.0, reports: None, ..request("x", 48) };
+            let request = Request { read_ahead, ..plain };
+            let go_on = |_, _: Event<'_>| ControlFlow::Continue(());
+            let done = generate(&counted, &BYTES, &[request], go_on).unwrap();
+            assert_eq!((done[0].tokens, &done[0].finish), (60, &FinishReason::Length));
+            counted.passes.get()
+        };
+        assert_eq!(passes(0), 60);
+        assert!(passes(9) < 12, "{}", passes(9));
     }
 
     #[test]

@@ -48,6 +48,24 @@ pub trait LanguageModel {
     /// Fails if a token is outside the vocabulary, if a cache has no room, or if the model cannot
     /// be run. Caches are then unspecified.
     fn forward(&self, inputs: &mut [SequenceInput<'_, Self::Cache>]) -> Result<(), Error>;
+
+    /// Appends tokens to one sequence, and predicts the token after each of them.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`forward`](Self::forward) does.
+    fn forward_each(
+        &self,
+        cache: &mut Self::Cache,
+        tokens: &[u32],
+        predictions: &mut [Prediction],
+    ) -> Result<(), Error> {
+        for (token, prediction) in tokens.iter().zip(predictions) {
+            let (cache, tokens) = (&mut *cache, std::slice::from_ref(token));
+            self.forward(&mut [SequenceInput { cache, tokens, prediction }])?;
+        }
+        Ok(())
+    }
 }
 
 /// Tokens that continue one sequence.
@@ -79,6 +97,14 @@ pub trait SequenceCache: Sized {
     ///
     /// Fails if memory cannot be allocated.
     fn fork(&self) -> Result<Self, Error>;
+
+    /// Sets the number of processed tokens that count. Those behind them stay until others take
+    /// their places, so the number may grow to them again. Returns `false`, and changes nothing, if
+    /// the cache cannot do this.
+    fn set_len(&mut self, len: usize) -> bool {
+        let _ = len;
+        false
+    }
 }
 
 /// Checks that every token is in the vocabulary and that every cache has room for its tokens.

@@ -46,6 +46,7 @@ impl Request {
             controls: Controls::default(),
             constraint: None,
             reports: None,
+            read_ahead: 0,
         }
     }
 
@@ -88,6 +89,7 @@ mod tests {
             controls: Controls::default(),
             constraint: None,
             reports: None,
+            read_ahead: 0,
         };
         let terms = request.terms(&BYTES);
         assert!(terms.ends.is_sorted() && BYTES.ends().iter().all(|end| terms.ends.contains(end)));

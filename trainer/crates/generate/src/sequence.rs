@@ -19,6 +19,9 @@ use std::ops::ControlFlow;
 /// who speak.
 const SEQUENCE_BREAKS: [u8; 4] = *b"\n:\"*";
 
+/// Numbers of last tokens by which the next ones are guessed, the best first.
+const GUESSING_TOKENS: [usize; 3] = [4, 3, 2];
+
 /// Request for a continuation of a prompt.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -45,6 +48,10 @@ pub struct Request {
     pub sensitivity: f64,
     /// Number of likeliest tokens in the report of each drawn token; `None` for no reports.
     pub reports: Option<usize>,
+    /// Most tokens that are read ahead because the text had them before, which changes no output.
+    /// It saves time where a text repeats itself, if the model is
+    /// [divisible](LanguageModel::is_divisible) and no other sequence is generated with it.
+    pub read_ahead: usize,
 }
 
 /// Reason for the end of a text.
@@ -132,6 +139,9 @@ pub(super) struct Sequence<P> {
     affect: Option<(Affect, f32, f64)>,
     /// Number of likeliest tokens in reports.
     reports: Option<usize>,
+    /// All tokens so far, if any are read ahead, and the most that are.
+    history: Vec<u32>,
+    read_ahead: usize,
 }
 
 impl<P: SequenceCache> Sequence<P> {
@@ -185,6 +195,8 @@ impl<P: SequenceCache> Sequence<P> {
             affect: (request.sensitivity > 0.0 || request.reports.is_some())
                 .then(|| (Affect::default(), request.sampling.temperature, request.sensitivity)),
             reports: request.reports,
+            history: if request.read_ahead > 0 { request.prompt.clone() } else { Vec::new() },
+            read_ahead: request.read_ahead,
         })
     }
 
@@ -204,6 +216,7 @@ impl<P: SequenceCache> Sequence<P> {
             calls: self.calls.clone(),
             last: self.last.clone(),
             finish: self.finish.clone(),
+            history: self.history.clone(),
             ..*self
         })
     }
@@ -224,9 +237,57 @@ impl<P: SequenceCache> Sequence<P> {
             self.written += tokens.len();
             self.pending.extend_from_slice(tokens);
             tokens.iter().for_each(|&token| self.sampler.accept(token));
+            self.remember(tokens);
             return true;
         }
         false
+    }
+
+    /// Records tokens, if any are read ahead.
+    fn remember(&mut self, tokens: &[u32]) {
+        if self.read_ahead > 0 {
+            self.history.extend_from_slice(tokens);
+        }
+    }
+
+    /// Returns tokens that may follow the pending one: those that followed where the text had the
+    /// same last tokens before, again and again.
+    pub(super) fn guess(&self) -> Vec<u32> {
+        if self.pending.len() != 1 || self.cache.is_empty() {
+            return Vec::new();
+        }
+        let most = self.read_ahead.min(self.room()).min(self.limit.saturating_sub(self.written));
+        let known = self.history.len().saturating_sub(1);
+        let next = GUESSING_TOKENS.iter().find_map(|&count| {
+            let last = &self.history[self.history.len().checked_sub(count)?..];
+            let found = self.history[..known].windows(count).rposition(|window| window == last)?;
+            Some(&self.history[found + count..])
+        });
+        next.map(|next| next.iter().copied().cycle().take(most).collect()).unwrap_or_default()
+    }
+
+    /// Writes tokens as [`write`](Self::write) does, as long as they are those that were guessed.
+    /// `predictions` are those after the pending token and after each guess, all of which the model
+    /// has processed.
+    pub(super) fn write_guessed(
+        &mut self,
+        text: &TextTokenizer,
+        guess: &[u32],
+        predictions: Vec<Prediction>,
+        on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let processed = self.cache.len() - guess.len();
+        for (index, prediction) in predictions.into_iter().enumerate() {
+            // Guesses behind this prediction count once they are drawn.
+            self.cache.set_len(processed + index);
+            self.prediction = prediction;
+            self.write(text, on)?;
+            let is_guessed = guess.get(index).is_some_and(|token| self.pending == [*token]);
+            if self.finish.is_some() || !is_guessed {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Draws a token, and returns it with its report if there is one.
@@ -271,6 +332,7 @@ impl<P: SequenceCache> Sequence<P> {
             constraint.accept(token)?;
         }
         self.sampler.accept(token);
+        self.remember(&[token]);
         self.written += 1;
         self.pending.push(token);
         let is_first = self.written == 1;

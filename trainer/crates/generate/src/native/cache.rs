@@ -99,6 +99,14 @@ impl SequenceCache for NativeCache {
     fn fork(&self) -> Result<Self, Error> {
         Ok(self.clone())
     }
+
+    fn set_len(&mut self, len: usize) -> bool {
+        let fits = len <= self.blocks.len() * BLOCK_TOKENS;
+        if fits {
+            self.len = len;
+        }
+        fits
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +140,18 @@ mod tests {
         }
         assert_eq!(keys, values);
         keys
+    }
+
+    #[test]
+    fn tokens_are_taken_back() {
+        let mut cache = NativeCache::new(&spec(), 100);
+        store(&mut cache, 20, 0);
+        let fork = cache.fork().unwrap();
+        assert!(cache.set_len(15) && cache.set_len(18) && !cache.set_len(33));
+        assert_eq!((cache.len(), keys(&cache, 1, 1, 0..18)), (18, keys(&fork, 1, 1, 0..18)));
+        store(&mut cache, 2, 7);
+        assert_eq!((cache.len(), keys(&fork, 1, 1, 0..18)), (20, keys(&cache, 1, 1, 0..18)));
+        assert_ne!(keys(&cache, 1, 1, 18..20), keys(&fork, 1, 1, 18..20));
     }
 
     #[test]

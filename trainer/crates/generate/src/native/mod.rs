@@ -17,7 +17,7 @@ mod tensors;
 
 use crate::{
     Error,
-    language_model::{LanguageModel, SequenceCache, SequenceInput, check},
+    language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput, check},
 };
 pub use cache::NativeCache;
 use kernels::{Isa, ScoreScaling, activate, attend, soft_cap};
@@ -107,10 +107,12 @@ struct Normed {
     bias: Vec<f32>,
 }
 
-/// One token to process, with its input and position.
+/// One token to process, with its input, the prediction that it may be the last token of, and its
+/// position.
 #[derive(Clone, Copy)]
 struct TokenRow {
     input: usize,
+    output: usize,
     token: u32,
     place: usize,
 }
@@ -282,6 +284,49 @@ impl NativeModel {
         blocks + self.head.bytes()
     }
 
+    /// Processes rows, which have `outputs` predictions, and adds them to the caches.
+    fn process(
+        &self,
+        rows: &[TokenRow],
+        inputs: &mut [SequenceInput<'_, NativeCache>],
+        outputs: usize,
+        memory: &mut Workspace,
+    ) {
+        let (width, vocabulary) = (self.spec.width as usize, self.vocabulary());
+        for input in inputs.iter_mut() {
+            input.cache.reserve(input.tokens.len());
+            input.prediction.hidden_sum.clear();
+            input.prediction.hidden_sum.resize(width, 0.0);
+        }
+        memory.last.resize(outputs * width, 0.0);
+        self.pool.install(|| {
+            for rows in rows.chunks(PROMPT_CHUNK_TOKENS) {
+                self.read_rows(rows, inputs, memory);
+            }
+            let Workspace { last, logits, scratch, .. } = &mut *memory;
+            logits.resize(outputs * vocabulary, 0.0);
+            self.head.apply(self.isa, last, logits, scratch);
+            if let Some(cap) = self.spec.caps.logits.map(cap) {
+                logits.iter_mut().for_each(|logit| *logit = soft_cap(*logit, cap));
+            }
+        });
+        for input in inputs {
+            input.cache.advance(input.tokens.len());
+        }
+    }
+
+    /// Writes logits and expected loss of an output to `prediction`.
+    fn predict(&self, output: usize, memory: &Workspace, prediction: &mut Prediction) {
+        let (width, vocabulary) = (self.spec.width as usize, self.vocabulary());
+        prediction.logits.clear();
+        prediction.logits.extend_from_slice(&memory.logits[output * vocabulary..][..vocabulary]);
+        let hidden = &memory.last[output * width..][..width];
+        let expect = |(weight, bias): &(Vec<f32>, f32)| {
+            weight.iter().zip(hidden).map(|(w, x)| w * x).sum::<f32>() + bias
+        };
+        prediction.expected_loss = self.introspection.as_ref().map(expect);
+    }
+
     fn read_rows(
         &self,
         rows: &[TokenRow],
@@ -342,7 +387,7 @@ impl NativeModel {
         self.norm.apply(spec.norm, x, normed);
         for (row, normed) in rows.iter().zip(normed.chunks_exact(width)) {
             add(&mut inputs[row.input].prediction.hidden_sum, normed);
-            last[row.input * width..][..width].copy_from_slice(normed);
+            last[row.output * width..][..width].copy_from_slice(normed);
         }
     }
 
@@ -496,46 +541,41 @@ impl LanguageModel for NativeModel {
     fn forward(&self, inputs: &mut [SequenceInput<'_, NativeCache>]) -> Result<(), Error> {
         check(inputs, self.vocabulary())?;
         let mut rows = Vec::new();
-        for (index, input) in inputs.iter_mut().enumerate() {
-            input.cache.reserve(input.tokens.len());
-            input.prediction.hidden_sum.clear();
-            input.prediction.hidden_sum.resize(self.spec.width as usize, 0.0);
-            rows.extend(
-                input.tokens.iter().zip(input.cache.len()..).map(|(&token, place)| TokenRow {
-                    input: index,
-                    token,
-                    place,
-                }),
-            );
+        for (input, it) in inputs.iter().enumerate() {
+            let places = it.cache.len()..;
+            let row = |(&token, place)| TokenRow { input, output: input, token, place };
+            rows.extend(it.tokens.iter().zip(places).map(row));
         }
         // The workspace is cleared before use, so a poisoned lock is harmless.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let memory = &mut *memory;
-        let (width, vocabulary) = (self.spec.width as usize, self.vocabulary());
-        memory.last.resize(inputs.len() * width, 0.0);
-        self.pool.install(|| {
-            for rows in rows.chunks(PROMPT_CHUNK_TOKENS) {
-                self.read_rows(rows, inputs, memory);
-            }
-            let Workspace { last, logits, scratch, .. } = memory;
-            logits.resize(inputs.len() * vocabulary, 0.0);
-            self.head.apply(self.isa, last, logits, scratch);
-            if let Some(cap) = self.spec.caps.logits.map(cap) {
-                logits.iter_mut().for_each(|logit| *logit = soft_cap(*logit, cap));
-            }
-        });
+        let outputs = inputs.len();
+        self.process(&rows, inputs, outputs, &mut memory);
         for (index, input) in inputs.iter_mut().enumerate() {
-            input.cache.advance(input.tokens.len());
-            input.prediction.logits.clear();
-            input
-                .prediction
-                .logits
-                .extend_from_slice(&memory.logits[index * vocabulary..][..vocabulary]);
-            let hidden = &memory.last[index * width..][..width];
-            let expect = |(weight, bias): &(Vec<f32>, f32)| {
-                weight.iter().zip(hidden).map(|(w, x)| w * x).sum::<f32>() + bias
-            };
-            input.prediction.expected_loss = self.introspection.as_ref().map(expect);
+            self.predict(index, &memory, input.prediction);
+        }
+        Ok(())
+    }
+
+    fn forward_each(
+        &self,
+        cache: &mut NativeCache,
+        tokens: &[u32],
+        predictions: &mut [Prediction],
+    ) -> Result<(), Error> {
+        let mut together = Prediction::default();
+        let inputs = &mut [SequenceInput { cache, tokens, prediction: &mut together }];
+        check(inputs, self.vocabulary())?;
+        let places = inputs[0].cache.len()..;
+        let row = |((output, &token), place)| TokenRow { input: 0, output, token, place };
+        let rows: Vec<_> = tokens.iter().enumerate().zip(places).map(row).collect();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        self.process(&rows, inputs, tokens.len(), &mut memory);
+        let width = self.spec.width as usize;
+        for (index, prediction) in predictions.iter_mut().take(tokens.len()).enumerate() {
+            self.predict(index, &memory, prediction);
+            prediction.hidden_sum.clear();
+            prediction.hidden_sum.resize(width, 0.0);
+            add(&mut prediction.hidden_sum, &memory.last[index * width..][..width]);
         }
         Ok(())
     }
@@ -618,7 +658,6 @@ fn add(x: &mut [f32], y: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Prediction;
     use pol_model::{Decoder, Weights, initial_parameters};
     use pol_primitives::model::{
         Activation, Biases, LocalAttention, NormPlacement, OtherRotation, QueryKeyNorm, RotaryBase,
@@ -628,6 +667,29 @@ mod tests {
 
     fn gpt2() -> ModelSpec {
         ModelSpec::gpt2(37, 24, 3, 3, 40, 150)
+    }
+
+    #[test]
+    fn tokens_of_a_sequence_are_predicted_at_once() {
+        let mut spec = gpt2();
+        spec.mind.introspection = true;
+        let model = NativeModel::new(&spec, &initial_parameters(&spec, &[3; 32]), 2).unwrap();
+        let tokens: Vec<u32> = (0..21).map(|i| i * 7 % 37).collect();
+        let (mut one, mut all) = (model.new_cache(40).unwrap(), model.new_cache(40).unwrap());
+        let mut expected = Vec::new();
+        for token in &tokens {
+            let (tokens, mut prediction) = (std::slice::from_ref(token), Prediction::default());
+            let (cache, into) = (&mut one, &mut prediction);
+            model.forward(&mut [SequenceInput { cache, tokens, prediction: into }]).unwrap();
+            expected.push(prediction);
+        }
+        let mut found = vec![Prediction::default(); 21];
+        let (first, second) = found.split_at_mut(5);
+        model.forward_each(&mut all, &tokens[..5], first).unwrap();
+        model.forward_each(&mut all, &tokens[5..], second).unwrap();
+        assert_eq!((found, all.len()), (expected, 21));
+        let error = model.forward_each(&mut all, &[1; 20], &mut []).unwrap_err();
+        assert!(matches!(error, Error::Capacity { tokens: 41, capacity: 40 }));
     }
 
     /// One of every kind of part, in several combinations.
