@@ -6,7 +6,10 @@
 //! libtorch selects its kernels when it is loaded, so each measurement runs in a process of its
 //! own: this command again, with hidden options.
 
-use super::decoder::{AnyDecoder, thread_count};
+use super::{
+    bench_cell::{self, CellOptions, peak_memory},
+    decoder::{AnyDecoder, thread_count},
+};
 use crate::preset::RecipeSizes;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -43,7 +46,9 @@ audit.
 Examples:
   pol-trainer bench                            the demo's model
   pol-trainer bench --width 256 --layers 8     a larger one
-  pol-trainer bench --model smollm2            an imported model: training and generation";
+  pol-trainer bench --model smollm2            an imported model: training and generation
+  pol-trainer bench --model smollm2 --prompt 512 --sequences 8
+      only the generation of eight texts after prompts of 512 tokens, in JSON";
 
 /// Options of `bench`.
 #[derive(Args)]
@@ -77,12 +82,14 @@ pub(crate) struct BenchOptions {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cell: CellOptions,
     /// Measure training in this process. Used by the command itself.
     #[arg(long, value_enum, hide = true)]
     measure: Option<NumericsOption>,
-    /// Threads of that measurement.
-    #[arg(long, hide = true, default_value_t = 1)]
-    threads: u16,
+    /// Threads of that measurement, and of one of a prompt [default: all cores].
+    #[arg(long, hide = true)]
+    threads: Option<u16>,
     /// Measure generation in this process. Used by the command itself.
     #[arg(long, hide = true, requires = "model")]
     write: bool,
@@ -119,10 +126,13 @@ pub(crate) fn run(options: &BenchOptions) -> Result<()> {
         println!("{}", serde_json::to_string(&GenerationSpeed::measure(model, options)?)?);
         return Ok(());
     }
+    if let (Some(model), Some(prompt)) = (&options.model, options.cell.prompt) {
+        return bench_cell::run(model, prompt, &options.cell, options.seconds, options.threads);
+    }
     let recipe = bench_recipe(options)?;
     recipe.validate()?;
     if options.measure.is_some() {
-        let threads = options.threads.into();
+        let threads = options.threads.unwrap_or(1).into();
         let duration = Duration::from_secs(options.seconds);
         let throughput = measure_throughput(&recipe, Tier::Whale, threads, duration)?;
         println!("{}", throughput.tokens_per_second());
@@ -144,7 +154,7 @@ pub(crate) fn run(options: &BenchOptions) -> Result<()> {
 
 /// Measures the cost of an audit in this process.
 fn run_audit(options: &BenchOptions) -> Result<()> {
-    let (recipe, threads) = (audit_recipe(options), options.threads.into());
+    let (recipe, threads) = (audit_recipe(options), options.threads.unwrap_or(1).into());
     let cost = measure_audit_cost(&recipe, Tier::Miner, threads, &AuditConfig::default())?;
     println!("{}", serde_json::to_string(&cost)?);
     Ok(())
@@ -280,7 +290,7 @@ impl GenerationSpeed {
     /// Measures in this process.
     fn measure(folder: &Path, options: &BenchOptions) -> Result<Self> {
         let start = Instant::now();
-        let threads = thread_count(Some(options.threads))?;
+        let threads = thread_count(Some(options.threads.unwrap_or(1)))?;
         let decoder = AnyDecoder::read(pol_import::open(folder)?, None, threads)?;
         let load_seconds = start.elapsed().as_secs_f64();
         let measure = |load| match &decoder {
@@ -303,14 +313,6 @@ impl GenerationSpeed {
             peak_memory: peak_memory(),
         })
     }
-}
-
-/// Returns the peak memory of this process in bytes, or 0 if the system does not tell.
-fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1_024)
 }
 
 /// Measures training and generation with an imported model, and prints the speeds.
@@ -399,7 +401,7 @@ fn run_child(
 
 /// Returns the recipe of the model to measure, with one micro-batch for each thread.
 fn bench_recipe(options: &BenchOptions) -> Result<Recipe> {
-    let tier = (options.micro_batch, options.threads, 1, 1);
+    let tier = (options.micro_batch, options.threads.unwrap_or(1), 1, 1);
     let mut recipe = recipe_sizes(options, tier, 1).recipe([0; 32]);
     if options.measure == Some(NumericsOption::Stock) {
         // The native profile allows all kernels.

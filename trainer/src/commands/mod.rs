@@ -8,6 +8,7 @@ mod admission;
 mod balances;
 pub(crate) mod beacon;
 pub(crate) mod bench;
+mod bench_cell;
 pub(crate) mod calibrate;
 pub(crate) mod config;
 mod consumption;

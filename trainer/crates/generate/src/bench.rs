@@ -10,6 +10,8 @@ use crate::{
 use pol_primitives::prf::Prf;
 use std::time::Instant;
 
+pub use crate::native::memory_bandwidth;
+
 /// Workload of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GenerationLoad {

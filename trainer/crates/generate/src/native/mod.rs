@@ -3,6 +3,7 @@
 //! Inference on CPUs without libtorch. For a single row the time goes into reading the parameters
 //! from memory once.
 
+mod bandwidth;
 mod blocks;
 mod cache;
 mod halves;
@@ -19,6 +20,7 @@ use crate::{
     Error,
     language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput, check},
 };
+pub use bandwidth::memory_bandwidth;
 pub use cache::NativeCache;
 use kernels::{Isa, ScoreScaling, activate, attend, soft_cap};
 use matrix::{Matrix, Scratch, for_rows};
