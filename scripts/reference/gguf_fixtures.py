@@ -27,14 +27,11 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from safetensors.numpy import load_file, save_file
 
+from gguf_llama import add_sizes, add_tensors, finish, interleaved
+
 
 def floats(folder):
     return {name: tensor for path in folder.glob("model*.safetensors") for name, tensor in load_file(path).items()}
-
-
-def interleaved(rows, heads):
-    """The order that llama.cpp wants: the two of each rotated pair side by side."""
-    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def tokenizer(writer, size):
@@ -52,35 +49,12 @@ def tokenizer(writer, size):
     writer.add_eos_token_id(0)
 
 
-def finish(writer):
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def llama(fixtures, name="llama.gguf", endianess=gguf.GGUFEndian.LITTLE):
     config, tensors = json.loads((fixtures / "llama/config.json").read_text()), floats(fixtures / "llama")
     writer = gguf.GGUFWriter(fixtures / name, "llama", endianess=endianess)
-    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(groups)
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
+    add_sizes(writer, config, states_head_size=True)
     tokenizer(writer, config["vocab_size"])
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
-    for name, tensor in sorted(tensors.items()):
-        if ".q_proj." in name or ".k_proj." in name:
-            tensor = interleaved(tensor, heads if ".q_proj." in name else groups)
-        writer.add_tensor(names.get_name(name, (".weight", ".bias")), np.ascontiguousarray(tensor))
+    add_tensors(writer, config, tensors)
     finish(writer)
 
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gguf
-import numpy as np
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 import torch
@@ -34,6 +33,8 @@ from transformers import AutoModelForCausalLM, CohereTokenizer, GPTNeoXTokenizer
 from transformers.convert_slow_tokenizer import LlamaConverter, SentencePieceExtractor
 from transformers.integrations.gguf import gguf_tokenizer_mapping
 from transformers.models.qwen3_5.tokenization_qwen3_5 import Qwen3_5Tokenizer
+
+from gguf_llama import add_sizes, add_tensors, finish
 
 SPACE = "\u2581"
 CORPUS = """The quick brown fox jumps over the lazy dog, and the dog can't see the other fox's den.
@@ -76,13 +77,6 @@ def processor(description):
     return sentencepiece.SentencePieceProcessor(model_proto=description.SerializeToString())
 
 
-def finish(writer):
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def converted(description, added, size):
     """Tokens, scores, and types of a vocabulary, as llama.cpp's converter has them."""
     pieces, kinds = processor(description), gguf.TokenType
@@ -116,29 +110,6 @@ def checkpoint(folder, size):
     model.half().save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     return json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
-
-
-def add_model(writer, config, tensors):
-    """Writes a LLaMA as llama.cpp's converter does: the two of each rotated pair side by side, norms in single precision."""
-    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(groups)
-    writer.add_rope_dimension_count(config["hidden_size"] // heads)
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
-    for name, tensor in sorted(tensors.items()):
-        tensor = tensor.numpy()
-        if ".q_proj." in name or ".k_proj." in name:
-            pairs = tensor.reshape(heads if ".q_proj." in name else groups, 2, -1, tensor.shape[1])
-            tensor = pairs.swapaxes(1, 2).reshape(tensor.shape)
-        tensor = tensor if tensor.ndim == 2 else tensor.astype(np.float32)
-        writer.add_tensor(names.get_name(name, (".weight",)), np.ascontiguousarray(tensor))
 
 
 def written(folder, tokenizer):
@@ -187,7 +158,9 @@ def write_pieces(path, architecture, vocabulary, prefix, model=None):
     if not prefix:
         writer.add_add_space_prefix(False)
     if model:
-        add_model(writer, *model)
+        config, tensors = model
+        add_sizes(writer, config, states_head_size=False)
+        add_tensors(writer, config, {name: tensor.numpy() for name, tensor in tensors.items()})
     finish(writer)
 
 
