@@ -2,7 +2,7 @@
 
 use crate::common::{MODELS, fixture, json, model, refusal, stdout};
 use serde_json::{Value, json};
-use std::fs;
+use std::{fs, path::Path, process::Output};
 
 #[test]
 fn a_seed_fixes_the_text() {
@@ -139,6 +139,67 @@ fn refusals_to_generate_are_explained() {
         (&["--model", &short], 2, "<PROMPT>"),
     ] {
         let message = refusal(&[&["generate"][..], arguments].concat(), code);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn packed_parameters_give_the_same_text() {
+    let (short, packed) = (MODELS.path("short"), MODELS.path("packed"));
+    stdout(&model(&["adapt", &short, "--out", &packed, "--context", "256"]));
+    let arguments =
+        ["--seed", "7", "--temperature", "1", "--max-tokens", "30", "--ignore-end", "--json"];
+    let generate = || MODELS.generate("packed", &[&arguments[..], &["the an"]].concat());
+    let text = |output: &Output| json(output)["text"].clone();
+    let before = text(&generate());
+    let file = MODELS.path("packed/packed.bin");
+    let written = json(&model(&["pack", &packed, "--json"]));
+    assert_eq!(written["bytes"].as_u64().unwrap(), fs::metadata(&file).unwrap().len());
+    assert_eq!(text(&generate()), before);
+    // A damaged file is left alone.
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let damaged = generate();
+    assert_eq!(text(&damaged), before);
+    let warnings = String::from_utf8_lossy(&damaged.stderr);
+    assert!(warnings.contains("has changed") && warnings.contains("model pack"), "{warnings}");
+    // An import has one from the start, unless it is left out.
+    let (with, without) = (MODELS.path("with"), MODELS.path("without"));
+    stdout(&model(&["import", &fixture("llama.gguf"), "--out", &with]));
+    stdout(&model(&["import", &fixture("llama.gguf"), "--out", &without, "--no-pack"]));
+    let has_file = [with, without].map(|folder| Path::new(&folder).join("packed.bin").exists());
+    assert_eq!(has_file, [true, false]);
+}
+
+#[test]
+fn controls_change_the_text_and_reading_ahead_does_not() {
+    let usual = ["--seed", "7", "--temperature", "0", "--max-tokens", "40", "--ignore-end"];
+    let text = |more: &[&str]| {
+        let arguments = [&usual[..], more, &["the an in a zoo"]].concat();
+        MODELS.completion(&arguments)["text"].as_str().unwrap().to_owned()
+    };
+    let plain = text(&[]);
+    assert_eq!(text(&["--read-ahead", "6"]), plain);
+    // Token 3 is the letter c.
+    let only = text(&["--logit-bias", "3=100", "--repetition-penalty", "1"]);
+    assert_eq!(only, "c".repeat(40));
+    let loops = ["--logit-bias", "3=100", "--repetition-penalty", "1", "--dry", "100"];
+    assert_ne!(text(&loops), only);
+    let schema = MODELS.path("schema.json");
+    fs::write(&schema, r#"{"type": "array", "items": {"type": "integer"}}"#).unwrap();
+    for (arguments, code, expected) in [
+        (&["--logit-bias", "c=1", "x"][..], 2, "a bias is TOKEN=NUMBER"),
+        (&["--logit-bias", "3=101", "x"], 1, "a bias must be -100 to 100, not 101"),
+        (&["--logit-bias", "61=1", "x"], 1, "in the vocabulary, not 61"),
+        (&["--typical-p", "0", "x"], 1, "typical-p must be above 0"),
+        (&["--xtc", "2", "x"], 1, "the probability of XTC"),
+        (&["--mirostat", "0", "x"], 1, "the target of mirostat"),
+        (&["--dry-base", "2", "x"], 2, "--dry"),
+        (&["--schema", &schema, "--tools", "x"], 2, "--tools"),
+    ] {
+        let command = [&["generate", "--model", &MODELS.path("short")][..], arguments].concat();
+        let message = refusal(&command, code);
         assert!(message.contains(expected), "{arguments:?}: {message}");
     }
 }
