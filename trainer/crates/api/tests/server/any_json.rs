@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 /// Parameters of all endpoints.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 40] = [
     "model",
     "prompt",
     "messages",
@@ -21,6 +21,8 @@ const NAMES: [&str; 38] = [
     "top_k",
     "min_p",
     "repetition_penalty",
+    "logit_bias",
+    "controls",
     "n",
     "seed",
     "stop",

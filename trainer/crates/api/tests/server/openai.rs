@@ -63,6 +63,30 @@ async fn a_completion_is_what_the_model_writes_alone() {
 }
 
 #[tokio::test]
+async fn biases_and_controls_change_texts() {
+    let server = Server::start().await;
+    let write = async |request: &Value| {
+        let answer = server.client.post("/v1/completions", request).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["choices"][0]["text"].as_str().unwrap().to_owned()
+    };
+    let token = tokenizer(true).encode("z").unwrap()[0].to_string();
+    let mut request = completion("Once", 5);
+    request["logit_bias"] = json!({ (token): 100 });
+    assert_eq!(write(&request).await, "z".repeat(40));
+    request["controls"] = json!({"dry": {"multiplier": 100}});
+    assert_ne!(write(&request).await, "z".repeat(40));
+    let mut request = completion("Once", 5);
+    request["controls"] = json!({"typical_p": 1, "xtc": {"probability": 0}});
+    assert_eq!(write(&request).await, expected("Once", 5, 40));
+    request["controls"] = json!({"xtc": {"probability": 1, "threshold": 0}});
+    assert_ne!(write(&request).await, expected("Once", 5, 40));
+    request["logit_bias"] = json!({"100000": 1});
+    let answer = server.client.post("/v1/completions", &request).await;
+    assert!(answer.status == 400 && answer.body.contains("in the vocabulary"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn streams_at_once_have_the_texts_of_each_alone() {
     let server = Server::start().await;
     let streams = (0..16).map(|seed| {

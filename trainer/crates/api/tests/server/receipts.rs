@@ -123,6 +123,7 @@ async fn texts_that_can_have_none_are_refused_by_name() {
         "response_format": {"type": "json_object"}});
     let schema = json!({"prompt": "x", "receipt": true, "schema": {}});
     let reason = json!({"prompt": "x", "receipt": true, "reason": "chain"});
+    let controls = json!({"prompt": "x", "receipt": true, "controls": {"typical_p": 0.5}});
     let digits = r#"{"prompt": "x", "receipt": true, "sensitivity": 0.1234567890123456789}"#;
     let digits: Value = serde_json::from_str(digits).unwrap();
     let silent = Server::start().await;
@@ -132,6 +133,7 @@ async fn texts_that_can_have_none_are_refused_by_name() {
         (&signing, "/v1/chat/completions", chat, "pol_receipt"),
         (&signing, "/generate", schema, "receipt"),
         (&signing, "/generate", reason, "receipt"),
+        (&signing, "/generate", controls, "receipt"),
         (&silent, "/generate", plain, "receipt"),
         (&silent, "/v1/completions", text, "pol_receipt"),
     ] {
