@@ -122,8 +122,10 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
             let written = sequence.write_guessed(self.text, &guess, predictions, on);
             ended.extend(written.err().map(|error| (*id, Err(error))));
         } else {
-            let shares = self.shares();
+            let leaders = self.leaders();
+            let shares = self.shares(&leaders);
             self.read(&shares)?;
+            self.share_prompts(&leaders)?;
             for ((id, sequence), share) in self.sequences.iter_mut().zip(shares) {
                 if share < sequence.pending.len() {
                     sequence.pending.drain(..share);
@@ -137,19 +139,44 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
         Ok(ended)
     }
 
+    /// Returns for each sequence the place of the one that processes the same prompt for it.
+    fn leaders(&self) -> Vec<Option<usize>> {
+        let leader = |(index, (_, sequence)): (usize, &(u64, Sequence<M::Cache>))| {
+            self.sequences[..index].iter().position(|(_, other)| other.reads_for(sequence))
+        };
+        self.sequences.iter().enumerate().map(leader).collect()
+    }
+
     /// Returns the number of pending tokens of each sequence that the next step processes.
-    fn shares(&self) -> Vec<usize> {
+    fn shares(&self, leaders: &[Option<usize>]) -> Vec<usize> {
         let mut left = self.prompt_tokens;
-        let share = |(_, sequence): &(u64, Sequence<M::Cache>)| {
+        let share = |((_, sequence), leader): (&(u64, Sequence<M::Cache>), &Option<usize>)| {
             let pending = sequence.pending.len();
-            if pending == 1 {
+            if leader.is_some() {
+                return 0;
+            } else if pending == 1 {
                 return 1;
             }
             let share = pending.min(left);
             left -= share;
             share
         };
-        self.sequences.iter().map(share).collect()
+        self.sequences.iter().zip(leaders).map(share).collect()
+    }
+
+    /// Gives prompts that were processed to all sequences that have waited for them. They share the
+    /// memory of keys and values.
+    fn share_prompts(&mut self, leaders: &[Option<usize>]) -> Result<(), Error> {
+        for (index, leader) in leaders.iter().enumerate() {
+            let (before, after) = self.sequences.split_at_mut(index);
+            let leader = leader.and_then(|leader| before.get(leader));
+            if let (Some((_, leader)), Some((_, sequence))) = (leader, after.first_mut())
+                && leader.has_read_prompt()
+            {
+                sequence.take_prompt(leader)?;
+            }
+        }
+        Ok(())
     }
 
     /// Processes the pending token of the only sequence and guesses of those after it. Returns the
@@ -273,6 +300,7 @@ mod tests {
     struct Counted<'a> {
         model: &'a NativeModel,
         passes: Cell<usize>,
+        tokens: Cell<usize>,
     }
 
     impl LanguageModel for Counted<'_> {
@@ -295,6 +323,8 @@ mod tests {
         }
 
         fn forward(&self, inputs: &mut [SequenceInput<'_, NativeCache>]) -> Result<(), Error> {
+            let tokens: usize = inputs.iter().map(|input| input.tokens.len()).sum();
+            self.tokens.set(self.tokens.get() + tokens);
             self.passes.set(self.passes.get() + 1);
             self.model.forward(inputs)
         }
@@ -307,6 +337,48 @@ mod tests {
         ) -> Result<(), Error> {
             self.passes.set(self.passes.get() + 1);
             self.model.forward_each(cache, tokens, predictions)
+        }
+    }
+
+    #[test]
+    fn prompts_that_are_the_same_are_processed_once() {
+        let model = model();
+        let long = "long ".repeat(9);
+        for limit in [usize::MAX, 7] {
+            let requests: Vec<Request> = [long.as_str(), "other", &long, &long]
+                .iter()
+                .zip(0..)
+                .map(|(prompt, stream)| Request { max_tokens: 14, ..request(prompt, stream) })
+                .collect();
+            let counted = Counted { model: &model, passes: Cell::new(0), tokens: Cell::new(0) };
+            let mut batch = Batch::new(&counted, &BYTES).with_prompt_tokens(limit);
+            let mut records: HashMap<u64, Record> = HashMap::new();
+            for (request, id) in requests[..3].iter().zip(0..) {
+                batch.add(id, request).unwrap();
+            }
+            let mut steps = 0;
+            while !batch.is_empty() {
+                // The last one comes while the prompt is processed in parts, or later.
+                if steps == 2 {
+                    batch.add(3, &requests[3]).unwrap();
+                }
+                // The sequence that has begun with the prompt goes, and another one begins.
+                if steps == 1 && limit == 7 {
+                    batch.remove(0);
+                }
+                for (id, done) in batch.step(|id, event| record(&mut records, id, event)).unwrap() {
+                    records.entry(id).or_default().1 = Some(done.unwrap());
+                }
+                steps += 1;
+            }
+            let first = if limit == 7 { 1 } else { 0 };
+            for (request, id) in requests.iter().zip(0..).skip(first) {
+                assert_eq!(records[&id], alone(&model, request), "sequence {id}, limit {limit}");
+            }
+            // The prompt has 45 tokens, and 13 are processed behind each.
+            let processed = counted.tokens.get();
+            let most = if limit == 7 { 7 + 45 + 5 + 3 * 13 } else { 2 * 45 + 5 + 4 * 13 };
+            assert!(processed <= most, "{processed} of {most} tokens");
         }
     }
 
@@ -334,7 +406,7 @@ mod tests {
         let flat = vec![0.0; spec.size() as usize];
         let zeros = NativeModel::new(&spec, &flat, 1).unwrap();
         let passes = |read_ahead| {
-            let counted = Counted { model: &zeros, passes: Cell::new(0) };
+            let counted = Counted { model: &zeros, passes: Cell::new(0), tokens: Cell::new(0) };
             let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
             let plain = Request { sampling, sensitivity: 0.0, reports: None, ..request("x", 48) };
             let request = Request { read_ahead, ..plain };

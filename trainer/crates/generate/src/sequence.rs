@@ -13,7 +13,7 @@ use crate::{
     text::TextTokenizer,
     tools::{ToolCall, ToolCallDetector},
 };
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 /// Bytes across which no repeated sequence goes: they end sentences, quotations, and names of those
 /// who speak.
@@ -118,6 +118,7 @@ where
 pub(super) struct Sequence<P> {
     pub(super) cache: P,
     pub(super) prediction: Prediction,
+    prompt: Arc<[u32]>,
     /// Tokens that the model has not processed.
     pub(super) pending: Vec<u32>,
     pub(super) sampler: Sampler,
@@ -178,6 +179,7 @@ impl<P: SequenceCache> Sequence<P> {
         Ok(Self {
             cache: model.new_cache(tokens.saturating_add(request.max_tokens).min(context))?,
             prediction: Prediction::default(),
+            prompt: request.prompt.as_slice().into(),
             pending: request.prompt.clone(),
             sampler,
             stream: TextStream::new(&request.stop),
@@ -207,6 +209,7 @@ impl<P: SequenceCache> Sequence<P> {
         Ok(Self {
             cache: self.cache.fork()?,
             prediction: self.prediction.clone(),
+            prompt: Arc::clone(&self.prompt),
             pending: self.pending.clone(),
             sampler,
             stream: self.stream.clone(),
@@ -219,6 +222,27 @@ impl<P: SequenceCache> Sequence<P> {
             history: self.history.clone(),
             ..*self
         })
+    }
+
+    /// Returns `true` if the model has processed the prompt.
+    pub(super) fn has_read_prompt(&self) -> bool {
+        self.cache.len() >= self.prompt.len()
+    }
+
+    /// Returns `true` if this sequence processes the prompt of `other`, which has not begun.
+    pub(super) fn reads_for(&self, other: &Self) -> bool {
+        !self.has_read_prompt()
+            && other.cache.is_empty()
+            && self.cache.capacity() == other.cache.capacity()
+            && self.prompt == other.prompt
+    }
+
+    /// Takes over the processed prompt of another sequence, which has written nothing yet.
+    pub(super) fn take_prompt(&mut self, other: &Self) -> Result<(), Error> {
+        self.cache = other.cache.fork()?;
+        self.prediction = other.prediction.clone();
+        self.pending.clear();
+        Ok(())
     }
 
     /// Returns the number of tokens that still fit into the cache.
