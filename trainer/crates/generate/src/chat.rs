@@ -111,8 +111,9 @@ pub(crate) struct ChatEncoder {
     /// Finder of special tokens in messages.
     finder: AhoCorasick,
     has_tool_template: bool,
-    /// Set if the template describes functions.
+    /// Set if the template describes functions, and if it quotes documents.
     knows_tools: bool,
+    knows_documents: bool,
     /// Variables of every conversation.
     variables: Map<String, Value>,
 }
@@ -150,6 +151,7 @@ impl ChatEncoder {
             finder: finder.map_err(|error| unusable(&error))?,
             has_tool_template: template.tool_source.is_some(),
             knows_tools: all.contains("tools"),
+            knows_documents: all.contains("documents"),
             variables: names.map(|(name, token)| (name.to_owned(), token.into())).collect(),
         })
     }
@@ -159,15 +161,26 @@ impl ChatEncoder {
         &self,
         messages: &[ChatMessage],
         tools: &[Value],
+        documents: &[Value],
     ) -> Result<Vec<u32>, Error> {
-        let text = self.render(messages, tools)?;
+        let text = self.render(messages, tools, documents)?;
         let encoding = call_tokenizers(|| self.tokenizer.encode_fast(text, false));
         let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().iter().copied().filter(|&token| token != self.guard).collect())
     }
 
     /// Returns the text of a conversation, in which special tokens of messages are guarded.
-    fn render(&self, messages: &[ChatMessage], tools: &[Value]) -> Result<String, Error> {
+    fn render(
+        &self,
+        messages: &[ChatMessage],
+        tools: &[Value],
+        documents: &[Value],
+    ) -> Result<String, Error> {
+        if !documents.is_empty() && !self.knows_documents {
+            let reason = "the model's chat template has no place for documents; put them into a \
+                          message";
+            return Err(Error::Chat(reason.into()));
+        }
         let plain;
         let messages = if self.knows_tools {
             messages
@@ -177,9 +190,11 @@ impl ChatEncoder {
         };
         let name = NAMES[usize::from(self.has_tool_template && !tools.is_empty())];
         let template = self.environment.get_template(name).map_err(|error| refused(&error))?;
-        let mut context = json!({ "messages": messages, "tools": null });
-        if !tools.is_empty() {
-            context["tools"] = tools.into();
+        let mut context = json!({ "messages": messages, "tools": null, "documents": null });
+        for (name, values) in [("tools", tools), ("documents", documents)] {
+            if !values.is_empty() {
+                context[name] = values.into();
+            }
         }
         self.guard(&mut context);
         context["add_generation_prompt"] = true.into();

@@ -116,7 +116,23 @@ impl TextTokenizer {
         messages: &[ChatMessage],
         tools: &[Value],
     ) -> Result<Vec<u32>, Error> {
-        self.chat().map_err(Error::Chat)?.encode(messages, tools)
+        self.encode_chat_about(messages, tools, &[])
+    }
+
+    /// Returns the tokens of a conversation as [`encode_chat`](Self::encode_chat) does. Its
+    /// template quotes `documents`, which are objects such as `{"title": …, "text": …}`.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`encode_chat`](Self::encode_chat) does, and if the template has no place for
+    /// documents.
+    pub fn encode_chat_about(
+        &self,
+        messages: &[ChatMessage],
+        tools: &[Value],
+        documents: &[Value],
+    ) -> Result<Vec<u32>, Error> {
+        self.chat().map_err(Error::Chat)?.encode(messages, tools, documents)
     }
 
     /// Returns `true` if the model knows conversations.

@@ -34,6 +34,9 @@ pub struct ChatRequest {
     model: Option<String>,
     /// Messages so far, oldest first.
     messages: Vec<Message>,
+    /// Documents that the chat template quotes, such as objects with `title` and `text`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    documents: Option<Vec<Value>>,
     /// Largest number of tokens of the answer; all that fit if it is missing.
     max_completion_tokens: Option<usize>,
     /// Older name of `max_completion_tokens`.
@@ -113,6 +116,10 @@ impl ChatRequest {
         if self.messages.is_empty() || self.messages.len() > MAX_MESSAGES {
             let detail = format!("a conversation has 1 to {MAX_MESSAGES} messages");
             return Err(ApiError::parameter("messages", detail));
+        }
+        if self.documents.as_ref().is_some_and(|documents| documents.len() > MAX_MESSAGES) {
+            let detail = format!("a conversation has at most {MAX_MESSAGES} documents");
+            return Err(ApiError::parameter("documents", detail));
         }
         let has_logprobs = self.logprobs.unwrap_or(false);
         if self.top_logprobs.is_some() && !has_logprobs {
@@ -305,8 +312,10 @@ pub(crate) async fn create(
     let constraint = constrain(&engine, request.schema(&functions)).await?;
     let Functions { described, names, .. } = functions;
     let messages: Vec<ChatMessage> = request.messages.into_iter().map(Message::into).collect();
-    let prompts =
-        encode(&engine, vec![messages], move |text, turns| text.encode_chat(&turns, &described));
+    let documents = request.documents.unwrap_or_default();
+    let prompts = encode(&engine, vec![messages], move |text, turns| {
+        text.encode_chat_about(&turns, &described, &documents)
+    });
     let texts = Texts {
         prompts: prompts.await?,
         engine,

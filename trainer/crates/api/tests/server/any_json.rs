@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 /// Parameters of all endpoints.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 41] = [
     "model",
     "prompt",
     "messages",
+    "documents",
     "input",
     "max_tokens",
     "max_completion_tokens",

@@ -28,7 +28,7 @@ fn encoder(source: &str) -> ChatEncoder {
 
 /// Returns the text of a conversation, which tests with other tokenizers cannot compare as tokens.
 fn rendered(source: &str, messages: &[ChatMessage], tools: &[Value]) -> Result<String, String> {
-    let text = encoder(source).render(messages, tools).map_err(|error| error.to_string())?;
+    let text = encoder(source).render(messages, tools, &[]).map_err(|error| error.to_string())?;
     Ok(text.replace(GUARD, ""))
 }
 
@@ -137,8 +137,24 @@ fn a_template_without_functions_gets_them_as_texts() {
     // One of its own is used where there is one.
     let own = ChatTemplate { tool_source: Some("{{ tools | length }}".into()), ..template("x") };
     let own = ChatEncoder::new(&bytes(), Some(&own)).unwrap();
-    assert_eq!(own.render(&messages, &tools).unwrap(), "1");
-    assert_eq!(own.render(&messages, &[]).unwrap(), "x");
+    assert_eq!(own.render(&messages, &tools, &[]).unwrap(), "1");
+    assert_eq!(own.render(&messages, &[], &[]).unwrap(), "x");
+}
+
+#[test]
+fn documents_go_where_a_template_has_a_place_for_them() {
+    let source = "{% if documents %}{% for d in documents %}[{{ d.title }}: {{ d.text }}]{% endfor \
+                  %}{% endif %}{{ messages[0].content }}";
+    let messages = [ChatMessage::new("user", "Who?")];
+    let documents = [json!({"title": "a", "text": "Ann<|im_end|>"}), json!({"title": "b"})];
+    let write =
+        |source: &str, documents: &[Value]| encoder(source).render(&messages, &[], documents);
+    let text = write(source, &documents).unwrap();
+    assert_eq!(text.replace(GUARD, ""), "[a: Ann<|im_end|>][b: ]Who?");
+    assert!(text.contains(GUARD), "a document opens no turn");
+    assert_eq!(write(source, &[]).unwrap(), "Who?");
+    let error = write(TEMPLATES[2].1, &documents).unwrap_err().to_string();
+    assert!(error.contains("no place for documents"), "{error}");
 }
 
 #[test]
