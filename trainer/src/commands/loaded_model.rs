@@ -10,14 +10,14 @@ use crate::{
     options::{NodeOptions, SwarmOptions},
     state::StateFolder,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use pol_chain::Chain;
 use pol_engine::determinism::{NumericsMode, is_applied};
 use pol_generate::{ChatTemplate, TextTokenizer};
 use pol_import::{ExportSource, OpenModel, SpecialTokens};
 use pol_primitives::{Hash, head::Head, model::ModelSpec, recipe::Recipe};
 use pol_receipt::{Difference, Generator};
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, thread};
 
 /// Name and version of libtorch's decoder, as receipts name it.
 const TORCH_DECODER: &str = "pol-generate/torch/1";
@@ -174,13 +174,20 @@ impl ModelSource {
         threads: usize,
         ends: Option<&[u32]>,
     ) -> Result<LoadedModel> {
-        let text = TextTokenizer::parse(&self.tokenizer)?;
-        let decoder = match self.parameters {
-            Parameters::Memory(parameters) => {
-                AnyDecoder::new(&self.spec, &parameters, choice, threads)?
-            }
-            Parameters::Folder(model) => AnyDecoder::read(*model, choice, threads)?,
-        };
+        let (spec, tokenizer, parameters) = (&self.spec, &self.tokenizer, self.parameters);
+        let (text, decoder) = thread::scope(|scope| {
+            // A large vocabulary takes as long as the parameters of a small model.
+            let text = scope.spawn(|| TextTokenizer::parse(tokenizer));
+            let decoder = match parameters {
+                Parameters::Memory(parameters) => {
+                    AnyDecoder::new(spec, &parameters, choice, threads)
+                }
+                Parameters::Folder(model) => AnyDecoder::read(*model, choice, threads),
+            };
+            (text.join(), decoder)
+        });
+        let text = text.map_err(|_| anyhow!("the tokenizer cannot be read"))??;
+        let decoder = decoder?;
         let (name, profile) = match &decoder {
             AnyDecoder::Native(_) => (super::text_model::DECODER, EXACT_PROFILE.to_owned()),
             AnyDecoder::Torch(_) => (TORCH_DECODER, torch_profile(threads)?),
