@@ -41,6 +41,8 @@ def reference_model(folder, dtype):
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
     spec = json.loads((folder / "spec.json").read_text())
+    if not (folder / "model.safetensors").exists():
+        sys.exit("bench.py: the model is a quantised file; import it with --decode")
     # Tensors of a lower precision are on disk in that precision.
     ours = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
     rotary = spec["positions"] != "learned" and spec["positions"]["rotary"]

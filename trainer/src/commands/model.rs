@@ -35,7 +35,8 @@ Examples:
   pol-trainer model import org/name@v1.0 --file model.Q8_0.gguf --out m
       one file of a model on the hub at a revision
 
-The folder holds model.safetensors (canonical names and order), spec.json, tokenizer.json and \
+The folder holds model.safetensors (canonical names and order), or weights.gguf if the checkpoint \
+is a quantised file, and spec.json, tokenizer.json and \
 report.json, which lists the disposition of every tensor, and packed.bin, from which generation \
 starts at once. The printed root is the BLAKE3 hash of the parameters, by which a chain identifies \
 the model.
@@ -88,6 +89,9 @@ pub(crate) struct ImportOptions {
     /// Replace a model that was imported into the folder before.
     #[arg(long)]
     force: bool,
+    /// Write weights of a quantised GGUF file as float32, in place of keeping the file.
+    #[arg(long)]
+    decode: bool,
     /// Leave out packed.bin, which holds all parameters again. `model pack` writes it later.
     #[arg(long)]
     no_pack: bool,
@@ -143,6 +147,7 @@ fn import(options: &ImportOptions) -> Result<()> {
     };
     let start = Instant::now();
     let checkpoint = Checkpoint::open(&path, options.tokenizer.as_deref())?.with_source(name);
+    let checkpoint = if options.decode { checkpoint.decoded() } else { checkpoint };
     let bar = progress_bar(options.json, "{bar:40} {pos}/{len} tensors");
     let report = checkpoint.save(&options.out, options.force, &bar)?;
     bar.finish_and_clear();

@@ -7,12 +7,12 @@ use crate::{
     folder,
     mapping::{Factors, ImportPlan},
     report::{ImportReport, shorter_context_note, unused_rows_note},
-    source_files::{self, CONFIG_FILE, TOKENIZER_CONFIG_FILE, read_file},
+    source_files::{self, CONFIG_FILE, TOKENIZER_CONFIG_FILE, WEIGHTS_FILE, read_file},
     tokenizer,
 };
 use indicatif::ProgressBar;
 use pol_primitives::{Hash, model::ModelSpec};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Content of a `tokenizer.json` and its origin.
 type TokenizerFile = (Vec<u8>, String);
@@ -23,6 +23,8 @@ pub struct Checkpoint {
     plan: ImportPlan,
     tokenizer: Option<Vec<u8>>,
     report: ImportReport,
+    /// The file, if it is one of GGUF with quantised weights.
+    quantised: Option<PathBuf>,
 }
 
 impl Checkpoint {
@@ -84,7 +86,12 @@ impl Checkpoint {
             Ok(json.map(|json| (json, from.clone())))
         };
         let tokenizer = choose_tokenizer(tokenizer, own_tokenizer)?;
-        Self::new(description, table, path, description::GGUF, &from, tokenizer)
+        let is_one_file = table.is_one_file();
+        let mut checkpoint =
+            Self::new(description, table, path, description::GGUF, &from, tokenizer)?;
+        let is_quantised = checkpoint.plan.reports().iter().any(|tensor| tensor.dequantised);
+        checkpoint.quantised = (is_one_file && is_quantised).then(|| path.to_owned());
+        Ok(checkpoint)
     }
 
     fn new(
@@ -161,7 +168,8 @@ impl Checkpoint {
             tensors: plan.reports().to_vec(),
             adapted: Vec::new(),
         };
-        Ok(Self { spec, plan, tokenizer: tokenizer.map(|tokenizer| tokenizer.json), report })
+        let tokenizer = tokenizer.map(|tokenizer| tokenizer.json);
+        Ok(Self { spec, plan, tokenizer, report, quantised: None })
     }
 
     /// Returns the architecture.
@@ -189,7 +197,20 @@ impl Checkpoint {
         Ok(parameters)
     }
 
-    /// Decodes the model into the folder `out`, whole or not at all. [`load`](crate::load) reads
+    /// Writes values of quantised weights as float32, in place of keeping the file.
+    #[must_use]
+    pub fn decoded(mut self) -> Self {
+        self.quantised = None;
+        self
+    }
+
+    /// Decodes canonical tensor `index`.
+    pub(crate) fn tensor(&self, index: usize) -> Result<Vec<f32>, ImportError> {
+        self.plan.tensor_at(index)
+    }
+
+    /// Decodes the model into the folder `out`, whole or not at all. A GGUF file with quantised
+    /// weights is kept there, and decoded to compute the root. [`load`](crate::load) reads
     /// it. An imported model at `out` is replaced if `force` is set. `bar` advances by one with
     /// each tensor. Returns the report.
     ///
@@ -205,8 +226,11 @@ impl Checkpoint {
     ) -> Result<ImportReport, ImportError> {
         bar.set_length(self.plan.len() as u64);
         let tensors = self.plan.tensors().inspect(|_| bar.inc(1));
-        let tokenizer = self.tokenizer.as_deref();
-        folder::write(out, force, &self.spec, tokenizer, tensors, self.report.clone())
+        let (tokenizer, report) = (self.tokenizer.as_deref(), self.report.clone());
+        folder::write(out, force, &self.spec, tokenizer, report, |folder| match &self.quantised {
+            Some(file) => folder::keep_checkpoint(folder, file, tensors),
+            None => folder::write_weights(&folder.join(WEIGHTS_FILE), &self.spec, tensors),
+        })
     }
 }
 

@@ -4,13 +4,12 @@
 
 use crate::{
     ImportError,
-    files::{Encoding, TensorEntry, TensorTable, safetensors},
+    files::{Encoding, safetensors},
     report::ImportReport,
-    source_files::{WEIGHTS_FILE, read_file, read_safetensors},
+    source_files::{WEIGHTS_FILE, read_file},
 };
 use half::f16;
 use pol_data::TOKENIZER_FILE;
-use pol_model::Layout;
 use pol_primitives::{Hash, model::ModelSpec};
 use std::{
     fs::{self, File},
@@ -22,8 +21,10 @@ use std::{
 pub const SPEC_FILE: &str = "spec.json";
 /// File of the [`ImportReport`] in JSON.
 pub const REPORT_FILE: &str = "report.json";
-/// Maximum number of parameters that are read at a time, so that they are hashed from a near cache.
-const PART_VALUES: u64 = 1 << 16;
+/// File of a quantised checkpoint, if it is kept as it is.
+pub const KEPT_FILE: &str = "weights.gguf";
+/// Values that are encoded at a time.
+const PART_VALUES: usize = 1 << 16;
 
 /// An imported model.
 #[derive(Debug)]
@@ -61,157 +62,11 @@ impl ImportedModel {
             remaining = after;
             Ok(values.to_vec())
         });
-        let tokenizer = self.tokenizer.as_deref();
-        write(out, force, &self.spec, tokenizer, tensors, self.report.clone())
+        let (tokenizer, report) = (self.tokenizer.as_deref(), self.report.clone());
+        write(out, force, &self.spec, tokenizer, report, |folder| {
+            write_weights(&folder.join(WEIGHTS_FILE), &self.spec, tensors)
+        })
     }
-}
-
-/// Loads the model in `folder` and checks that the folder has not changed since it was written.
-///
-/// [`open`] does the same without all parameters in memory at once.
-///
-/// # Errors
-///
-/// Fails if `folder` is not an imported model, if a file cannot be read, or if its content has
-/// changed.
-pub fn load(folder: &Path) -> Result<ImportedModel, ImportError> {
-    let mut model = open(folder)?;
-    let parameters = model.read_all()?;
-    let root = model.report.root;
-    let OpenModel { spec, tokenizer, report, .. } = model;
-    Ok(ImportedModel { spec, parameters, root, tokenizer, report })
-}
-
-/// Opens the model in `folder`, whose parameters are then read part by part.
-///
-/// # Errors
-///
-/// Fails if `folder` is not an imported model, if a file cannot be read, or if the tokenizer has
-/// changed.
-pub fn open(folder: &Path) -> Result<OpenModel, ImportError> {
-    let (spec, report) = describe(folder)?;
-    let (table, entries) = open_weights(folder, &spec)?;
-    let tokenizer = own_tokenizer(folder, &report)?;
-    let folder = folder.to_owned();
-    let (read, hasher) = ((0, 0), blake3::Hasher::new());
-    Ok(OpenModel { spec, tokenizer, report, folder, table, entries, read, hasher })
-}
-
-/// An imported model whose parameters are still on disk.
-///
-/// They are read by position and hashed on the way. A file that is cut short or changed meanwhile
-/// is therefore an error, where a mapped one would end the process or change weights in use.
-#[derive(Debug)]
-pub struct OpenModel {
-    /// Architecture.
-    pub spec: ModelSpec,
-    /// Content of `tokenizer.json`, if the model has a tokenizer.
-    pub tokenizer: Option<Vec<u8>>,
-    /// Report of the import. It has the root, which is checked with the last parameter.
-    pub report: ImportReport,
-    folder: PathBuf,
-    table: TensorTable,
-    /// Tensors in canonical order.
-    entries: Vec<TensorEntry>,
-    /// Tensors that were read, and values of the next one.
-    read: (usize, u64),
-    hasher: blake3::Hasher,
-}
-
-impl OpenModel {
-    /// Returns the folder of the model.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Returns the number of parameters that were not read yet.
-    pub fn remaining(&self) -> usize {
-        let (tensors, values) = self.read;
-        let ahead = self.entries.iter().skip(tensors).map(TensorEntry::len).sum::<u64>();
-        (ahead - values) as usize
-    }
-
-    /// Reads all parameters that were not read yet, and compares the root as [`read`](Self::read)
-    /// does.
-    ///
-    /// # Errors
-    ///
-    /// Fails as [`read`](Self::read) does.
-    pub fn read_all(&mut self) -> Result<Vec<f32>, ImportError> {
-        // The file is known to have as many values as the specification claims.
-        let mut parameters = vec![0.0; self.remaining()];
-        self.read(&mut parameters)?;
-        Ok(parameters)
-    }
-
-    /// Fills `values` with the next parameters in canonical order.
-    ///
-    /// The call that reads the last parameter compares the root of all of them with the report.
-    /// Parameters are not to be used before.
-    ///
-    /// # Errors
-    ///
-    /// Fails if fewer parameters remain, if the file cannot be read, or if the model has another
-    /// root than the report says. The call is then not to be repeated.
-    pub fn read(&mut self, values: &mut [f32]) -> Result<(), ImportError> {
-        let (expected, found) = (self.remaining(), values.len());
-        if found > expected {
-            return Err(pol_model::Error::Length { expected, found }.into());
-        }
-        let mut rest = values;
-        while let Some(entry) = self.entries.get(self.read.0).filter(|_| !rest.is_empty()) {
-            let len = (entry.len() - self.read.1).min(PART_VALUES).min(rest.len() as u64);
-            let (part, after) = rest.split_at_mut(len as usize);
-            self.table.decode_part(entry, self.read.1, part).map_err(|source| {
-                ImportError::File { path: self.folder.join(WEIGHTS_FILE), source }
-            })?;
-            self.hasher.update(bytemuck::cast_slice(part));
-            self.read.1 += len;
-            if self.read.1 == entry.len() {
-                self.read = (self.read.0 + 1, 0);
-            }
-            rest = after;
-        }
-        let is_complete = self.read.0 == self.entries.len() && found > 0;
-        if is_complete && *self.hasher.finalize().as_bytes() != self.report.root {
-            let reason = format!("the weights hash to another root than {REPORT_FILE} says");
-            return Err(ImportError::Damaged { folder: self.folder.clone(), reason });
-        }
-        Ok(())
-    }
-}
-
-/// Opens the weights of `folder`, which must have the tensors of `spec` and no others. Returns the
-/// tensors in canonical order.
-pub(crate) fn open_weights(
-    folder: &Path,
-    spec: &ModelSpec,
-) -> Result<(TensorTable, Vec<TensorEntry>), ImportError> {
-    let damaged = |reason: String| ImportError::Damaged { folder: folder.to_owned(), reason };
-    let layout = Layout::new(spec).map_err(|invalid| damaged(format!("{SPEC_FILE}: {invalid}")))?;
-    let table = read_safetensors(&folder.join(WEIGHTS_FILE))?;
-    if table.entries().len() != layout.tensors().len() {
-        let (found, expected) = (table.entries().len(), layout.tensors().len());
-        return Err(damaged(format!(
-            "{WEIGHTS_FILE} has {found} tensors where {SPEC_FILE} asks for {expected}"
-        )));
-    }
-    let mut entries = Vec::new();
-    for slot in layout.tensors() {
-        let name = &slot.parameter.name;
-        let entry = table
-            .entries()
-            .get(name)
-            .ok_or_else(|| damaged(format!("{WEIGHTS_FILE} has no tensor {name}")))?;
-        if !entry.shape.iter().copied().eq(slot.parameter.shape.iter().copied().map(u64::from)) {
-            return Err(damaged(format!(
-                "tensor {name} is {:?} where {SPEC_FILE} asks for {:?}",
-                entry.shape, slot.parameter.shape
-            )));
-        }
-        entries.push(entry.clone());
-    }
-    Ok((table, entries))
 }
 
 /// Reads the tokenizer of an imported model, which must be the one that its report describes.
@@ -270,26 +125,47 @@ pub fn check_writable(out: &Path, force: bool) -> Result<(), ImportError> {
     }
 }
 
-/// Writes the folder `out`, whole or not at all: the `tensors` of `spec` in canonical order, the
-/// tokenizer and the report. Returns `report` with root and size filled in. An imported model at
-/// `out` is replaced if `force` is set.
+/// Writes the folder `out`, whole or not at all: the weights of `spec`, the tokenizer and the
+/// report. `weights` writes them into a folder and returns their root. Returns `report` with root
+/// and size filled in. An imported model at `out` is replaced if `force` is set.
 pub(crate) fn write(
     out: &Path,
     force: bool,
     spec: &ModelSpec,
     tokenizer: Option<&[u8]>,
-    tensors: impl Iterator<Item = Result<Vec<f32>, ImportError>>,
     mut report: ImportReport,
+    weights: impl FnOnce(&Path) -> Result<Hash, ImportError>,
 ) -> Result<ImportReport, ImportError> {
     check_writable(out, force)?;
     write_folder(out, ".import-", |folder| {
-        report.root = write_weights(&folder.join(WEIGHTS_FILE), spec, tensors)?;
+        report.root = weights(folder)?;
         report.parameters = spec.size();
         write_json(&folder.join(SPEC_FILE), spec)?;
         write_json(&folder.join(REPORT_FILE), &report)?;
         tokenizer.map_or(Ok(()), |json| write_file(&folder.join(TOKENIZER_FILE), json))?;
         Ok(report)
     })
+}
+
+/// Keeps the checkpoint in the file `source` in `folder`, by a link if that is possible. Returns
+/// the root of its `tensors`.
+pub(crate) fn keep_checkpoint(
+    folder: &Path,
+    source: &Path,
+    tensors: impl Iterator<Item = Result<Vec<f32>, ImportError>>,
+) -> Result<Hash, ImportError> {
+    let kept = folder.join(KEPT_FILE);
+    // Files of a cache may be links by name, which would end with the cache.
+    let source = source.canonicalize().map_err(io_error("find", source))?;
+    fs::hard_link(&source, &kept)
+        .or_else(|_| fs::copy(&source, &kept).map(drop))
+        .and_then(|()| File::open(&kept)?.sync_all())
+        .map_err(io_error("write", &kept))?;
+    let mut hasher = blake3::Hasher::new();
+    for values in tensors {
+        hasher.update(bytemuck::cast_slice(&values?));
+    }
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// Writes the folder `out`, whole or not at all: `fill` writes its files. An existing folder is
@@ -339,7 +215,7 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), ImportError>
 
 /// Writes `tensors` one at a time and returns the root of the model. Each is written in the
 /// smallest encoding that keeps every bit of it.
-fn write_weights(
+pub(crate) fn write_weights(
     path: &Path,
     spec: &ModelSpec,
     tensors: impl Iterator<Item = Result<Vec<f32>, ImportError>>,
@@ -371,7 +247,7 @@ fn write_weights(
         if let Some(known) = encodings.get_mut(index) {
             *known = encoding;
         }
-        for part in values.chunks(PART_VALUES as usize) {
+        for part in values.chunks(PART_VALUES) {
             bytes.clear();
             let encoded = encoding.encode(part, &mut bytes);
             let encoded = encoded.map_err(|_| io::Error::from(io::ErrorKind::InvalidData));

@@ -44,6 +44,7 @@ pub mod files;
 mod folder;
 mod hub;
 mod mapping;
+mod opened;
 mod report;
 mod source_files;
 mod tokenizer;
@@ -52,11 +53,10 @@ pub use checkpoint::Checkpoint;
 pub use description::{CheckpointFormat, SpecialTokens, checkpoint_formats};
 pub use error::ImportError;
 pub use export::{ExportFormat, ExportReport, ExportSource, ExportType, export};
-pub use folder::{
-    ImportedModel, OpenModel, REPORT_FILE, SPEC_FILE, check_writable, describe, load, open,
-};
+pub use folder::{ImportedModel, KEPT_FILE, REPORT_FILE, SPEC_FILE, check_writable, describe};
 pub use hub::{Hub, HubId};
 pub use mapping::{TensorDisposition, TensorReport};
+pub use opened::{OpenModel, load, open};
 pub use pol_data::TOKENIZER_FILE;
 pub use report::{Adaptation, ImportReport};
 pub use source_files::WEIGHTS_FILE;

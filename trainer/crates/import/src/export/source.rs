@@ -2,13 +2,7 @@
 
 //! Models of ours, read one tensor at a time.
 
-use crate::{
-    ImportError, SpecialTokens,
-    files::{TensorEntry, TensorTable},
-    folder,
-    source_files::WEIGHTS_FILE,
-    tokenizer,
-};
+use crate::{ImportError, SpecialTokens, folder, opened::FolderWeights, tokenizer};
 use pol_model::Layout;
 use pol_primitives::{Hash, model::ModelSpec};
 use std::{
@@ -30,7 +24,7 @@ pub struct ExportSource {
 
 /// Place of the parameters.
 enum Values {
-    Folder { path: PathBuf, table: TensorTable, entries: Vec<TensorEntry> },
+    Folder { path: PathBuf, weights: FolderWeights },
     Memory { parameters: Arc<Vec<f32>>, layout: Layout },
 }
 
@@ -44,7 +38,7 @@ impl ExportSource {
     /// others.
     pub fn open(path: &Path) -> Result<Self, ImportError> {
         let (spec, report) = folder::describe(path)?;
-        let (table, entries) = folder::open_weights(path, &spec)?;
+        let weights = FolderWeights::open(path, &spec)?;
         let tokenizer = folder::own_tokenizer(path, &report)?;
         let name = path.canonicalize().ok();
         let name = name.as_deref().and_then(Path::file_name).unwrap_or(path.as_os_str());
@@ -54,7 +48,7 @@ impl ExportSource {
             tokenizer,
             name: name.to_string_lossy().into_owned(),
             root: report.root,
-            values: Values::Folder { path: path.to_owned(), table, entries },
+            values: Values::Folder { path: path.to_owned(), weights },
         })
     }
 
@@ -97,9 +91,7 @@ impl ExportSource {
     /// Reads canonical tensor `index`.
     pub(super) fn tensor(&self, index: usize) -> Result<Vec<f32>, ImportError> {
         match &self.values {
-            Values::Folder { path, table, entries } => table
-                .decode(&entries[index])
-                .map_err(|source| ImportError::File { path: path.join(WEIGHTS_FILE), source }),
+            Values::Folder { weights, .. } => weights.tensor(index),
             Values::Memory { parameters, layout } => {
                 let slot = &layout.tensors()[index];
                 Ok(parameters[slot.range()].to_vec())

@@ -174,6 +174,11 @@ impl TensorTable {
         &self.entries
     }
 
+    /// Returns `true` if all tensors are in one file.
+    pub(crate) fn is_one_file(&self) -> bool {
+        self.files.len() == 1
+    }
+
     /// Adds the tensors of another table.
     ///
     /// # Errors

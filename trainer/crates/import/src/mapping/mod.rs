@@ -403,6 +403,11 @@ impl ImportPlan {
         self.steps.iter().map(|step| self.tensor(step))
     }
 
+    /// Decodes canonical tensor `index`.
+    pub(crate) fn tensor_at(&self, index: usize) -> Result<Vec<f32>, ImportError> {
+        self.tensor(&self.steps[index])
+    }
+
     fn tensor(&self, step: &Step) -> Result<Vec<f32>, ImportError> {
         let mut parts = Vec::new();
         for source in &step.sources {

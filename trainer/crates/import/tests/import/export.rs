@@ -5,8 +5,8 @@
 use super::{ChangedFixture, fixture, open};
 use indicatif::ProgressBar;
 use pol_import::{
-    Checkpoint, ExportFormat, ExportReport, ExportSource, ExportType, ImportError, SpecialTokens,
-    TOKENIZER_FILE, WEIGHTS_FILE, export, load,
+    Checkpoint, ExportFormat, ExportReport, ExportSource, ExportType, ImportError, KEPT_FILE,
+    SpecialTokens, TOKENIZER_FILE, WEIGHTS_FILE, export, load,
 };
 use pol_model::{hash_values, initial_parameters};
 use pol_primitives::model::{
@@ -342,6 +342,58 @@ fn changed_weights_are_not_exported() {
     fs::write(folder.join(TOKENIZER_FILE), "{}").unwrap();
     let text = ExportSource::open(&folder).err().unwrap().to_string();
     assert!(text.contains("tokenizer.json hashes to something else"), "{text}");
+}
+
+#[test]
+fn a_quantised_file_is_kept_as_it_is() {
+    let positions = PositionEncoding::Rotary { dimensions: 16, base: 10_000, interleaved: false };
+    // Rows are multiples of the blocks of Q8_0.
+    let spec = ModelSpec {
+        width: 64,
+        feed_forward: 96,
+        key_value_heads: 2,
+        head_size: 16,
+        positions,
+        ..llama()
+    };
+    let source = in_memory(&spec, initial_parameters(&spec, &[5; 32]));
+    let scratch = tempfile::tempdir().unwrap();
+    let [file, kept, decoded, again] =
+        ["q8.gguf", "kept", "decoded", "again.gguf"].map(|name| scratch.path().join(name));
+    write(&source, &file, ExportFormat::Gguf, ExportType::Q8_0).unwrap();
+    let checkpoint = Checkpoint::open(&file, None).unwrap();
+    let report = checkpoint.save(&kept, false, &ProgressBar::hidden()).unwrap();
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    assert_eq!(size(&kept.join(KEPT_FILE)), size(&file));
+    assert!(!kept.join(WEIGHTS_FILE).exists());
+    let parameters = checkpoint.parameters().unwrap();
+    assert_eq!(hash_values(&parameters), report.root);
+    // The original is not needed, and parts may be of any length.
+    fs::remove_file(&file).unwrap();
+    let loaded = load(&kept).unwrap();
+    assert_eq!((&loaded.parameters, loaded.spec), (&parameters, *checkpoint.spec()));
+    let mut model = pol_import::open(&kept).unwrap();
+    let mut parts = vec![0.0; model.remaining()];
+    for part in parts.chunks_mut(1_237) {
+        model.read(part).unwrap();
+    }
+    assert_eq!((parts, model.remaining()), (parameters.clone(), 0));
+    let source = ExportSource::open(&kept).unwrap();
+    let copy = write(&source, &again, ExportFormat::Gguf, ExportType::F32).unwrap();
+    assert_eq!(copy.root, report.root);
+    // Without the file the same values take more.
+    let checkpoint = Checkpoint::open(&kept.join(KEPT_FILE), None).unwrap().decoded();
+    let other = checkpoint.save(&decoded, false, &ProgressBar::hidden()).unwrap();
+    assert_eq!(other.root, report.root);
+    assert!(size(&decoded.join(WEIGHTS_FILE)) > 2 * size(&kept.join(KEPT_FILE)));
+    assert_eq!(load(&decoded).unwrap().parameters, parameters);
+    // A file that changed is found out.
+    let mut bytes = fs::read(kept.join(KEPT_FILE)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(kept.join(KEPT_FILE), bytes).unwrap();
+    let error = load(&kept).unwrap_err().to_string();
+    assert!(error.contains("hash to another root"), "{error}");
 }
 
 #[test]
