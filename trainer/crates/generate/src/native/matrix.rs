@@ -537,6 +537,42 @@ mod tests {
     }
 
     #[test]
+    fn scales_that_parts_share_are_found_in_every_output() {
+        let (inputs, outputs) = (2 * SUPER_INPUTS, 70);
+        let integer = |i: usize, below: u8| ((value(i) + 0.5) * f32::from(below)) as u8;
+        let matrix = |weight: &dyn Fn(usize, usize, usize, usize) -> f32, part_inputs: usize| {
+            let mut values = vec![0.0; inputs * outputs];
+            for (i, slot) in values.iter_mut().enumerate() {
+                let (input, output) = (i / outputs, i % outputs);
+                let block = output * 2 + input / SUPER_INPUTS;
+                *slot = weight(block, output * inputs + input / part_inputs, i, output);
+            }
+            values
+        };
+        let scale = |block: usize| rounded(0.001 + (value(block) + 0.5) / 64.0);
+        for (highest, form) in [(15u8, Form::SuperQ4K), (31, Form::SuperQ5K)] {
+            let affine = |block: usize, part: usize, i: usize, output: usize| {
+                // Some outputs have no minimum.
+                let minimum = if output % 5 == 0 { 0.0 } else { scale(block + 999) };
+                let factors = [integer(part + 5_000, 64), integer(part + 90_000, 64)];
+                let [factor, subtrahend] = factors.map(f32::from);
+                let level = f32::from(integer(i + 7_777, highest + 1));
+                scale(block) * factor * level - minimum * subtrahend
+            };
+            let values = matrix(&affine, BLOCK_INPUTS);
+            assert_eq!(forms(&check(&values, inputs, 3)), [form; 2]);
+            check(&values, inputs, 41);
+        }
+        let symmetric = |block: usize, part: usize, i: usize, _: usize| {
+            let factor = f32::from(integer(part + 5_000, 255)) - 127.0;
+            scale(block) * factor * (f32::from(integer(i + 7_777, 64)) - 32.0)
+        };
+        let values = matrix(&symmetric, SHORT_BLOCK_INPUTS);
+        assert_eq!(forms(&check(&values, inputs, 4)), [Form::SuperQ6K; 2]);
+        check(&values, inputs, 41);
+    }
+
+    #[test]
     fn blocks_of_llama_cpp_are_kept() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../import/tests/fixtures");
         let file = DiskFile::open(&Path::new(folder).join("encodings.gguf")).unwrap();
