@@ -65,7 +65,7 @@ pub(crate) type LogitBias = BTreeMap<u32, f32>;
 /// Controls of sampling that most requests go without.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SamplingControls {
+pub(crate) struct SamplingControls {
     /// Total probability of the tokens to draw from whose surprise is nearest to the expected one
     /// [default: 1].
     typical_p: Option<f32>,

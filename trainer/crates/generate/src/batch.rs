@@ -41,6 +41,9 @@ pub fn generate<M: LanguageModel>(
     Ok(completions.into_iter().map(|(_, completion)| completion).collect())
 }
 
+/// Guessed tokens, with the predictions before, between, and behind them.
+type Guess = (Vec<u32>, Vec<Prediction>);
+
 /// Sequences that are generated together. Each step draws a token of each.
 ///
 /// A step reads the parameters of the model once for all sequences. The text of a sequence is that
@@ -181,7 +184,7 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
 
     /// Processes the pending token of the only sequence and guesses of those after it. Returns the
     /// guesses with the predictions before, between, and behind them; `None` without a guess.
-    fn read_ahead(&mut self) -> Result<Option<(Vec<u32>, Vec<Prediction>)>, Error> {
+    fn read_ahead(&mut self) -> Result<Option<Guess>, Error> {
         let [(_, sequence)] = &mut self.sequences[..] else { return Ok(None) };
         let guess = sequence.guess();
         if guess.is_empty() || !self.model.is_divisible() {
