@@ -198,7 +198,8 @@ fn controls_change_the_text_and_reading_ahead_does_not() {
         (&["--dry-base", "2", "x"], 2, "--dry"),
         (&["--schema", &schema, "--tools", "x"], 2, "--tools"),
     ] {
-        let command = [&["generate", "--model", &MODELS.path("short")][..], arguments].concat();
+        let model = MODELS.path("short");
+        let command = [&["generate", "--model", &model][..], arguments].concat();
         let message = refusal(&command, code);
         assert!(message.contains(expected), "{arguments:?}: {message}");
     }
