@@ -8,7 +8,7 @@
 
 use super::{
     bench_cell::{self, CellOptions, peak_memory},
-    decoder::{AnyDecoder, thread_count},
+    decoder::{AnyDecoder, Reading, thread_count},
 };
 use crate::preset::RecipeSizes;
 use anyhow::{Context, Result, ensure};
@@ -291,7 +291,7 @@ impl GenerationSpeed {
     fn measure(folder: &Path, options: &BenchOptions) -> Result<Self> {
         let start = Instant::now();
         let threads = thread_count(Some(options.threads.unwrap_or(1)))?;
-        let decoder = AnyDecoder::read(pol_import::open(folder)?, None, threads)?;
+        let decoder = AnyDecoder::read(pol_import::open(folder)?, None, threads, Reading::Packed)?;
         let load_seconds = start.elapsed().as_secs_f64();
         let measure = |load| match &decoder {
             AnyDecoder::Native(model) => bench::measure(&**model, load),

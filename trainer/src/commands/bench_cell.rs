@@ -2,7 +2,7 @@
 
 //! Speed of one load of generation: a cell of a table.
 
-use super::decoder::{AnyDecoder, thread_count};
+use super::decoder::{AnyDecoder, Reading, thread_count};
 use anyhow::Result;
 use clap::Args;
 use pol_generate::bench::{self, DecodingSpeed, GenerationLoad, memory_bandwidth};
@@ -52,7 +52,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let start = Instant::now();
     let threads = thread_count(threads)?;
-    let decoder = AnyDecoder::read(pol_import::open(folder)?, None, threads)?;
+    let decoder = AnyDecoder::read(pol_import::open(folder)?, None, threads, Reading::Packed)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let measure = |load| match &decoder {
         AnyDecoder::Native(model) => bench::measure(&**model, load),

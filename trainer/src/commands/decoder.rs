@@ -19,6 +19,16 @@ pub(crate) enum DecoderOption {
     Torch,
 }
 
+/// What is read of the folder of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Packed parameters, if the folder has them. Whoever made the folder chose them, and nothing
+    /// compares them with the root.
+    Packed,
+    /// Parameters, which are compared with the root: for whatever is claimed of the root to others.
+    Verified,
+}
+
 /// A model in the decoder that was chosen for it.
 pub(crate) enum AnyDecoder {
     /// Decoder made for generation on CPUs.
@@ -51,10 +61,13 @@ impl AnyDecoder {
         mut model: OpenModel,
         choice: Option<DecoderOption>,
         threads: usize,
+        reading: Reading,
     ) -> Result<Self> {
         let spec = model.spec;
         match choice.unwrap_or_else(|| usual_decoder(&spec)) {
-            DecoderOption::Native => Ok(Self::Native(read_native(&mut model, threads)?.into())),
+            DecoderOption::Native => {
+                Ok(Self::Native(read_native(&mut model, threads, reading)?.into()))
+            }
             DecoderOption::Torch => Self::on_torch(&spec, &model.read_all()?, threads),
         }
     }
@@ -67,11 +80,15 @@ impl AnyDecoder {
     }
 }
 
-/// Reads the parameters of an imported model into the native decoder, from packed ones if the
-/// folder has them. Packed parameters that are unusable are left alone.
-pub(crate) fn read_native(model: &mut OpenModel, threads: usize) -> Result<NativeModel> {
+/// Reads the parameters of an imported model into the native decoder. Packed parameters that are
+/// unusable are left alone.
+pub(crate) fn read_native(
+    model: &mut OpenModel,
+    threads: usize,
+    reading: Reading,
+) -> Result<NativeModel> {
     let (spec, path) = (model.spec, model.folder().join(PACKED_FILE));
-    if path.is_file() {
+    if reading == Reading::Packed && path.is_file() {
         match NativeModel::from_packed(&spec, &model.report.root, threads, &path) {
             Ok(native) => return Ok(native),
             Err(error) => tracing::warn!("{error}. The model's other file is read instead"),

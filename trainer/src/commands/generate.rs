@@ -154,6 +154,7 @@ pub(crate) async fn run(options: GenerateOptions) -> Result<()> {
             (None, Some(folder)) => ModelSource::read(folder)?,
             (head, _) => head.context("there is no model")?,
         };
+        let source = if receipt.is_some() { source.verified() } else { source };
         let model = &source.open(options.decoder, thread_count(options.threads)?, None)?;
         let (options, receipt, controls) = (&options, receipt.as_ref(), &controls);
         match &model.decoder {

@@ -2,7 +2,7 @@
 
 //! Models that make texts: those of folders, and the heads of a chain.
 
-use super::decoder::{AnyDecoder, DecoderOption};
+use super::decoder::{AnyDecoder, DecoderOption, Reading};
 use crate::{
     context::NodeContext,
     error::RoleError,
@@ -37,6 +37,8 @@ pub(crate) struct ModelSource {
     spec: ModelSpec,
     root: Hash,
     parameters: Parameters,
+    /// What is read of a folder.
+    reading: Reading,
     tokenizer: Vec<u8>,
     special: SpecialTokens,
 }
@@ -60,8 +62,8 @@ pub(crate) struct LoadedModel {
 }
 
 impl ModelSource {
-    /// Opens the imported model in `folder`. Its parameters are read and compared with the root of
-    /// its report when it is loaded into a decoder.
+    /// Opens the imported model in `folder`. A decoder reads its packed parameters, if it has them,
+    /// unless the model is to be [`verified`](Self::verified).
     ///
     /// # Errors
     ///
@@ -83,7 +85,14 @@ impl ModelSource {
             tokenizer,
             special: model.report.special.clone(),
             parameters: Parameters::Folder(model.into()),
+            reading: Reading::Packed,
         })
+    }
+
+    /// Lets a decoder read the parameters, which are compared with the root, and none that are
+    /// packed. Receipts need this, since they claim the root.
+    pub(crate) fn verified(self) -> Self {
+        Self { reading: Reading::Verified, ..self }
     }
 
     /// Fetches the model at the head of a node's chain from members, or that of the recent head
@@ -113,6 +122,7 @@ impl ModelSource {
             spec: recipe.model,
             root: head.root,
             parameters: Parameters::Memory(model.parameters),
+            reading: Reading::Verified,
             tokenizer: fetch_tokenizer(context, &recipe).await?.to_vec(),
             special: SpecialTokens::default(),
             recipe: Some(Arc::new(recipe)),
@@ -175,6 +185,7 @@ impl ModelSource {
         ends: Option<&[u32]>,
     ) -> Result<LoadedModel> {
         let (spec, tokenizer, parameters) = (&self.spec, &self.tokenizer, self.parameters);
+        let reading = self.reading;
         let (text, decoder) = thread::scope(|scope| {
             // A large vocabulary takes as long as the parameters of a small model.
             let text = scope.spawn(|| TextTokenizer::parse(tokenizer));
@@ -182,7 +193,7 @@ impl ModelSource {
                 Parameters::Memory(parameters) => {
                     AnyDecoder::new(spec, &parameters, choice, threads)
                 }
-                Parameters::Folder(model) => AnyDecoder::read(*model, choice, threads),
+                Parameters::Folder(model) => AnyDecoder::read(*model, choice, threads, reading),
             };
             (text.join(), decoder)
         });

@@ -4,6 +4,7 @@
 
 use super::{
     adapt::{self, AdaptOptions},
+    decoder::thread_count,
     drawing::usual_recipe,
     export::{self, ExportOptions},
     model_report::{print_adaptation, print_model, print_tensors},
@@ -13,7 +14,9 @@ use super::{
 };
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
-use pol_import::{Checkpoint, Hub, HubId, check_writable, describe, load};
+use pol_generate::{NativeModel, PACKED_FILE};
+use pol_import::{Checkpoint, Hub, HubId, ImportReport, check_writable, describe, open};
+use pol_primitives::model::ModelSpec;
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -110,7 +113,8 @@ pub(crate) struct ShowOptions {
     /// List the disposition of each tensor.
     #[arg(long)]
     tensors: bool,
-    /// Read the weights too, and check them and the tokenizer against the report.
+    /// Read the weights too, check them and the tokenizer against the report, and packed.bin, if
+    /// there is one, against the weights.
     #[arg(long)]
     verify: bool,
     /// Print a recipe of text that the model writes, to start from, for `data acquire`.
@@ -151,11 +155,14 @@ fn import(options: &ImportOptions) -> Result<()> {
     let bar = progress_bar(options.json, "{bar:40} {pos}/{len} tensors");
     let report = checkpoint.save(&options.out, options.force, &bar)?;
     bar.finish_and_clear();
-    if !options.no_pack {
-        pack::pack(&options.out).context(
-            "the model was imported, and its packed parameters cannot be written; \
-             `model import --no-pack` leaves them out",
-        )?;
+    if !options.no_pack
+        && let Err(error) = pack::pack(&options.out)
+    {
+        tracing::warn!(
+            "the model is imported, and packed.bin is not written: {error:#}. Without it the model \
+             does the same and loads slower; `pol-trainer model pack {}` writes it later",
+            options.out.display()
+        );
     }
     let seconds = start.elapsed().as_secs_f64();
     if options.json {
@@ -196,12 +203,8 @@ fn show(options: &ShowOptions) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&usual_recipe(&options.model)?)?);
         return Ok(());
     }
-    let (spec, report) = if options.verify {
-        let model = load(&options.model)?;
-        (model.spec, model.report)
-    } else {
-        describe(&options.model)?
-    };
+    let (spec, report) =
+        if options.verify { verify(&options.model)? } else { describe(&options.model)? };
     if options.json {
         println!("{}", json!({ "spec": spec, "report": report }));
         return Ok(());
@@ -215,4 +218,25 @@ fn show(options: &ShowOptions) -> Result<()> {
         println!("the weights and the tokenizer are as they were written");
     }
     Ok(())
+}
+
+/// Reads the parameters and the tokenizer of a model, compares them with the report, and packed
+/// parameters with them.
+fn verify(folder: &Path) -> Result<(ModelSpec, ImportReport)> {
+    let mut model = open(folder)?;
+    let (spec, root, packed) = (model.spec, model.report.root, folder.join(PACKED_FILE));
+    if packed.exists() && NativeModel::supports(&spec) {
+        let read = |values: &mut [f32]| -> Result<()> { Ok(model.read(values)?) };
+        NativeModel::compare_packed(&spec, &root, thread_count(None)?, read, &packed)?;
+    } else {
+        model.read_all()?;
+        if packed.exists() {
+            tracing::warn!(
+                "{} was not compared: the native decoder does not support this model on this \
+                 processor, and does not read the file",
+                packed.display()
+            );
+        }
+    }
+    Ok((spec, model.report))
 }

@@ -201,10 +201,11 @@ impl ServeOptions {
 
     /// Reads or fetches the model.
     async fn source(&self) -> Result<ModelSource> {
-        match self.model.clone() {
+        let source = match self.model.clone() {
             Some(folder) => tokio::task::spawn_blocking(move || ModelSource::read(&folder)).await?,
             None => ModelSource::fetch(&self.node, None).await,
-        }
+        }?;
+        Ok(if self.notary.is_some() { source.verified() } else { source })
     }
 
     /// Serves a model from now on, and then measures its experts.

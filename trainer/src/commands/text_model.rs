@@ -2,7 +2,7 @@
 
 //! Imported models that write the text of recipes, with the same bytes on every machine.
 
-use super::decoder::read_native;
+use super::decoder::{Reading, read_native};
 use anyhow::{Context, Result, ensure};
 use pol_generate::{
     FinishReason, LanguageModel, NativeModel, Prediction, Request, Sampling, SequenceInput,
@@ -63,7 +63,8 @@ impl NativeTextModel {
         let identity = identity(&imported.spec, &imported.report);
         let identity = identity.with_context(|| folder.display().to_string())?;
         let spec = imported.spec;
-        let model = read_native(&mut imported, threads)?;
+        // Recipes name the root, so packed parameters, which nothing compares with it, do not do.
+        let model = read_native(&mut imported, threads, Reading::Verified)?;
         let special = &imported.report.special;
         let values = [spec.layers, spec.key_value_heads, spec.head_size].map(usize::from);
         Ok(Self {

@@ -86,7 +86,9 @@ async fn find_model(
     root: &Hash,
 ) -> Result<ModelSource> {
     if let Some(folder) = options.model.clone() {
-        return tokio::task::spawn_blocking(move || ModelSource::read(&folder)).await?;
+        // The verdict is on the root, which only parameters that are compared with it have.
+        let read = move || ModelSource::read(&folder).map(ModelSource::verified);
+        return tokio::task::spawn_blocking(read).await?;
     }
     let Some(chain) = chain else {
         bail!("the receipt is of a model of a folder; give the folder with --model")

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::common::{MODELS, json, refusal, run, stdout};
+use crate::common::{MODELS, json, model, refusal, run, stdout};
 use pol_chain::Signer;
+use pol_generate::{NativeModel, PACKED_FILE};
 use pol_primitives::Hash;
 use pol_receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptFile};
 use serde_json::Value;
-use std::fs;
+use std::{fs, path::Path};
 
 const PROMPT: &str = "the an";
 
@@ -63,6 +64,35 @@ fn a_text_is_generated_again_from_its_receipt() {
     assert!(error.contains("does not make the text"), "{error}");
     let shown = run(&["verify-receipt", &path, "--model", &MODELS.path("long")]);
     assert!(shown.stdout.starts_with(b"MISMATCH"));
+}
+
+#[test]
+fn a_root_is_not_claimed_for_packed_parameters_of_others() {
+    let (short, foreign) = (MODELS.path("short"), MODELS.path("foreign"));
+    stdout(&model(&["adapt", &short, "--out", &foreign, "--context", "512"]));
+    // The file names the root of the folder, and has parameters of its own.
+    let (spec, report) = pol_import::describe(Path::new(&foreign)).unwrap();
+    let zeros = |values: &mut [f32]| -> Result<(), pol_generate::Error> {
+        values.fill(0.0);
+        Ok(())
+    };
+    let packed = Path::new(&foreign).join(PACKED_FILE);
+    NativeModel::write_packed(&spec, &report.root, 1, zeros, &packed).unwrap();
+    let usual = ["--seed", "7", "--max-tokens", "20", "--temperature", "1", "--ignore-end"];
+    let text = |name: &str, more: &[&str]| {
+        let arguments = [&usual[..], &["--json"], more, &[PROMPT]].concat();
+        json(&MODELS.generate(name, &arguments))["text"].clone()
+    };
+    let honest = text("long", &[]);
+    assert_ne!(text("foreign", &[]), honest);
+    let path = MODELS.path("foreign.json");
+    assert_eq!(text("foreign", &["--receipt", &path, "--dev-account", "alice"]), honest);
+    let shown = run(&["verify-receipt", &path, "--model", &foreign, "--prompt", PROMPT]);
+    assert!(stdout(&shown).starts_with("MATCH"));
+    let message = refusal(&["model", "show", &foreign, "--verify"], 1);
+    assert!(message.contains("not those of the model"), "{message}");
+    stdout(&model(&["pack", &foreign]));
+    stdout(&model(&["show", &foreign, "--verify"]));
 }
 
 #[test]

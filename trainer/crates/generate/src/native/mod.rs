@@ -205,12 +205,33 @@ impl NativeModel {
         Ok(())
     }
 
+    /// Packs parameters as [`write_packed`](Self::write_packed) does, and compares the file at
+    /// `path` with what it would write.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`from_reader`](Self::from_reader) does, and if the file cannot be read or differs.
+    pub fn compare_packed<E: From<Error>>(
+        spec: &ModelSpec,
+        root: &Hash,
+        threads: usize,
+        mut read: impl FnMut(&mut [f32]) -> Result<(), E>,
+        path: &Path,
+    ) -> Result<(), E> {
+        let (_, pool) = Self::prepare(spec, threads)?;
+        let tensors = PackedTensors::read(spec, &pool, &mut read)?;
+        pool.install(|| packed_file::compare(path, root, spec, &tensors))?;
+        Ok(())
+    }
+
     /// Creates a model of `spec`, with `threads` threads, from a file of
     /// [`write_packed`](Self::write_packed).
     ///
     /// Parameters are read in the forms in which products take them, so this takes as long as
-    /// reading and hashing the file. The file is compared with its own hashes, with `spec`, and
-    /// with `root`, the root of the model that it was made of.
+    /// reading and hashing the file. The file is compared with its own hashes, and what it says of
+    /// itself with `spec` and `root`. Its parameters are not compared with `root`, which only
+    /// [`compare_packed`](Self::compare_packed) does. Where the root is claimed to others, read the
+    /// parameters with [`from_reader`](Self::from_reader).
     ///
     /// # Errors
     ///

@@ -4,6 +4,9 @@
 //!
 //! A file begins with [`MAGIC`], the length of its header, the BLAKE3 hash of the header, and the
 //! header, a [`Header`] in JSON. Matrices and vectors follow, as they are in memory.
+//!
+//! Hashes find damage. They do not bind the parameters to the root that the header names: whoever
+//! writes the file chooses both. Only [`compare`] tells whether they belong together.
 
 use super::{
     matrix::{Matrix, MatrixHeader},
@@ -18,7 +21,7 @@ use std::{
     cmp::Reverse,
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, BufReader, BufWriter, Read, Write},
     os::unix::fs::FileExt,
     path::Path,
     process,
@@ -33,6 +36,8 @@ const MAGIC: [u8; 8] = *b"POLPACK1";
 const PREFIX_BYTES: usize = MAGIC.len() + size_of::<u64>() + size_of::<Hash>();
 /// Most bytes of a header. Those of large models have a few hundred thousand.
 const MAX_HEADER_BYTES: u64 = 1 << 26;
+/// Most bytes that are compared at once.
+const COMPARED_BYTES: usize = 1 << 20;
 
 /// Content of a file.
 #[derive(Serialize, Deserialize)]
@@ -78,8 +83,34 @@ pub(super) fn write(
     })
 }
 
+/// Compares the file at `path`, byte by byte, with the one that [`write`] makes of `tensors`.
+pub(super) fn compare(
+    path: &Path,
+    root: &Hash,
+    spec: &ModelSpec,
+    tensors: &PackedTensors,
+) -> Result<(), Error> {
+    let compared = File::open(path).and_then(|file| {
+        let mut comparison = Comparison { file: BufReader::new(file), found: Vec::new() };
+        write_to(&mut comparison, root, spec, tensors)?;
+        comparison.end()
+    });
+    compared.map_err(|error| unusable(path, &error))
+}
+
 fn write_file(
     path: &Path,
+    root: &Hash,
+    spec: &ModelSpec,
+    tensors: &PackedTensors,
+) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    write_to(&mut file, root, spec, tensors)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+fn write_to(
+    file: &mut impl Write,
     root: &Hash,
     spec: &ModelSpec,
     tensors: &PackedTensors,
@@ -104,7 +135,6 @@ fn write_file(
         vectors: vectors.collect(),
     };
     let header = serde_json::to_vec(&header)?;
-    let mut file = BufWriter::new(File::create(path)?);
     file.write_all(&MAGIC)?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(blake3::hash(&header).as_bytes())?;
@@ -115,7 +145,7 @@ fn write_file(
     for values in tensors.vectors.values() {
         file.write_all(cast_slice(values))?;
     }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    Ok(())
 }
 
 /// Reads the file at `path`, of a model of `spec` with this `root`, on the current thread pool.
@@ -221,6 +251,39 @@ fn has_tensors_of(header: &Header, spec: &ModelSpec) -> bool {
         && header.vectors.len() == vectors.len()
         && header.matrices.iter().all(is_matrix)
         && header.vectors.iter().all(is_vector)
+}
+
+/// Writer that compares what it gets with a file.
+struct Comparison {
+    file: BufReader<File>,
+    found: Vec<u8>,
+}
+
+impl Comparison {
+    /// Checks that the file ends here.
+    fn end(mut self) -> io::Result<()> {
+        if self.file.read(&mut [0])? == 0 { Ok(()) } else { Err(other_parameters()) }
+    }
+}
+
+impl Write for Comparison {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(COMPARED_BYTES)];
+        self.found.resize(bytes.len(), 0);
+        self.file.read_exact(&mut self.found).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => other_parameters(),
+            _ => error,
+        })?;
+        if self.found[..] == *bytes { Ok(bytes.len()) } else { Err(other_parameters()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn other_parameters() -> io::Error {
+    invalid("they are not those of the model beside them".into())
 }
 
 /// Reader of a part of a file that hashes what it reads.
@@ -333,6 +396,37 @@ mod tests {
         }
         let left = fs::read_dir(scratch.path()).unwrap().count();
         assert_eq!(left, 1, "only the file itself is there");
+    }
+
+    #[test]
+    fn packed_parameters_of_another_model_are_told_apart() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join(PACKED_FILE);
+        let spec = specs()[1];
+        let [own, other] = [7, 8].map(|seed| initial_parameters(&spec, &[seed; 32]));
+        let compare = || {
+            let mut left = &own[..];
+            let read = |values: &mut [f32]| -> Result<(), Error> {
+                let (next, after) = left.split_at(values.len());
+                values.copy_from_slice(next);
+                left = after;
+                Ok(())
+            };
+            let compared = NativeModel::compare_packed(&spec, &[1; 32], 2, read, &path);
+            compared.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        write(&spec, &own, &path);
+        assert_eq!(compare(), "");
+        let whole = fs::read(&path).unwrap();
+        let longer = [&whole[..], &[0]].concat();
+        for changed in [&whole[..whole.len() - 1], &longer[..]] {
+            fs::write(&path, changed).unwrap();
+            assert!(compare().contains("not those of the model"), "{}", compare());
+        }
+        // The file claims the root of the model, and loads, and has other parameters.
+        write(&spec, &other, &path);
+        assert!(NativeModel::from_packed(&spec, &[1; 32], 2, &path).is_ok());
+        assert!(compare().contains("not those of the model"), "{}", compare());
     }
 
     #[test]
