@@ -204,7 +204,11 @@ impl FolderWeights {
                     *decoded = Vec::new();
                     *decoded = checkpoint.tensor(index)?;
                 }
-                values.copy_from_slice(&decoded[first as usize..][..values.len()]);
+                let end = first as usize + values.len();
+                values.copy_from_slice(&decoded[first as usize..end]);
+                if end >= decoded.len() {
+                    *decoded = Vec::new();
+                }
                 Ok(())
             }
         }
