@@ -206,7 +206,9 @@ impl Sampler {
             keep_mass(kept, f64::from(top_p));
         }
         if min_p > 0.0 {
-            kept.retain(|&(_, weight)| weight >= f64::from(min_p));
+            // The likeliest token need not be typical.
+            let highest = kept.iter().map(|&(_, weight)| weight).fold(0.0, f64::max);
+            kept.retain(|&(_, weight)| weight >= f64::from(min_p) * highest);
         }
         if let Some(xtc) = self.controls.xtc
             && uniform(&mut self.draws) < f64::from(xtc.probability)
@@ -228,7 +230,10 @@ impl Sampler {
                 return Ok(token);
             }
         }
-        Ok(best)
+        // Rounding may leave a rest, and the likeliest token may be one that controls rule out.
+        let is_controlled = self.controls.typical_p < 1.0 || self.controls.xtc.is_some();
+        let last = kept.last().filter(|_| is_controlled);
+        Ok(last.map_or(best, |&(token, _)| token))
     }
 }
 
@@ -381,6 +386,19 @@ mod tests {
         let logit_bias = vec![(4, 100.0)];
         let mut sampler = controlled(greedy, Controls { logit_bias, ..Default::default() });
         assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(1));
+    }
+
+    #[test]
+    fn a_token_is_at_least_so_likely_as_part_of_the_likeliest_typical_one() {
+        // The entropy is 1.01 nats. Token 1 has a surprise of 0.59, and token 3 one of 1.09.
+        let controls = Controls { typical_p: 0.2, ..Default::default() };
+        for min_p in [0.0, 0.5, 1.0] {
+            let sampling = Sampling { min_p, ..Default::default() };
+            let mut sampler = controlled(sampling, controls.clone());
+            for _ in 0..100 {
+                assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(3), "{min_p}");
+            }
+        }
     }
 
     #[test]
