@@ -242,15 +242,14 @@ fn has_tensors_of(header: &Header, spec: &ModelSpec) -> bool {
             }
         }
     }
+    // Each is taken out, so that none counts twice.
     let is_matrix = |stored: &StoredMatrix| {
         let sizes = (stored.matrix.inputs(), stored.matrix.outputs());
-        matrices.get(&stored.name) == Some(&sizes)
+        matrices.remove(&stored.name) == Some(sizes)
     };
-    let is_vector = |stored: &StoredVector| vectors.get(&stored.name) == Some(&stored.len);
-    header.matrices.len() == matrices.len()
-        && header.vectors.len() == vectors.len()
-        && header.matrices.iter().all(is_matrix)
-        && header.vectors.iter().all(is_vector)
+    let is_vector = |stored: &StoredVector| vectors.remove(&stored.name) == Some(stored.len);
+    let are_known = header.matrices.iter().all(is_matrix) && header.vectors.iter().all(is_vector);
+    are_known && matrices.is_empty() && vectors.is_empty()
 }
 
 /// Writer that compares what it gets with a file.
@@ -427,6 +426,26 @@ mod tests {
         write(&spec, &other, &path);
         assert!(NativeModel::from_packed(&spec, &[1; 32], 2, &path).is_ok());
         assert!(compare().contains("not those of the model"), "{}", compare());
+    }
+
+    #[test]
+    fn each_tensor_is_there_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join(PACKED_FILE);
+        let spec = specs()[0];
+        write(&spec, &initial_parameters(&spec, &[7; 32]), &path);
+        let file = File::open(&path).unwrap();
+        let header = || read_header(&file, file.metadata().unwrap().len()).unwrap().0;
+        assert!(has_tensors_of(&header(), &spec));
+        // Norms of a block have the same sizes.
+        let mut twice = header();
+        let norms = ["h.0.ln_1.weight", "h.0.ln_2.weight"];
+        let second = twice.vectors.iter_mut().find(|stored| stored.name == norms[1]).unwrap();
+        second.name = norms[0].into();
+        assert!(!has_tensors_of(&twice, &spec));
+        let mut fewer = header();
+        fewer.matrices.pop();
+        assert!(!has_tensors_of(&fewer, &spec));
     }
 
     #[test]
