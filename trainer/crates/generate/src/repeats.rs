@@ -45,7 +45,7 @@ impl Repeats {
     pub(super) fn penalise(&self, dry: &Dry, logits: &mut [f32]) {
         let tokens = self.tokens.as_slice();
         let longest = (tokens.len() - self.start).min(MAX_SEQUENCE);
-        if longest < dry.allowed_length {
+        if longest < dry.allowed_length || dry.multiplier == 0.0 {
             return;
         }
         // Length of the longest sequence before each token.
@@ -60,7 +60,8 @@ impl Repeats {
             }
         }
         for (token, length) in lengths {
-            let power = (dry.allowed_length..length).fold(1.0, |power, _| power * dry.base);
+            let power =
+                (dry.allowed_length..length).fold(1.0, |power, _| f32::MAX.min(power * dry.base));
             if let Some(logit) = logits.get_mut(token as usize) {
                 // A number, however long the sequence is.
                 *logit -= (dry.multiplier * power).min(f32::MAX / 4.0);
@@ -108,5 +109,8 @@ mod tests {
         let dry = Dry { multiplier: 100.0, base: 4.0, allowed_length: 1 };
         repeats.penalise(&dry, &mut logits);
         assert!(logits[1].is_finite() && logits[1] < -1e6, "{}", logits[1]);
+        let mut logits = [0.0; 2];
+        repeats.penalise(&Dry { multiplier: 0.0, ..dry }, &mut logits);
+        assert_eq!(logits, [0.0; 2]);
     }
 }
