@@ -176,6 +176,10 @@ fn weight(units: [f32; 2], factors: [u8; 2], level: u8) -> f32 {
 fn flat(weights: &Weights, units: [f32; 2], highest: u8) -> Option<([u8; 2], Levels)> {
     let [scale, offset] = units.map(f64::from);
     let target = weights[0];
+    // A part with a weight that is not a number has no range either.
+    if !weights.iter().all(|weight| *weight == target) {
+        return None;
+    }
     (0..=MAX_FACTOR).find_map(|minimum| {
         (0..=highest).find_map(|level| {
             let rise = f64::from(target) - offset * f64::from(minimum);
@@ -367,6 +371,11 @@ mod tests {
             other[6][9] = strange;
             assert!(!check(&other, 15), "{strange}");
         }
+        let mut even = whole;
+        even[6] = [even[6][0]; BLOCK_INPUTS];
+        assert!(check(&even, 15));
+        even[6][9] = f32::NAN;
+        assert!(AffineBlock::find(&even, 15).is_none());
         assert!(!check(&[[0.37; BLOCK_INPUTS]; PARTS], 15));
         let scattered: [[f32; SHORT_BLOCK_INPUTS]; SHORT_PARTS] = std::array::from_fn(|part| {
             std::array::from_fn(|i| ((part * 16 + i) as f32 * 0.37).sin() * 1.234_567)
