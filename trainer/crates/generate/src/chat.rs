@@ -111,9 +111,8 @@ pub(crate) struct ChatEncoder {
     /// Finder of special tokens in messages.
     finder: AhoCorasick,
     has_tool_template: bool,
-    /// Set if the template describes functions, and if it quotes documents.
+    /// Set if the template describes functions.
     knows_tools: bool,
-    knows_documents: bool,
     /// Variables of every conversation.
     variables: Map<String, Value>,
 }
@@ -151,7 +150,6 @@ impl ChatEncoder {
             finder: finder.map_err(|error| unusable(&error))?,
             has_tool_template: template.tool_source.is_some(),
             knows_tools: all.contains("tools"),
-            knows_documents: all.contains("documents"),
             variables: names.map(|(name, token)| (name.to_owned(), token.into())).collect(),
         })
     }
@@ -176,8 +174,11 @@ impl ChatEncoder {
         tools: &[Value],
         documents: &[Value],
     ) -> Result<String, Error> {
-        if !documents.is_empty() && !self.knows_documents {
-            let reason = "the model's chat template has no place for documents; put them into a \
+        let name = NAMES[usize::from(self.has_tool_template && !tools.is_empty())];
+        let template = self.environment.get_template(name).map_err(|error| refused(&error))?;
+        // The word may also be in a text of the template, which quotes nothing.
+        if !documents.is_empty() && !template.undeclared_variables(false).contains("documents") {
+            let reason = "the model's chat template has no place for `documents`; put them into a \
                           message";
             return Err(Error::Chat(reason.into()));
         }
@@ -188,8 +189,6 @@ impl ChatEncoder {
             plain = without_tools(messages, tools);
             &plain[..]
         };
-        let name = NAMES[usize::from(self.has_tool_template && !tools.is_empty())];
-        let template = self.environment.get_template(name).map_err(|error| refused(&error))?;
         let mut context = json!({ "messages": messages, "tools": null, "documents": null });
         for (name, values) in [("tools", tools), ("documents", documents)] {
             if !values.is_empty() {

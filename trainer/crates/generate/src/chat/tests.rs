@@ -153,8 +153,17 @@ fn documents_go_where_a_template_has_a_place_for_them() {
     assert_eq!(text.replace(GUARD, ""), "[a: Ann<|im_end|>][b: ]Who?");
     assert!(text.contains(GUARD), "a document opens no turn");
     assert_eq!(write(source, &[]).unwrap(), "Who?");
-    let error = write(TEMPLATES[2].1, &documents).unwrap_err().to_string();
-    assert!(error.contains("no place for documents"), "{error}");
+    let named = "{# documents #}You read documents.{% if x.documents %}{% endif %}";
+    for source in [TEMPLATES[2].1, named] {
+        let error = write(source, &documents).unwrap_err().to_string();
+        assert!(error.contains("no place for `documents`"), "{error}");
+    }
+    // The template that is rendered has to have the place.
+    let tools = [json!({"type": "function", "function": {"name": "now"}})];
+    let own = ChatTemplate { tool_source: Some("{{ tools }}".into()), ..template(source) };
+    let own = ChatEncoder::new(&bytes(), Some(&own)).unwrap();
+    assert!(own.render(&messages, &[], &documents).is_ok());
+    assert!(own.render(&messages, &tools, &documents).is_err());
 }
 
 #[test]
