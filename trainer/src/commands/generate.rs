@@ -12,8 +12,8 @@ use crate::options::NodeOptions;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use pol_generate::{
-    Completion, Event, LanguageModel, Prompt, Request, Sampling, SearchEvent, SearchOptions,
-    generate, reason,
+    Completion, Event, LanguageModel, MAX_READ_AHEAD, Prompt, Request, Sampling, SearchEvent,
+    SearchOptions, generate, reason,
 };
 use serde_json::{Value, json};
 use std::{
@@ -110,8 +110,9 @@ pub(crate) struct GenerateOptions {
     #[arg(long, value_name = "N", default_value_t = 2, requires = "reason")]
     width: usize,
     /// Read up to this many tokens ahead where the text repeats itself. Changes no text.
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["batch", "reason"])]
-    read_ahead: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["batch", "reason"],
+        value_parser = clap::value_parser!(u16).range(0..=MAX_READ_AHEAD as i64))]
+    read_ahead: u16,
     /// Threads. [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -229,7 +230,7 @@ impl<M: LanguageModel> Session<'_, M> {
             tools: options.tools,
             ignore_end: options.ignore_end,
             sensitivity: options.sensitivity,
-            read_ahead: options.read_ahead,
+            read_ahead: options.read_ahead.into(),
             ..Request::default()
         };
         if let Some(batch) = &options.batch {

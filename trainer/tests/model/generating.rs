@@ -136,6 +136,7 @@ fn refusals_to_generate_are_explained() {
             "sensitivity must be from 0 to 1, not 2",
         ),
         (&["--model", &short, "--temperature", "warm", "the"], 2, "invalid value 'warm'"),
+        (&["--model", &short, "--read-ahead", "65", "the"], 2, "invalid value '65'"),
         (&["--model", &short], 2, "<PROMPT>"),
     ] {
         let message = refusal(&[&["generate"][..], arguments].concat(), code);

@@ -187,7 +187,7 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
     fn read_ahead(&mut self) -> Result<Option<Guess>, Error> {
         let [(_, sequence)] = &mut self.sequences[..] else { return Ok(None) };
         let guess = sequence.guess();
-        if guess.is_empty() || !self.model.is_divisible() {
+        if guess.is_empty() || !self.model.is_divisible() || !sequence.can_take_back() {
             return Ok(None);
         }
         let tokens = [sequence.pending.as_slice(), &guess].concat();
@@ -222,7 +222,9 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
 mod tests {
     use super::*;
     use crate::{
-        FinishReason, NativeCache, NativeModel, Sampling, TokenReport, text::tests::BYTES,
+        FinishReason, NativeCache, NativeModel, Sampling, TokenReport,
+        sequence::tests::{Count, Scripted, scripted},
+        text::tests::BYTES,
     };
     use pol_model::initial_parameters;
     use pol_primitives::model::ModelSpec;
@@ -420,6 +422,45 @@ mod tests {
         };
         assert_eq!(passes(0), 60);
         assert!(passes(9) < 12, "{}", passes(9));
+    }
+
+    /// A model that could be read ahead, and whose cache cannot take guesses back.
+    struct Divisible(Scripted);
+
+    impl LanguageModel for Divisible {
+        type Cache = Count;
+
+        fn context(&self) -> usize {
+            self.0.context()
+        }
+
+        fn vocabulary(&self) -> usize {
+            self.0.vocabulary()
+        }
+
+        fn is_divisible(&self) -> bool {
+            true
+        }
+
+        fn new_cache(&self, capacity: usize) -> Result<Count, Error> {
+            self.0.new_cache(capacity)
+        }
+
+        fn forward(&self, inputs: &mut [SequenceInput<'_, Count>]) -> Result<(), Error> {
+            self.0.forward(inputs)
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_taken_back_is_not_read_ahead() {
+        let script = "abcd abcd abce abcf";
+        let model = Divisible(scripted(script));
+        let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+        let plain = Request { sampling, sensitivity: 0.0, reports: None, ..request("x", 7) };
+        let request = Request { read_ahead: 5, ..plain };
+        let go_on = |_, _: Event<'_>| ControlFlow::Continue(());
+        let done = generate(&model, &BYTES, &[request], go_on).unwrap();
+        assert_eq!(done[0].text, script);
     }
 
     #[test]

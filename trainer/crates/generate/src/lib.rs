@@ -76,7 +76,7 @@ pub use reason::{
 };
 pub use report::TokenReport;
 pub use sampler::{Sampler, Sampling, entropy, log_probability};
-pub use sequence::{Completion, Event, FinishReason, Request};
+pub use sequence::{Completion, Event, FinishReason, MAX_READ_AHEAD, Request};
 pub use stream::TextStream;
 pub use text::TextTokenizer;
 pub use tools::{MAX_TOOL_INPUT_BYTES, Tool, ToolCall, ToolCallDetector, ToolError};

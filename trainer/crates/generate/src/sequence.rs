@@ -22,6 +22,9 @@ const SEQUENCE_BREAKS: [u8; 4] = *b"\n:\"*";
 /// Numbers of last tokens by which the next ones are guessed, the best first.
 const GUESSING_TOKENS: [usize; 3] = [4, 3, 2];
 
+/// Most tokens that are read ahead, whatever a request asks for. Each takes memory of a prediction.
+pub const MAX_READ_AHEAD: usize = 64;
+
 /// Request for a continuation of a prompt.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -48,7 +51,8 @@ pub struct Request {
     pub sensitivity: f64,
     /// Number of likeliest tokens in the report of each drawn token; `None` for no reports.
     pub reports: Option<usize>,
-    /// Most tokens that are read ahead because the text had them before, which changes no output.
+    /// Most tokens, up to [`MAX_READ_AHEAD`], that are read ahead because the text had them before,
+    /// which changes no output.
     /// It saves time where a text repeats itself, if the model is
     /// [divisible](LanguageModel::is_divisible) and no other sequence is generated with it.
     pub read_ahead: usize,
@@ -198,7 +202,7 @@ impl<P: SequenceCache> Sequence<P> {
                 .then(|| (Affect::default(), request.sampling.temperature, request.sensitivity)),
             reports: request.reports,
             history: if request.read_ahead > 0 { request.prompt.clone() } else { Vec::new() },
-            read_ahead: request.read_ahead,
+            read_ahead: request.read_ahead.min(MAX_READ_AHEAD),
         })
     }
 
@@ -288,6 +292,12 @@ impl<P: SequenceCache> Sequence<P> {
             Some(&self.history[found + count..])
         });
         next.map(|next| next.iter().copied().cycle().take(most).collect()).unwrap_or_default()
+    }
+
+    /// Returns `true` if guesses that are not drawn can be taken out of the cache again.
+    pub(super) fn can_take_back(&mut self) -> bool {
+        let len = self.cache.len();
+        self.cache.set_len(len)
     }
 
     /// Writes tokens as [`write`](Self::write) does, as long as they are those that were guessed.
