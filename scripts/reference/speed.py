@@ -7,7 +7,7 @@ usage: "$(scripts/reference/setup.sh)" scripts/reference/speed.py --out FOLDER [
 A LLaMA of each shape is quantised by llama.cpp. Each program gets that file (transformers the float32 folder, which it can read in
 bfloat16 too). A cell reads a prompt of 64, 512, or 4,032 tokens and writes 64 tokens after it, for one sequence or eight. The best of
 all rounds counts. Results go to FOLDER/speed.json as they come, so that a run that ends early can be continued, and as a table to
-standard output. Ratios are ours over theirs. --check fails if a ratio is below the goal.
+standard output. Ratios are ours over theirs. --check fails if a ratio is below the goal, or was not measured.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=5, help="least duration of a measurement")
     parser.add_argument("--small", action="store_true", help="only SmolLM2 in Q4_1 and Q4_K_M, short prompts, and llama.cpp")
-    parser.add_argument("--check", action="store_true", help="fail if a ratio is below its goal")
+    parser.add_argument("--check", action="store_true", help="fail if a ratio is below its goal, or missing")
     parser.add_argument("--transformers", nargs=4, metavar=("FOLDER", "DTYPE", "PROMPT", "SEQUENCES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.small:
@@ -86,6 +86,11 @@ class Models:
             print(f"==> making {path}", file=sys.stderr)
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.partial")
+            # A run that was interrupted leaves one.
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink(missing_ok=True)
             build(partial)
             partial.rename(path)
         return path
@@ -209,24 +214,30 @@ def contestants(options, models, programs, candle_program, shape, kind, prompt, 
 
 
 def print_table(results):
-    """A row a cell. Returns the cells below a goal."""
+    """A row a cell. Returns the cells below a goal, and those that lack a figure."""
     print("| cell | figure | ours | llama.cpp | candle | transformers | over llama.cpp |\n|---|---|---|---|---|---|---|")
     missed = []
     for cell, all in results.items():
         for figure, name in (("prompt_tokens_per_second", "reading"), ("tokens_per_second", "writing")):
             speeds = [all.get(other, {}).get(figure) for other in ("pol", "llama.cpp", "candle", "transformers")]
             ratio = speeds[0] / speeds[1] if speeds[0] and speeds[1] else None
-            if ratio and ratio < GOALS[figure]:
+            if ratio is None:
+                missed.append(f"{cell} {name}: not measured")
+            elif ratio < GOALS[figure]:
                 missed.append(f"{cell} {name}: {ratio:.2f}")
             shown = ["–" if speed is None else f"{speed:.1f}" for speed in speeds]
             print(f"| {cell} | {name} | {' | '.join(shown)} | {'–' if ratio is None else f'{ratio:.2f}'} |")
         ours = all.get("pol", {})
-        if ours.get("bytes_per_token") and cell.endswith("x1"):
+        if not cell.endswith("x1"):
+            continue
+        if ours.get("bytes_per_token") and ours.get("memory_bandwidth"):
             share = ours["bytes_per_token"] * ours["tokens_per_second"] / ours["memory_bandwidth"]
             print(f"| {cell} | loading {ours['load_seconds']:.2f} s, first token {ours['first_token_seconds']:.2f} s, "
                   f"{ours['peak_memory'] / 1e6:.0f} MB | {share:.0%} of the bandwidth | | | | |")  # fmt: skip
             if share < GOALS["bandwidth"] and cell.split()[2] == "64":
                 missed.append(f"{cell}: {share:.0%} of the bandwidth")
+        elif cell.split()[2] == "64":
+            missed.append(f"{cell}: bandwidth not measured")
     return missed
 
 
