@@ -92,6 +92,7 @@ pub struct Engine {
     encoders: Arc<Semaphore>,
     begin: Option<u32>,
     options: EngineOptions,
+    vocabulary: usize,
     receipts: Option<Receipts>,
     jobs: mpsc::Sender<Job>,
 }
@@ -112,13 +113,14 @@ impl Engine {
         // Their metrics exist from the beginning.
         pol_metrics::generation_metrics();
         pol_metrics::generation_load();
-        let text = Arc::new(text);
+        let (text, vocabulary) = (Arc::new(text), model.vocabulary());
         let (sender, jobs) = mpsc::channel(options.queue.max(1));
         let worker = Worker::new(model, Arc::clone(&text), jobs, options.places, options.tokens);
         thread::Builder::new().name("model".into()).spawn(move || worker.run())?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let encoders = Arc::new(Semaphore::new(cores.min(MAX_ENCODERS)));
-        Ok(Self { card, text, encoders, begin, options, receipts: None, jobs: sender })
+        let (receipts, jobs) = (None, sender);
+        Ok(Self { card, text, encoders, begin, options, vocabulary, receipts, jobs })
     }
 
     /// Gives receipts of the texts of `generator`, the model of this engine, to those who ask.
@@ -163,6 +165,7 @@ impl Engine {
         operation: Operation,
         request: Request,
     ) -> Result<mpsc::Receiver<Answer>, ApiError> {
+        self.check_tokens(&request)?;
         let parts = request.max_tokens.min(self.card.context) + 2;
         let measured = GenerationRequest::begin(operation, request.prompt.len());
         self.submit(Task::Generate(request), measured, parts)
@@ -175,6 +178,7 @@ impl Engine {
         request: Request,
         search: SearchOptions,
     ) -> Result<mpsc::Receiver<Answer>, ApiError> {
+        self.check_tokens(&request)?;
         let (prompt, limit) = (request.prompt.len(), self.options.tokens);
         let tokens = search_tokens(prompt, &search, self.card.context);
         if search.caches() > 1 && tokens > limit {
@@ -184,6 +188,12 @@ impl Engine {
         let parts = 2 * search.budget + 2;
         let measured = GenerationRequest::begin(Operation::TextCompletion, request.prompt.len());
         self.submit(Task::Reason(request, search), measured, parts)
+    }
+
+    /// Checks that tokens with a bias are the model's, before a stream begins.
+    fn check_tokens(&self, request: &Request) -> Result<(), ApiError> {
+        let checked = request.controls.validate(self.vocabulary);
+        Ok(checked.map_err(pol_generate::Error::from)?)
     }
 
     /// Asks for the embedding of a text.

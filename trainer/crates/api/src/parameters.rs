@@ -132,7 +132,7 @@ impl Parameters {
             },
         };
         sampling.validate().map_err(pol_generate::Error::from)?;
-        // Tokens are compared with the vocabulary of the model when the text begins.
+        // The engine compares tokens with the vocabulary of its model.
         self.controls.validate(usize::MAX).map_err(pol_generate::Error::from)?;
         if !(0.0..=1.0).contains(&self.sensitivity) {
             let detail = format!("sensitivity must be from 0 to 1, not {}", self.sensitivity);

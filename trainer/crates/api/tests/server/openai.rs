@@ -84,6 +84,9 @@ async fn biases_and_controls_change_texts() {
     request["logit_bias"] = json!({"100000": 1});
     let answer = server.client.post("/v1/completions", &request).await;
     assert!(answer.status == 400 && answer.body.contains("in the vocabulary"), "{answer:?}");
+    request["stream"] = true.into();
+    let answer = server.client.post("/v1/completions", &request).await;
+    assert!(answer.status == 400 && answer.body.contains("in the vocabulary"), "{answer:?}");
 }
 
 #[tokio::test]
