@@ -59,10 +59,11 @@ pub(crate) fn start_attacker_with(
     more: &[&str],
 ) -> Result<()> {
     let (url, path) = (network.rpc.url(), network.path(account));
+    let name = network::dev_account(account);
     let path = path.to_str().context("the temporary folder's name is not valid UTF-8")?;
     #[rustfmt::skip]
     let arguments = [
-        "pol-trainer", "--node", &url, "--dev-account", account,
+        "pol-trainer", "--node", &url, "--dev-account", &name,
         "--tier", "whale", "--workers", "1", "--base-path", path,
     ];
     let options = cli::Cli::try_parse_from(arguments.iter().chain(more))?.run;

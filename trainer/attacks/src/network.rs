@@ -24,7 +24,7 @@ use pol_trainer::{
     state::StateFolder,
 };
 use serde_json::{Value, json};
-use sp_crypto_hashing::twox_128;
+use sp_crypto_hashing::{blake2_128, twox_128};
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
@@ -99,11 +99,19 @@ const MACHINES: [&[(&str, &str)]; 4] = [
     ],
 ];
 
-/// Returns the key of a development account, named as for `--dev-account`, or of an account that
-/// an attacker makes up, by its secret URI.
+/// Returns the name of a development account that stands for a member of this network. Attackers
+/// are named by what they do, and have numbers far beyond those of the genesis.
+pub(crate) fn dev_account(name: &str) -> String {
+    if dev_uri(name).is_ok() {
+        return name.to_owned();
+    }
+    let [first, second, third, ..] = blake2_128(name.as_bytes());
+    format!("trainer-{}", 1_000_000 + u32::from_be_bytes([0, first, second, third]))
+}
+
+/// Returns the key of a member of this network.
 pub(crate) fn signer(name: &str) -> Result<Signer> {
-    let uri = if name.starts_with("//") { name.to_owned() } else { dev_uri(name)? };
-    Ok(Signer::from_uri(&uri)?)
+    Ok(Signer::from_uri(&dev_uri(&dev_account(name))?)?)
 }
 
 /// Returns an endpoint at which nobody answers.
@@ -268,14 +276,16 @@ impl Network {
     /// Runs a command of the released program in the name of an account, to its end.
     pub(crate) async fn run_as(&self, name: &str, arguments: &[&str]) -> Result<()> {
         let mut command = self.trainer()?;
-        command.args(arguments).args(["--dev-account", name]);
+        command.args(arguments).args(["--dev-account", &dev_account(name)]);
         finish(command).await.map(drop)
     }
 
     async fn register(&self) -> Result<()> {
         let (data, owner) = (self.data(), VALIDATORS[0].0);
         let mut command = self.trainer()?;
-        command.args(["data", "register", "--dev-account", owner, "--data"]).arg(data);
+        command
+            .args(["data", "register", "--dev-account", &dev_account(owner), "--data"])
+            .arg(data);
         finish(command).await?;
         let kind = SourceKind::Dataset;
         self.govern([0, 1].map(|manifest| Call::AdmitManifest { manifest, kind })).await
@@ -295,7 +305,7 @@ impl Network {
     fn launch_member(&self, name: &str, log: &str, arguments: &[&str]) -> Result<Process> {
         let mut command = self.trainer()?;
         command
-            .args(["--dev-account", name, "--workers", "1", "--base-path"])
+            .args(["--dev-account", &dev_account(name), "--workers", "1", "--base-path"])
             .arg(self.path(name))
             .args(arguments);
         if matches!(self.recipe.numerics, Numerics::Native { .. }) {

@@ -357,7 +357,7 @@ pub(crate) fn members() -> Result<Vec<(&'static str, u8, AccountId)>> {
 /// Returns the keys of accounts that have session keys and a balance from the first block on, and
 /// no node.
 pub(crate) fn strangers() -> Result<Vec<Signer>> {
-    (1..=STRANGERS).map(|number| signer(&format!("//Stranger//{number}"))).collect()
+    (1..=STRANGERS).map(|number| signer(&format!("stranger-{number}"))).collect()
 }
 
 fn rpc(links: &Links, site: u8) -> Rpc {

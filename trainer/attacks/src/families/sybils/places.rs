@@ -25,7 +25,7 @@ const ROUND_BLOCKS: u32 = 60;
 
 /// Takes all places of two rounds by more accounts than they have, and works for none of them.
 pub(super) async fn take_places(network: &Network) -> Result<Tally> {
-    let names: Vec<String> = (1..=ACCOUNTS).map(|number| format!("//Place//{number}")).collect();
+    let names: Vec<String> = (1..=ACCOUNTS).map(|number| format!("place-{number}")).collect();
     let accounts = accounts(names.iter().map(String::as_str))?;
     network.fund(names.iter().map(String::as_str), FUNDS).await?;
     try_join_all(names.iter().map(|name| network.bond(name, Role::Trainer, BOND))).await?;
