@@ -14,7 +14,7 @@ use crate::{
     control::{Control, GradientFigures, Progress},
     data::{ShardReader, lease_tag, unless_malformed},
     error::{Result, RoleError},
-    model::{hold_model, load_model},
+    model::{GlobalModel, hold_model, load_model},
     state::{Journal, LeaseKey, NewestState, StateError, StateFolder},
     strategy::Strategy,
 };
@@ -23,6 +23,7 @@ use pol_chain::AccountId;
 use pol_engine::{EngineError, LeaseData, LeaseJob, SegmentReport, Trace, TrainingState};
 use pol_metrics::SPANS;
 use pol_primitives::{Hash, lease::Lease, recipe::Recipe, submission::Reveal, trace::state_leaf};
+use pol_swarm::SwarmError;
 use std::{
     io,
     sync::{
@@ -161,13 +162,24 @@ type ReadBase = Box<dyn Fn() -> Result<Vec<f32>> + Send>;
 fn base_reader(context: &NodeContext, root: &Hash, recipe: &Recipe) -> ReadBase {
     let (context, root, recipe) = (context.clone(), *root, recipe.clone());
     Box::new(move || {
-        let model = Handle::current().block_on(load_model(&context, &root, &recipe))?;
-        let model = model.ok_or_else(|| {
-            let source = io::Error::other("the store has no whole copy of it");
-            RoleError::from(EngineError::BlobRead { hash: root, source })
-        })?;
-        Ok(Arc::unwrap_or_clone(model.parameters))
+        parameters_of(root, Handle::current().block_on(load_model(&context, &root, &recipe)))
     })
+}
+
+/// Returns the parameters of a model that was to be read from the store.
+fn parameters_of(root: Hash, read: Result<Option<GlobalModel>>) -> Result<Vec<f32>> {
+    let unreadable = |source| RoleError::from(EngineError::BlobRead { hash: root, source });
+    let model = match read {
+        // The store opens itself again, and the model is still in it.
+        Err(RoleError::Transient(error))
+            if matches!(error.downcast_ref(), Some(SwarmError::Store(_))) =>
+        {
+            return Err(unreadable(io::Error::other(error)));
+        }
+        read => read?,
+    };
+    let missing = || unreadable(io::Error::other("the store has no whole copy of it"));
+    Ok(Arc::unwrap_or_clone(model.ok_or_else(missing)?.parameters))
 }
 
 /// Returns `true` if `error` is that of an input that was here and cannot be read any more. It is
@@ -381,7 +393,12 @@ impl<S: Strategy> LeaseTraining<S> {
         stop: &Stop,
     ) -> Result<(Journal, Vec<u8>)> {
         let Self { recipe, lease, strategy, .. } = self;
-        let base = (self.read_base)()?;
+        let base = match (self.read_base)() {
+            Err(RoleError::Transient(error)) => {
+                self.base_of_start(&journal).ok_or(RoleError::Transient(error))?
+            }
+            read => read?,
+        };
         let movement = distance(&base, &state.parameters);
         pol_metrics::trainer().update_norm.set(movement);
         self.control.note_update(lease.due_round, movement);
@@ -407,6 +424,14 @@ impl<S: Strategy> LeaseTraining<S> {
             salt,
         }));
         Ok((journal, payload))
+    }
+
+    /// Returns the parameters that the lease starts from out of its first state, which stays until
+    /// the update is settled.
+    fn base_of_start(&self, journal: &Journal) -> Option<Vec<f32>> {
+        let parameters = self.recipe.model.size() as usize;
+        let start = self.folder.stored_state(&self.key(), &journal.leaves, 0, parameters)?;
+        start.parameters().ok()
     }
 
     /// Returns the journal and the newest sound state of the lease. Without them, these are the
@@ -774,16 +799,35 @@ mod tests {
 
     #[test]
     fn a_base_that_is_lost_costs_no_lease() {
-        let path = tempfile::tempdir().unwrap();
-        let trial = Trial::new(path.path(), true);
-        let undamaged = trial.train().unwrap();
-        trial.folder.write_journal(&Journal { reveal: None, ..undamaged.0.clone() }).unwrap();
-        trial.strategy.trained.store(0, Ordering::Relaxed);
-        trial.loses_base.store(true, Ordering::Relaxed);
-        let error = trial.train().unwrap_err();
-        assert!(is_unreadable(&error), "{error}");
-        assert_eq!(update(&trial.train().unwrap()), update(&undamaged));
-        assert_eq!(trial.trained(), 0, "nothing is trained again");
+        for (carried, has_start) in [(true, true), (false, true), (true, false)] {
+            let path = tempfile::tempdir().unwrap();
+            let trial = Trial::new(path.path(), carried);
+            let undamaged = trial.train().unwrap();
+            trial.folder.write_journal(&Journal { reveal: None, ..undamaged.0.clone() }).unwrap();
+            trial.strategy.trained.store(0, Ordering::Relaxed);
+            trial.loses_base.store(true, Ordering::Relaxed);
+            if !has_start {
+                trial.damage(0);
+                let error = trial.train().unwrap_err();
+                assert!(is_unreadable(&error), "{error}");
+            }
+            // The first state has the same parameters.
+            assert_eq!(update(&trial.train().unwrap()), update(&undamaged));
+            assert_eq!(trial.trained(), 0, "nothing is trained again");
+            assert!(!trial.loses_base.load(Ordering::Relaxed), "the base was asked for");
+        }
+    }
+
+    #[test]
+    fn a_store_that_fails_for_a_while_costs_no_lease() {
+        let read = |error: SwarmError| parameters_of([1; 32], Err(error.into())).unwrap_err();
+        let failed = read(SwarmError::Store("it is still being closed".into()));
+        assert!(is_unreadable(&failed) && failed.to_string().contains("closed"), "{failed}");
+        let full = read(SwarmError::DiskFull("/disk".into()));
+        assert!(full.is_disk_full(), "{full}");
+        let large = read(SwarmError::TooLarge { hash: [1; 32], size: 2, limit: 1 });
+        assert!(!is_unreadable(&large) && !large.is_disk_full(), "time does not mend it");
+        assert!(is_unreadable(&parameters_of([1; 32], Ok(None)).unwrap_err()));
     }
 
     #[test]

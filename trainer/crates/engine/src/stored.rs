@@ -8,10 +8,12 @@ use crate::{
     hashing,
     state::{ARRAYS, HEADER_LEN, NOT_FRESH, ReadError, read_parts},
 };
+use pol_model::hash_values;
 use pol_primitives::{Hash, audit::TraceState, trace::Carry};
 use std::{
     fs::File,
-    io::{BufReader, Read},
+    io::{self, BufReader, Read},
+    os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
 };
@@ -84,6 +86,21 @@ impl StoredState {
         TraceState { leaf, root, carry: if self.steps == 0 { Carry::default() } else { carry } }
     }
 
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they cannot be read, or have changed since the file was opened.
+    pub fn parameters(&self) -> io::Result<Vec<f32>> {
+        let mut values = vec![0f32; self.array_bytes as usize / size_of::<f32>()];
+        self.file.read_exact_at(bytemuck::cast_slice_mut(&mut values), HEADER_LEN as u64)?;
+        if hash_values(&values) == self.arrays[0] {
+            Ok(values)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the parameters have changed"))
+        }
+    }
+
     /// Returns the blobs of this state, in the order of [`state_blobs`](crate::state_blobs).
     pub fn blobs(&self) -> Vec<FilePart> {
         let count = if self.steps == 0 { 1 } else { ARRAYS };
@@ -103,7 +120,7 @@ impl StoredState {
 mod tests {
     use super::*;
     use crate::{TrainingState, state_blobs};
-    use std::{fs, os::unix::fs::FileExt};
+    use std::fs;
 
     /// A state of 600,000 bytes an array.
     fn state(steps: u64) -> TrainingState {
@@ -127,6 +144,7 @@ mod tests {
             let stored = StoredState::open(&path, 150_000).unwrap();
             fs::remove_file(&path).unwrap();
             assert_eq!(stored.trace_state(3), state.trace_state(3));
+            assert_eq!(stored.parameters().unwrap(), state.parameters);
             let blobs = stored.blobs();
             let hashes: Vec<Hash> = blobs.iter().map(|blob| blob.hash).collect();
             assert_eq!(hashes, state_blobs(&state.trace_state(3)));
