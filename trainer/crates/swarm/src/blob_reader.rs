@@ -5,10 +5,17 @@
 use std::io;
 
 use futures::{StreamExt, stream::BoxStream};
-use iroh_blobs::{api::blobs::EncodedItem, protocol::ChunkRanges};
+use iroh_blobs::{
+    HashAndFormat,
+    api::{TempTag, blobs::EncodedItem},
+    protocol::{ChunkRanges, ChunkRangesExt},
+};
 use pol_primitives::Hash;
 
-use crate::{Bytes, Result, Swarm, SwarmError, error::is_io};
+use crate::{Bytes, Result, Swarm, SwarmError};
+
+/// Bytes of a chunk, in which the store counts what is asked for. Pieces are of whole ones.
+const CHUNK_BYTES: u64 = 1024;
 
 /// Reader of a blob in the store. Each piece is verified as it is read, and only one is in memory.
 pub struct BlobReader {
@@ -18,6 +25,10 @@ pub struct BlobReader {
     size: u64,
     /// Number of bytes read.
     found: u64,
+    /// Set once the blob could not be read.
+    has_failed: bool,
+    /// Keeps the blob from being collected, by the store that was open at the start.
+    _pin: TempTag,
 }
 
 impl Swarm {
@@ -27,13 +38,17 @@ impl Swarm {
     ///
     /// Fails as [`Swarm::get`] does.
     pub async fn open(&self, hash: Hash, max_bytes: u64) -> Result<Option<BlobReader>> {
+        let store = self.0.store.get().await?;
+        // From here on the blob cannot be collected before it is read.
+        let pin = store.tags().temp_tag(HashAndFormat::raw(hash.into())).await;
+        let pin = pin.map_err(|error| self.failed(error))?;
         let Some(size) = self.size(hash).await? else { return Ok(None) };
         if size > max_bytes {
             return Err(SwarmError::TooLarge { hash, size, limit: max_bytes });
         }
-        let store = self.0.store.get().await?;
         let items = store.export_bao(hash, ChunkRanges::all()).stream().boxed();
-        Ok(Some(BlobReader { swarm: self.clone(), hash, items, size, found: 0 }))
+        let (swarm, found, has_failed) = (self.clone(), 0, false);
+        Ok(Some(BlobReader { swarm, hash, items, size, found, has_failed, _pin: pin }))
     }
 }
 
@@ -47,32 +62,53 @@ impl BlobReader {
     ///
     /// # Errors
     ///
-    /// Fails if the blob is damaged, or was collected. It counts as missing from then on, so that
-    /// it is fetched again.
+    /// Fails if the blob is damaged, was collected, or cannot be read since the store failed; then
+    /// each later call fails, too. A damaged blob counts as missing from then on, so that it is
+    /// fetched again.
     pub async fn piece(&mut self) -> io::Result<Option<Bytes>> {
-        while let Some(item) = self.items.next().await {
-            match item {
-                EncodedItem::Leaf(leaf) => {
+        let mut is_again = false;
+        while !self.has_failed {
+            let reason = match self.next_leaf().await {
+                Ok(piece) => return Ok(piece),
+                Err(reason) => reason,
+            };
+            // The store may have failed, or been opened again, since it was asked. Only what the
+            // present one cannot read either is damaged.
+            self.swarm.0.store.suspect();
+            let is_here = matches!(self.swarm.size(self.hash).await, Ok(Some(_)));
+            match self.swarm.0.store.get().await {
+                Ok(store) if is_here && !is_again => {
+                    is_again = true;
+                    let rest = ChunkRanges::chunks(self.found / CHUNK_BYTES..);
+                    self.items = store.export_bao(self.hash, rest).stream().boxed();
+                }
+                Ok(_) if is_here => {
+                    self.swarm.note_damage(self.hash, &reason);
+                    self.has_failed = true;
+                }
+                _ => self.has_failed = true,
+            }
+        }
+        Err(no_whole_copy())
+    }
+
+    /// Returns the next bytes that the store sends, or why there are none.
+    async fn next_leaf(&mut self) -> Result<Option<Bytes>, String> {
+        while self.found != self.size {
+            match self.items.next().await {
+                Some(EncodedItem::Leaf(leaf)) if leaf.offset == self.found => {
                     self.found += leaf.data.len() as u64;
                     return Ok(Some(leaf.data));
                 }
-                EncodedItem::Error(error) => {
-                    let is_gone = is_io(&error, &[io::ErrorKind::NotFound]);
-                    // Otherwise the blob was collected since its size was looked up.
-                    if !is_gone || matches!(self.swarm.size(self.hash).await, Ok(Some(_))) {
-                        self.swarm.note_damage(self.hash, &error.to_string());
-                    }
-                    return Err(no_whole_copy());
+                Some(EncodedItem::Leaf(_)) => return Err("a piece is out of place".to_owned()),
+                Some(EncodedItem::Error(error)) => return Err(error.to_string()),
+                Some(EncodedItem::Size(_) | EncodedItem::Parent(_) | EncodedItem::Done) => {}
+                None => {
+                    return Err(format!("{} of {} bytes are readable", self.found, self.size));
                 }
-                EncodedItem::Size(_) | EncodedItem::Parent(_) | EncodedItem::Done => {}
             }
         }
-        if self.found == self.size {
-            return Ok(None);
-        }
-        let reason = format!("{} of {} bytes are readable", self.found, self.size);
-        self.swarm.note_damage(self.hash, &reason);
-        Err(no_whole_copy())
+        Ok(None)
     }
 }
 
@@ -137,10 +173,24 @@ mod tests {
         bytes[700_000] ^= 1;
         fs::write(&file, bytes).unwrap();
         let swarm = peer(&directory).await;
-        let (found, end) = read(swarm.open(hash, LIMIT).await.unwrap().unwrap()).await;
+        let reader = swarm.open(hash, LIMIT).await.unwrap().unwrap();
+        let (found, end) = read(reader).await;
         assert!(found.len() <= 700_000 && found == blob()[..found.len()]);
         assert!(end.unwrap_err().to_string().contains("no whole copy"));
         assert!(swarm.open(hash, LIMIT).await.unwrap().is_none());
         swarm.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_meanwhile_damages_no_blob() {
+        let directory = TempDir::new().unwrap();
+        let swarm = peer(&directory).await;
+        let hash = swarm.add(blob(), "kept").await.unwrap();
+        let mut reader = swarm.open(hash, LIMIT).await.unwrap().unwrap();
+        swarm.clone().shutdown().await.unwrap();
+        for _ in 0..2 {
+            assert!(reader.piece().await.unwrap_err().to_string().contains("no whole copy"));
+        }
+        assert!(!swarm.is_damaged(&hash));
     }
 }
