@@ -75,6 +75,10 @@ impl ModelKeeper {
             && *root == head.root
             && self.context.swarm.has(head.root).await?
         {
+            // The model may have come from a peer, or its label may have failed to be written.
+            if let Err(error) = self.relabel(head.root, &model_tag(head.round)).await {
+                tracing::debug!("cannot label the model of round {}: {error}", head.round);
+            }
             return Ok(());
         }
         let mut computed = self.try_compute(head).await?;
@@ -151,11 +155,13 @@ impl ModelKeeper {
 
     /// Releases models that came from peers, but not the one that the next is computed from.
     async fn release_fetched(&self) -> Result<()> {
-        self.context.swarm.release(FETCHED_TAG).await?;
-        let Some((_, BaseModel::Stored(root))) = &self.current else { return Ok(()) };
-        if self.context.swarm.has(*root).await? {
-            self.relabel(*root, FETCHED_TAG).await?;
+        if let Some((known, BaseModel::Stored(root))) = &self.current
+            && self.context.swarm.has(*root).await?
+        {
+            // Before its other label goes, so that it never lacks one.
+            self.relabel(*root, &model_tag(known.round)).await?;
         }
+        self.context.swarm.release(FETCHED_TAG).await?;
         Ok(())
     }
 
