@@ -28,6 +28,8 @@ use pol_primitives::{
 use pol_swarm::{Bytes, FileBlob, Swarm, SwarmError};
 use std::{
     cmp::Reverse,
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -94,6 +96,29 @@ impl ServedBlobs {
             Self::Memory(blobs) => blobs.iter().map(|blob| blob.len() as u64).sum(),
             Self::Files(blobs) => blobs.iter().map(|blob| blob.bytes).sum(),
         }
+    }
+
+    /// Brings blobs of removed files into memory, so that the disk gets the room of these files,
+    /// which are there as long as they are open.
+    fn let_go_of_removed(self) -> io::Result<Self> {
+        let Self::Files(blobs) = self else { return Ok(self) };
+        let mut is_removed = false;
+        for blob in &blobs {
+            is_removed |= blob.file.metadata()?.nlink() == 0;
+        }
+        if !is_removed {
+            return Ok(Self::Files(blobs));
+        }
+        let read = blobs.iter().map(|blob| {
+            let mut bytes = vec![0; blob.bytes as usize];
+            blob.file.read_exact_at(&mut bytes, blob.offset)?;
+            if *blake3::hash(&bytes).as_bytes() == blob.hash {
+                Ok(Bytes::from(bytes))
+            } else {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "it has changed since"))
+            }
+        });
+        Ok(Self::Memory(read.collect::<io::Result<_>>()?))
     }
 }
 
@@ -215,7 +240,7 @@ impl<S: Strategy> LeaseStates<S> {
 
     /// Stores the blobs of a state for peers. On a full disk, states that can be trained again make
     /// room: those of other leases first, the newest before the others, since its audit comes last.
-    pub(super) async fn store(&self, swarm: &Swarm, blobs: ServedBlobs) -> Result<()> {
+    pub(super) async fn store(&self, swarm: &Swarm, mut blobs: ServedBlobs) -> Result<()> {
         let key = LeaseKey::of(&self.lease);
         let tag = lease_tag(&key);
         loop {
@@ -230,6 +255,12 @@ impl<S: Strategy> LeaseStates<S> {
             let mut leases = self.state.leases()?;
             leases.sort_by_key(|lease| (*lease == key, Reverse(*lease)));
             self.state.make_room(blobs.bytes(), &leases)?;
+            let let_go = move |_: &Stop| {
+                blobs.let_go_of_removed().map_err(|error| {
+                    RoleError::transient(anyhow!("cannot read the file of a state: {error}"))
+                })
+            };
+            blobs = compute(let_go).await?;
             tokio::time::sleep(FULL_PAUSE).await;
         }
     }
@@ -316,5 +347,33 @@ impl<S: Strategy> LeaseStates<S> {
             self.strategy.train_segment(&job, &mut state, segment)?;
         }
         Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn blobs_of_a_removed_file_go_on_from_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        fs::write(&path, b"header first second").unwrap();
+        let file = Arc::new(File::open(&path).unwrap());
+        let blob = |offset: u64, content: &[u8]| FileBlob {
+            file: file.clone(),
+            offset,
+            bytes: content.len() as u64,
+            hash: blake3::hash(content).into(),
+        };
+        let blobs = || ServedBlobs::Files(vec![blob(7, b"first"), blob(13, b"second")]);
+        let kept = blobs().let_go_of_removed().unwrap();
+        assert!(matches!(kept, ServedBlobs::Files(_)), "it takes no memory");
+        fs::remove_file(&path).unwrap();
+        let ServedBlobs::Memory(read) = kept.let_go_of_removed().unwrap() else { panic!() };
+        assert_eq!(read, [Bytes::from("first"), Bytes::from("second")]);
+        let changed = ServedBlobs::Files(vec![blob(8, b"first")]).let_go_of_removed();
+        assert!(changed.is_err(), "other bytes are not served");
     }
 }
