@@ -5,6 +5,7 @@
 use crate::{
     EngineError,
     file_array::{FileArray, PIECE},
+    hashing,
     reading::read_blob,
 };
 use pol_model::hash_values;
@@ -181,9 +182,10 @@ impl PartialEq for Feedback {
 
 /// Calls `visit` with the bytes of `len` zeros, piece by piece.
 fn zeros(len: usize, mut visit: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let (mut left, piece) = (len as u64 * VALUE_BYTES, [0; 1 << 12]);
+    let mut left = len as u64 * VALUE_BYTES;
+    let piece = vec![0; left.min(PIECE as u64) as usize];
     while left > 0 {
-        let bytes = &piece[..left.min(piece.len() as u64) as usize];
+        let bytes = &piece[..left.min(PIECE as u64) as usize];
         visit(bytes)?;
         left -= bytes.len() as u64;
     }
@@ -193,10 +195,11 @@ fn zeros(len: usize, mut visit: impl FnMut(&[u8]) -> io::Result<()>) -> io::Resu
 /// Returns the hash of `len` zeros.
 pub(crate) fn hash_zeros(len: usize) -> Hash {
     let mut hasher = blake3::Hasher::new();
-    let (mut left, piece) = (len as u64 * VALUE_BYTES, [0; 1 << 12]);
+    let mut left = len as u64 * VALUE_BYTES;
+    let piece = vec![0; left.min(PIECE as u64) as usize];
     while left > 0 {
-        let bytes = &piece[..left.min(piece.len() as u64) as usize];
-        hasher.update(bytes);
+        let bytes = &piece[..left.min(PIECE as u64) as usize];
+        hashing::update(&mut hasher, bytes);
         left -= bytes.len() as u64;
     }
     *hasher.finalize().as_bytes()
@@ -265,6 +268,10 @@ mod tests {
         assert_eq!(bytes_of(&zeros).unwrap(), [0; 40_000]);
         assert_eq!(zeros.values().unwrap(), vec![0.0; 10_000]);
         assert!(!Feedback::from(vec![-0.0]).is_zero(), "its bits are not zero");
+        // More than a piece.
+        let many = Feedback::zeros(300_000);
+        assert_eq!(many.hash(), hash_values(&vec![0.0; 300_000]));
+        assert!(bytes_of(&many).unwrap() == vec![0; 1_200_000]);
     }
 
     #[test]
