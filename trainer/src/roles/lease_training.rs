@@ -939,7 +939,7 @@ mod tests {
         let blobs: Vec<_> = (0..4u8).map(|seed| vec![seed; 1 << 19].into()).collect();
         let label = lease_tag(&audited);
         let refused = swarm.add_all(blobs.clone(), &label).await;
-        assert!(matches!(refused, Err(pol_swarm::SwarmError::DiskFull(_))), "{refused:?}");
+        assert!(matches!(refused, Err(SwarmError::DiskFull(_))), "{refused:?}");
 
         let stored = states.store(&swarm, ServedBlobs::Memory(blobs.clone()));
         tokio::time::timeout(Duration::from_secs(60), stored).await.unwrap().unwrap();
