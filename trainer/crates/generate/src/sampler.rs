@@ -210,7 +210,7 @@ impl Sampler {
             let highest = kept.iter().map(|&(_, weight)| weight).fold(0.0, f64::max);
             kept.retain(|&(_, weight)| weight >= f64::from(min_p) * highest);
         }
-        if let Some(xtc) = self.controls.xtc
+        if let Some(xtc) = self.controls.xtc.filter(|xtc| xtc.probability > 0.0)
             && uniform(&mut self.draws) < f64::from(xtc.probability)
         {
             exclude_likeliest(kept, xtc.threshold.into());

@@ -312,13 +312,17 @@ fn held_out_documents_with_passages_of_the_others_are_dropped() {
         let decision = record.decisions.iter().find(|it| it.rule == "held_out.passages");
         let measured = decision.map(|it| (it.verdict, it.measured));
         let name = record.origin.location.as_str();
-        let expected = match after[name] {
-            Some(Side::Train) => None,
-            Some(Side::HeldOut) => Some((Verdict::Passed, Some(0))),
-            // The passage has 32 words.
-            None => Some((Verdict::Dropped, Some(20))),
-        };
-        assert_eq!(measured, expected, "{name}");
+        match after[name] {
+            Some(Side::Train) => assert_eq!(measured, None, "{name}"),
+            Some(Side::HeldOut) => {
+                assert_eq!(measured, Some((Verdict::Passed, Some(0))), "{name}");
+            }
+            // The passage has 32 words, and words beside it may be the same by chance.
+            None => assert!(
+                matches!(measured, Some((Verdict::Dropped, Some(20..=22)))),
+                "{name}: {measured:?}"
+            ),
+        }
     }
 }
 

@@ -553,7 +553,7 @@ mod tests {
         for (highest, form) in [(15u8, Form::SuperQ4K), (31, Form::SuperQ5K)] {
             let affine = |block: usize, part: usize, i: usize, output: usize| {
                 // Some outputs have no minimum.
-                let minimum = if output % 5 == 0 { 0.0 } else { scale(block + 999) };
+                let minimum = if output.is_multiple_of(5) { 0.0 } else { scale(block + 999) };
                 let factors = [integer(part + 5_000, 64), integer(part + 90_000, 64)];
                 let [factor, subtrahend] = factors.map(f32::from);
                 let level = f32::from(integer(i + 7_777, highest + 1));

@@ -56,7 +56,7 @@ async fn text_is_not_compared_with_the_manifests_that_it_is_made_from() {
     describe(&folder, "child.json", &ManifestName::Content(content).to_string());
     let collect = async |number: usize| {
         let outcome = collector.collect(&config.sources[number]).await;
-        assert_eq!(outcome.error, None);
+        assert_eq!((outcome.error, outcome.note), (None, None));
         let data = outcome.data.unwrap();
         (data.documents, data.dropped)
     };
