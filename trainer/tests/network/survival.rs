@@ -168,8 +168,9 @@ fn kill_node(network: &Network, node: Process, members: &[&Process]) -> (Process
         head_round(status) > before + 1
     });
     for member in members {
+        // The API of a member has a client of its own, which tells it too.
         let told = ["lost the node", "following the node again"].map(|text| member.count(text));
-        assert_eq!(told, [1, 1], "one loss is told once: {}", member.log());
+        assert!(matches!(told, [1, 1] | [2, 2]), "{told:?} of one loss: {}", member.log());
     }
     (node, before)
 }
