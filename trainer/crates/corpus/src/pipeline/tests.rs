@@ -296,7 +296,7 @@ fn held_out_documents_with_passages_of_the_others_are_dropped() {
     let (report, found) = folder.run(clean);
 
     let (before, after) = (by_location(&before), by_location(&found));
-    let is_shared = |name: &str| name.as_bytes()[4] % 2 == 0;
+    let is_shared = |name: &str| name.as_bytes()[4].is_multiple_of(2);
     let of_side = |sides: &BTreeMap<&str, Option<Side>>, side| -> Vec<String> {
         let of_side = sides.iter().filter(|(_, found)| **found == side);
         of_side.map(|(name, _)| (*name).to_owned()).collect()
