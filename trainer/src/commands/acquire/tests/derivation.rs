@@ -39,7 +39,7 @@ async fn text_is_not_compared_with_the_manifests_that_it_is_made_from() {
     fs::create_dir(&set).unwrap();
     // Editions of two texts that source `a` offers, and one that is new.
     let edition = |at: usize| sentences(at).replacen("saw", "met", 1);
-    let rows = format!("body\n{}\n{}\n{}\n", edition(2), edition(4), edition(7));
+    let rows = format!("id,body\n1,{}\n2,{}\n3,{}\n", edition(2), edition(4), edition(7));
     fs::write(set.join("rows.csv"), rows).unwrap();
     let names = ["other", "child"];
     names.iter().for_each(|name| describe(&folder, &format!("{name}.json"), "urn:tales:old"));
