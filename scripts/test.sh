@@ -38,13 +38,8 @@ if grep -q '^warning' "$log"; then
 fi
 step "documentation (about five minutes the first time)"
 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --quiet
-step "traces, which are a feature (about five minutes the first time)"
+step "traces, which are a feature"
 cargo test --release --locked -p pol-traces --features otlp --quiet
-cargo check --release --locked -p pol-trainer --features otlp 2>&1 | tee "$log"
-if grep -q '^warning' "$log"; then
-    echo "test: the warnings above are errors here" >&2
-    exit 1
-fi
 step "tests"
 if cargo test --release --locked --workspace --no-fail-fast 2>&1 | tee "$log"; then
     exit 0
