@@ -19,7 +19,7 @@ pub(crate) enum DecoderOption {
     Torch,
 }
 
-/// What is read of the folder of a model.
+/// Parts of the folder of a model that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// Packed parameters, if the folder has them. Whoever made the folder chose them, and nothing

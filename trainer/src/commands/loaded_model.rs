@@ -37,7 +37,7 @@ pub(crate) struct ModelSource {
     spec: ModelSpec,
     root: Hash,
     parameters: Parameters,
-    /// What is read of a folder.
+    /// Parts of a folder that are read.
     reading: Reading,
     tokenizer: Vec<u8>,
     special: SpecialTokens,

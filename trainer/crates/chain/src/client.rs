@@ -49,7 +49,7 @@ pub(crate) struct Node {
     pub(crate) nonce_lock: Mutex<()>,
     /// Transactions that a fork may take back.
     pub(crate) sent: std::sync::Mutex<SentTransactions>,
-    /// What subscriptions found out about the connection.
+    /// State of the connection, as subscriptions find it.
     pub(crate) link: std::sync::Mutex<Link>,
 }
 

@@ -159,7 +159,7 @@ pub enum Error {
     Packed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason for which it is refused.
         reason: String,
     },
     /// No threads to be had.

@@ -20,7 +20,7 @@ pub struct WriterLock {
     _held: Held,
 }
 
-/// What holds the lock, for as long as it is open.
+/// Holder of the lock, for as long as it is open.
 enum Held {
     /// File beside that of SQLite.
     File { _file: File },
