@@ -98,6 +98,17 @@ pub trait SequenceCache: Sized {
     /// Fails if memory cannot be allocated.
     fn fork(&self) -> Result<Self, Error>;
 
+    /// Takes over the tokens of `other`, which has the same capacity, in place of its own. A cache
+    /// that takes all its memory at once overrides this, so that there are never three.
+    ///
+    /// # Errors
+    ///
+    /// Fails if memory cannot be allocated.
+    fn copy_from(&mut self, other: &Self) -> Result<(), Error> {
+        *self = other.fork()?;
+        Ok(())
+    }
+
     /// Sets the number of processed tokens that count. Those behind them stay until others take
     /// their places, so the number may grow to them again. Returns `false`, and changes nothing, if
     /// the cache cannot do this.

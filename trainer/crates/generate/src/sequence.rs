@@ -243,7 +243,7 @@ impl<P: SequenceCache> Sequence<P> {
 
     /// Takes over the processed prompt of another sequence, which has written nothing yet.
     pub(super) fn take_prompt(&mut self, other: &Self) -> Result<(), Error> {
-        self.cache = other.cache.fork()?;
+        self.cache.copy_from(&other.cache)?;
         self.prediction = other.prediction.clone();
         self.pending.clear();
         Ok(())

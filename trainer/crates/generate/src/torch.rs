@@ -97,4 +97,8 @@ impl SequenceCache for TorchCache {
     fn fork(&self) -> Result<Self, Error> {
         Ok(Self { cache: self.cache.select(&[0])? })
     }
+
+    fn copy_from(&mut self, other: &Self) -> Result<(), Error> {
+        Ok(self.cache.copy_from(&other.cache)?)
+    }
 }

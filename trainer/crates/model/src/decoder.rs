@@ -504,6 +504,8 @@ mod tests {
         let long = decoder.hidden_states(&weights, &tokens(&[[1; 5]]), Some(&mut cache));
         assert!(matches!(long, Err(Error::CacheCapacity { needed: 5, capacity: 4, rows: 1 })));
         assert!(matches!(cache.select(&[1]), Err(Error::CacheCapacity { .. })));
+        let two = KvCache::new(&spec(), 2, 4, Device::Cpu).unwrap();
+        assert!(matches!(cache.copy_from(&two), Err(Error::CacheCapacity { rows: 2, .. })));
         let other = Decoder::new(&ModelSpec { layers: 1, ..spec() }).unwrap();
         let fewer = self::weights(other.spec(), &large_parameters(other.spec()));
         assert!(matches!(

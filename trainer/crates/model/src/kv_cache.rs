@@ -136,13 +136,32 @@ impl KvCache {
         Ok(Self { blocks, second_pass: self.second_pass.select(&rows)?, rows: count, ..*self })
     }
 
-    /// Replaces row `i` by row `rows[i]`, as [`select`](Self::select) does.
+    /// Takes over the tokens of `other`, a cache of the same model, rows, and capacity, without
+    /// memory for a third one.
     ///
     /// # Errors
     ///
-    /// Fails if [`select`](Self::select) does.
-    pub fn reorder(&mut self, rows: &[i64]) -> Result<(), Error> {
-        *self = self.select(rows)?;
+    /// Fails if the caches have other shapes, or if libtorch fails.
+    pub fn copy_from(&mut self, other: &Self) -> Result<(), Error> {
+        if (self.rows, self.blocks.len()) != (other.rows, other.blocks.len())
+            || self.capacity < other.len
+        {
+            return Err(Error::CacheCapacity {
+                needed: other.len,
+                capacity: self.capacity,
+                rows: other.rows,
+            });
+        }
+        let rows: Vec<i64> = (0..other.rows).collect();
+        let rows = Tensor::f_from_slice(&rows)?.f_to(self.device())?;
+        for (own, block) in self.blocks.iter_mut().zip(&other.blocks) {
+            for (own, values) in [(&own.keys, &block.keys), (&own.values, &block.values)] {
+                own.f_narrow(2, 0, other.len)?.f_copy_(&values.f_narrow(2, 0, other.len)?)?;
+            }
+            own.superposition = block.superposition.select(&rows)?;
+        }
+        self.second_pass = other.second_pass.select(&rows)?;
+        self.len = other.len;
         Ok(())
     }
 

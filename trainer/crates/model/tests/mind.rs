@@ -131,10 +131,16 @@ fn decoding_equals_one_forward_pass() {
         // Returns to the third token, swaps the sequences and continues.
         cache.truncate(3);
         let mut swapped = cache.select(&[1, 0]).unwrap();
+        let mut copy = KvCache::new(&full, 2, 7, Device::Cpu).unwrap();
+        copy.copy_from(&swapped).unwrap();
         let rest = decoder
             .hidden_states(&weights, &tokens(&ROWS).flip([0]).narrow(1, 3, 4), Some(&mut swapped))
             .unwrap();
-        assert!(largest(&(rest - whole.flip([0]).narrow(1, 3, 4))) < 1e-5, "{pieces:?}");
+        assert!(largest(&(&rest - whole.flip([0]).narrow(1, 3, 4))) < 1e-5, "{pieces:?}");
+        let same = decoder
+            .hidden_states(&weights, &tokens(&ROWS).flip([0]).narrow(1, 3, 4), Some(&mut copy))
+            .unwrap();
+        assert_eq!(largest(&(rest - same)), 0.0, "{pieces:?}");
     }
 }
 

@@ -59,6 +59,12 @@ impl SequenceCache for CountedCache {
     fn fork(&self) -> Result<Self, Error> {
         Ok(self.model.cache(self.len, self.capacity))
     }
+
+    fn copy_from(&mut self, other: &Self) -> Result<(), Error> {
+        assert_eq!(self.capacity, other.capacity);
+        self.len = other.len;
+        Ok(())
+    }
 }
 
 impl LanguageModel for Counted {
