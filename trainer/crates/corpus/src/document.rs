@@ -10,8 +10,9 @@ use std::borrow::Cow;
 /// memory does not grow with the input.
 pub const MAX_PIECE_BYTES: usize = 1 << 20;
 
-/// Media type of plain text.
-pub const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+/// Media type of text that was taken out of its format: of a row of a table, or of a post. It is
+/// plain text, whatever it or the name of what it came from looks like.
+pub const EXTRACTED_TEXT: &str = "text/plain; charset=utf-8; extracted=true";
 
 /// Place that a document came from, and the terms under which it was offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,9 +66,9 @@ pub struct RawDocument {
 }
 
 impl RawDocument {
-    /// Creates a document of plain text.
+    /// Creates a document of extracted text.
     pub fn of_text(origin: Origin, text: String) -> Self {
-        Self { origin, media: Some(PLAIN_TEXT.to_owned()), bytes: text.into_bytes() }
+        Self { origin, media: Some(EXTRACTED_TEXT.to_owned()), bytes: text.into_bytes() }
     }
 }
 

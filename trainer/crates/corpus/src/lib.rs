@@ -12,8 +12,8 @@ pub mod quality;
 mod store;
 
 pub use document::{
-    Decision, Document, DocumentRecord, MAX_PIECE_BYTES, Origin, PLAIN_TEXT, Place, RawDocument,
-    Refusal, Side, Tool, Verdict,
+    Decision, Document, DocumentRecord, EXTRACTED_TEXT, MAX_PIECE_BYTES, Origin, Place,
+    RawDocument, Refusal, Side, Tool, Verdict,
 };
 pub use error::CorpusError;
 pub use formats::{

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Recognition of formats by content. Names and stated media types only break ties.
+//! Recognition of formats by content. Names and stated media types only break ties, but for text
+//! that was extracted before.
 
 use memchr::memmem;
 
@@ -10,6 +11,7 @@ use super::{
     encoding::{self, Charset},
     rows, tar, zip,
 };
+use crate::document::EXTRACTED_TEXT;
 
 /// Bytes that a format is recognised by.
 pub(super) const SNIFF: usize = 64 << 10;
@@ -51,10 +53,13 @@ pub(super) struct Hints {
     media: String,
     /// Encoding that the media type names.
     pub(super) charset: Option<String>,
+    /// The text was extracted before.
+    is_extracted: bool,
 }
 
 impl Hints {
     pub(super) fn new(location: &str, media: Option<&str>) -> Self {
+        let is_extracted = media == Some(EXTRACTED_TEXT);
         let (media, parameters) = media.and_then(|media| media.split_once(';')).map_or_else(
             || (media.unwrap_or_default(), ""),
             |(media, parameters)| (media, parameters),
@@ -64,8 +69,8 @@ impl Hints {
             let value = value.trim().trim_matches(['"', '\'']);
             name.trim().eq_ignore_ascii_case("charset").then(|| value.to_owned())
         });
-        let mut hints =
-            Self { extension: String::new(), media: media.trim().to_ascii_lowercase(), charset };
+        let media = media.trim().to_ascii_lowercase();
+        let mut hints = Self { extension: String::new(), media, charset, is_extracted };
         hints.name(location);
         hints
     }
@@ -133,6 +138,10 @@ const REFUSED: &[(usize, &[u8], &str)] = &[
 pub(super) fn detect(bytes: &[u8], hints: &Hints, fields: &[String]) -> Result<Format, String> {
     if bytes.is_empty() {
         return Err(EMPTY.into());
+    }
+    if hints.is_extracted {
+        let head = encoding::head(bytes, hints.charset.as_deref())?;
+        return Ok(Format::Text(Textual::Plain, head.charset, head.mark));
     }
     if bytes.starts_with(GZIP_MAGIC) {
         return Ok(Format::Gzip);

@@ -253,7 +253,7 @@ pub(super) struct Post {
 }
 
 /// Media type of text without markup.
-pub(super) const PLAIN: &str = pol_corpus::PLAIN_TEXT;
+pub(super) const PLAIN: &str = pol_corpus::EXTRACTED_TEXT;
 
 impl Post {
     /// Adds the document, or its refusal, to `batch`.

@@ -69,7 +69,7 @@ fn rows_become_documents_with_their_place() {
             (&["row 3".into()][..], Some("MIT"))
         );
         assert!(origin.fetched.is_some());
-        assert_eq!(store.documents[6].media.as_deref(), Some("text/plain; charset=utf-8"));
+        assert_eq!(store.documents[6].media.as_deref(), Some(pol_corpus::EXTRACTED_TEXT));
         assert_eq!(store.refused.len(), 1);
         assert_eq!(store.refused[0].origin.part, ["row 2"]);
         assert!(store.refused[0].reason.contains("no text"));

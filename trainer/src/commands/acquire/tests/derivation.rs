@@ -32,10 +32,7 @@ fn describe(folder: &Folder, name: &str, derived_from: &str) {
     fs::write(set.join(name), description.to_string()).unwrap();
 }
 
-// The ingestion says of each document of the described table that it has no field with text, so it
-// seems to read the documents as tables. The test holds once it takes them for plain text.
 #[tokio::test]
-#[ignore = "rows of a described table are taken for tables again, so that no data are made of them"]
 async fn text_is_not_compared_with_the_manifests_that_it_is_made_from() {
     let folder = Folder::new();
     let set = folder.0.path().join("set");

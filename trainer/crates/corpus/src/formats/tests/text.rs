@@ -77,6 +77,17 @@ fn stated_encodings_are_used_unless_they_are_wrong() {
 }
 
 #[test]
+fn extracted_text_is_plain_whatever_it_looks_like() {
+    let page = "<html><body><p>A page about &lt;p&gt;.</p></body></html>";
+    let row = "{\"a\": 1}\n{\"a\": 2}\n";
+    for (name, text) in [("rows.csv", "One, two.\nThree, four.\n"), ("a.html", page), ("a", row)] {
+        let mut extracted = input(name, text.as_bytes());
+        extracted.media = Some(EXTRACTED_TEXT.into());
+        assert_eq!(shown(read_with(extracted, &ReadOptions::default())), [text], "{name}");
+    }
+}
+
+#[test]
 fn encoding_is_decided_where_it_first_shows() {
     let mut bytes = "plain ASCII, line after line\n".repeat(8_000).into_bytes();
     bytes.extend_from_slice(&WINDOWS_1252.encode(&GERMAN.repeat(20)).0);
