@@ -27,7 +27,7 @@ use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
-use tokenise::{Tokenised, tokenise, train_tokenizer};
+use tokenise::{Tokenised, kept_tokenizer, tokenise};
 
 /// Start of the names of folders in which ingestions are made.
 const WORK: &str = ".ingest-";
@@ -191,7 +191,12 @@ fn make(
         fs::remove_dir_all(&folder).io_context("remove", &folder)?;
     }
     fs::create_dir(&folder).io_context("create the folder", &folder)?;
-    let written = write(config, given, &mut selection, request, &folder, watch);
+    let tokenizer = match given {
+        Some(tokenizer) => Ok(tokenizer),
+        None => kept_tokenizer(&mut selection, config.vocabulary, work, watch),
+    };
+    let written = tokenizer
+        .and_then(|tokenizer| write(config, &tokenizer, &mut selection, request, &folder, watch));
     if written.is_err() {
         // The next run makes these files anew. If they cannot be removed, it says so.
         let _ = fs::remove_dir_all(&folder);
@@ -221,20 +226,16 @@ fn holds_documents(work: &Path) -> bool {
 /// Writes the output of an ingestion into `folder`.
 fn write(
     config: &IngestConfig,
-    given: Option<IngestTokenizer>,
+    tokenizer: &IngestTokenizer,
     selection: &mut Selection,
     request: Hash,
     folder: &Path,
     watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestRecord, DataError> {
-    let tokenizer = match given {
-        Some(tokenizer) => tokenizer,
-        None => train_tokenizer(selection, config.vocabulary, watch)?,
-    };
     write_synced(&folder.join(TOKENIZER_FILE), tokenizer.json())?;
     let holds_out = config.corpus.held_out > 0;
     let Tokenised { train, held_out, tokens, documents, report } =
-        tokenise(selection, &tokenizer, config.shard_tokens, holds_out, folder, watch)?;
+        tokenise(selection, tokenizer, config.shard_tokens, holds_out, folder, watch)?;
     selection.save_signatures(&folder.join(SIGNATURES_FILE))?;
     let record = IngestRecord {
         request,

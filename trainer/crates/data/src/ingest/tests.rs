@@ -346,6 +346,32 @@ fn what_a_stopped_ingestion_left_goes_with_the_next_one_into_the_same_output() {
 }
 
 #[test]
+fn a_tokenizer_is_trained_once() {
+    let (folder, config) = corpus();
+    let fresh = IngestConfig { out: folder.path().join("fresh"), ..config.clone() };
+    let whole = run(&fresh).unwrap();
+    let stop = |progress: Progress| assert_ne!(progress.stage, Stage::Tokens, "killed");
+    let run = std::panic::AssertUnwindSafe(|| ingest(&config, References::default(), &stop));
+    assert!(std::panic::catch_unwind(run).is_err());
+    let stages = Mutex::new(Vec::new());
+    let watch = |progress: Progress| stages.lock().unwrap().push(progress.stage);
+    assert_eq!(ingest(&config, References::default(), &watch).unwrap(), whole);
+    let stages = stages.into_inner().unwrap();
+    assert!(!stages.contains(&Stage::Tokenizer) && stages.contains(&Stage::Tokens), "{stages:?}");
+
+    // One that is damaged is trained again.
+    let other = IngestConfig { out: folder.path().join("other"), ..config };
+    let run = std::panic::AssertUnwindSafe(|| ingest(&other, References::default(), &stop));
+    assert!(std::panic::catch_unwind(run).is_err());
+    let name = format!("tokenizer-{}.json", other.vocabulary);
+    let files = contents(folder.path()).into_iter().map(|(path, _)| path);
+    let kept: Vec<_> = files.filter(|path| path.ends_with(&name)).collect();
+    let [kept] = &kept[..] else { panic!("{kept:?}") };
+    fs::write(kept, "{").unwrap();
+    assert_eq!(ingest(&other, References::default(), &watch).unwrap(), whole);
+}
+
+#[test]
 fn the_hashing_of_the_inputs_is_shown() {
     let (_folder, config) = corpus();
     let sizes = ["a", "b", "c"]

@@ -3,23 +3,46 @@
 //! Tokens of the documents that remain, on two sides, and the record of each document.
 
 use crate::{
-    HELD_OUT, ManifestSummary, TRAIN, documents::DocumentWriter, end_of_text::IngestTokenizer,
-    error::DataError, shards::ShardWriter, tokenizer_trainer::TokenizerTrainer,
+    EndOfText, HELD_OUT, ManifestSummary, TRAIN,
+    documents::DocumentWriter,
+    end_of_text::IngestTokenizer,
+    error::{DataError, IoContext},
+    shards::{ShardWriter, write_synced},
+    tokenizer_trainer::TokenizerTrainer,
 };
 use pol_corpus::{
     DocumentRecord, Place, Side,
     pipeline::{CorpusReport, Progress, Selected, Selection, Stage},
 };
 use pol_primitives::lineage::Documents;
-use std::path::Path;
+use std::{fs, path::Path};
 
 /// Text that is tokenised at a time, in bytes.
 const BATCH_BYTES: usize = 4 << 20;
 /// Documents that are tokenised at a time, at most.
 const BATCH_DOCUMENTS: usize = 8_192;
 
+/// Returns the tokenizer of `vocabulary` entries that an earlier run kept in the folder `work`, or
+/// trains it and keeps it there.
+pub(super) fn kept_tokenizer(
+    selection: &mut Selection,
+    vocabulary: u32,
+    work: &Path,
+    watch: &(dyn Fn(Progress) + Sync),
+) -> Result<IngestTokenizer, DataError> {
+    let (kept, new) = (work.join(format!("tokenizer-{vocabulary}.json")), work.join("tokenizer"));
+    if let Ok(tokenizer) = IngestTokenizer::load(&kept, &EndOfText::Known) {
+        return Ok(tokenizer);
+    }
+    let tokenizer = train_tokenizer(selection, vocabulary, watch)?;
+    // The name appears once the file is whole.
+    write_synced(&new, tokenizer.json())?;
+    fs::rename(&new, &kept).io_context("write", &kept)?;
+    Ok(tokenizer)
+}
+
 /// Trains a tokenizer of `vocabulary` entries on the text to train on.
-pub(super) fn train_tokenizer(
+fn train_tokenizer(
     selection: &mut Selection,
     vocabulary: u32,
     watch: &(dyn Fn(Progress) + Sync),
