@@ -5,6 +5,7 @@
 mod acquire;
 pub(crate) mod adapt;
 mod admission;
+mod audit_lengths;
 mod balances;
 pub(crate) mod beacon;
 pub(crate) mod bench;

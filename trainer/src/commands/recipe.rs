@@ -3,6 +3,7 @@
 //! Recipes: made for a folder of data, shown, and set by governance.
 
 use super::{
+    audit_lengths::{self, AuditLengthsOptions, too_short},
     exact,
     governance::{Outcome, decide, govern},
 };
@@ -129,6 +130,8 @@ pub(crate) enum RecipeCommand {
         /// JSON object with join, train, reveal, hold, attest, pause and missed, in blocks.
         json: String,
     },
+    /// Find lengths of audits' stages that suit the model and its members, or set them.
+    AuditLengths(AuditLengthsOptions),
     /// Set the size and the deadlines of audits, as governance.
     #[command(after_help = AUDITS_EXAMPLES)]
     Audits {
@@ -203,6 +206,7 @@ pub(crate) async fn run(command: RecipeCommand) -> Result<()> {
         RecipeCommand::Set { node, key, file } => set(&node, &key, &file).await,
         RecipeCommand::Rewrite(options) => rewrite(options).await,
         RecipeCommand::Lengths { node, key, json } => set_lengths(&node, &key, &json).await,
+        RecipeCommand::AuditLengths(options) => audit_lengths::run(&options).await,
         RecipeCommand::Audits { node, key, json } => set_audits(&node, &key, &json).await,
     }
 }
@@ -272,6 +276,8 @@ async fn set(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
         exact::parse(&json).with_context(|| format!("{} is not a recipe", file.display()))?;
     recipe.validate().with_context(|| file.display().to_string())?;
     let hash = hex::encode(recipe.hash());
+    let chain = node.connect().await?;
+    warn_of_short_audits(&chain, &recipe, &chain.audit_config().await?).await?;
     decide(node, key, Call::SetRecipe(recipe.into()), &format!("recipe 0x{hash} is set")).await
 }
 
@@ -290,7 +296,19 @@ async fn set_audits(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<
         "audits are a JSON object with seats, more_seats, segments, probe, and mix, serve, replay, \
          open, reveal in blocks, escrow in rounds",
     )?;
+    let chain = node.connect().await?;
+    if let Some(recipe) = chain.recipe().await? {
+        warn_of_short_audits(&chain, &recipe, &config).await?;
+    }
     decide(node, key, Call::SetAudits(config), "audits are set").await
+}
+
+/// Says it if audits are too short for the model of `recipe`.
+async fn warn_of_short_audits(chain: &Chain, recipe: &Recipe, audits: &AuditConfig) -> Result<()> {
+    if let Some(reason) = too_short(audits, recipe.model.size(), chain.block_time().await?) {
+        eprintln!("warning: {reason}");
+    }
+    Ok(())
 }
 
 /// Makes a recipe that rewrites the network's model. Writes it, sets it, and shows the changes.
