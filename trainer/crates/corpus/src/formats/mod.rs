@@ -3,8 +3,9 @@
 //! Documents out of inputs of any format.
 //!
 //! [`Documents::open`] recognises a format by its content. Names and stated media types are only
-//! hints, but for [`EXTRACTED_TEXT`](crate::EXTRACTED_TEXT). Compression and archives are taken apart to a bounded depth and expansion. Memory does
-//! not grow with the input: parsers look ahead as far as one piece, one row, or one page.
+//! hints, but for [`EXTRACTED_TEXT`](crate::EXTRACTED_TEXT). Compression and archives are taken
+//! apart to a bounded depth and expansion. Memory does not grow with the input: parsers look ahead
+//! as far as one piece, one row, or one page.
 //!
 //! ```
 //! use pol_corpus::{Content, Documents, Input, Origin, ReadOptions};
