@@ -11,9 +11,9 @@ const BLOCK_TOKENS: usize = 16;
 
 /// Keys and values of a sequence, in blocks of tokens.
 ///
-/// Memory is taken when the first token of a block is processed. A fork shares the blocks of the
-/// tokens that it has in common with its origin. Whichever of them writes to a shared block, the
-/// last one, copies it first.
+/// Memory is taken when the first token of a block is processed. A fork, or the copy of a prefix,
+/// shares the blocks of the tokens that it has in common with its origin. Whichever of them writes
+/// to a shared block, the last one of those tokens, copies it first.
 #[derive(Clone)]
 pub struct NativeCache {
     blocks: Vec<Arc<[f32]>>,
@@ -100,6 +100,17 @@ impl SequenceCache for NativeCache {
         Ok(self.clone())
     }
 
+    fn prefix(&self, tokens: usize, capacity: usize) -> Option<Self> {
+        // Blocks behind the tokens would stay in memory that nobody counts.
+        let blocks = self.blocks.iter().take(tokens.div_ceil(BLOCK_TOKENS));
+        (tokens <= self.len).then(|| Self {
+            blocks: blocks.cloned().collect(),
+            len: tokens,
+            capacity,
+            ..*self
+        })
+    }
+
     fn set_len(&mut self, len: usize) -> bool {
         let fits = len <= self.blocks.len() * BLOCK_TOKENS;
         if fits {
@@ -173,15 +184,42 @@ mod tests {
         }
     }
 
+    /// Returns for each block of both caches whether they share it.
+    fn shared(a: &NativeCache, b: &NativeCache) -> Vec<bool> {
+        a.blocks.iter().zip(&b.blocks).map(|(a, b)| Arc::ptr_eq(a, b)).collect()
+    }
+
+    #[test]
+    fn prefixes_share_their_blocks_and_hold_no_others() {
+        let mut cache = NativeCache::new(&spec(), 50);
+        store(&mut cache, 50, 0);
+        let whole = keys(&cache, 1, 1, 0..50);
+        for tokens in [0, 1, 16, 20, 32, 50] {
+            let mut prefix = cache.prefix(tokens, 70).unwrap();
+            assert_eq!((prefix.len(), prefix.capacity()), (tokens, 70));
+            assert_eq!(shared(&cache, &prefix), vec![true; tokens.div_ceil(16)]);
+            store(&mut prefix, 20, 7);
+            let copied = prefix.blocks.len().min(4) - tokens / 16;
+            let expected = [vec![true; tokens / 16], vec![false; copied]].concat();
+            assert_eq!(shared(&cache, &prefix), expected, "{tokens}");
+            assert_eq!(keys(&prefix, 1, 1, 0..tokens), keys(&cache, 1, 1, 0..tokens));
+            assert_eq!(keys(&cache, 1, 1, 0..50), whole);
+        }
+        assert!(cache.prefix(51, 70).is_none());
+        // The origin may write on, or be dropped.
+        let prefix = cache.prefix(50, 70).unwrap();
+        store(&mut cache, 1, 7);
+        assert_eq!(shared(&cache, &prefix), [true, true, true, false]);
+        drop(cache);
+        assert_eq!(keys(&prefix, 1, 1, 0..50), whole);
+    }
+
     #[test]
     fn forks_share_all_blocks_but_the_last() {
         let mut cache = NativeCache::new(&spec(), 100);
         store(&mut cache, 40, 0);
         let before = keys(&cache, 1, 1, 0..40);
         let mut fork = cache.fork().unwrap();
-        let shared = |a: &NativeCache, b: &NativeCache| -> Vec<bool> {
-            a.blocks.iter().zip(&b.blocks).map(|(a, b)| Arc::ptr_eq(a, b)).collect()
-        };
         assert_eq!(shared(&cache, &fork), [true; 3]);
         store(&mut fork, 20, 7);
         assert_eq!(shared(&cache, &fork), [true, true, false]);
