@@ -98,7 +98,7 @@ pub(crate) fn read_native(
 }
 
 /// Returns the native decoder if it supports models of `spec`.
-fn usual_decoder(spec: &ModelSpec) -> DecoderOption {
+pub(crate) fn usual_decoder(spec: &ModelSpec) -> DecoderOption {
     if NativeModel::supports(spec) { DecoderOption::Native } else { DecoderOption::Torch }
 }
 

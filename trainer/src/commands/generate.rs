@@ -119,6 +119,10 @@ pub(crate) struct GenerateOptions {
     /// Decoder of the model. [default: native if it supports the model]
     #[arg(long, value_enum)]
     decoder: Option<DecoderOption>,
+    /// Keep keys and values as float16, in half the memory. Texts may differ from those with
+    /// float32, so there are no receipts of them. Only for the native decoder.
+    #[arg(long, conflicts_with = "file")]
+    float16_cache: bool,
     #[command(flatten)]
     receipt: ReceiptOptions,
     /// Print the result as JSON; with --batch one object per line.
@@ -156,6 +160,7 @@ pub(crate) async fn run(options: GenerateOptions) -> Result<()> {
             (head, _) => head.context("there is no model")?,
         };
         let source = if receipt.is_some() { source.verified() } else { source };
+        let source = source.with_float16_cache(options.float16_cache);
         let model = &source.open(options.decoder, thread_count(options.threads)?, None)?;
         let (options, receipt, controls) = (&options, receipt.as_ref(), &controls);
         match &model.decoder {

@@ -2,7 +2,7 @@
 
 //! Models that make texts: those of folders, and the heads of a chain.
 
-use super::decoder::{AnyDecoder, DecoderOption, Reading};
+use super::decoder::{AnyDecoder, DecoderOption, Reading, usual_decoder};
 use crate::{
     context::NodeContext,
     error::RoleError,
@@ -10,7 +10,7 @@ use crate::{
     options::{NodeOptions, SwarmOptions},
     state::StateFolder,
 };
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use pol_chain::Chain;
 use pol_engine::determinism::{NumericsMode, is_applied};
 use pol_generate::{ChatTemplate, TextTokenizer};
@@ -23,6 +23,8 @@ use std::{path::Path, sync::Arc, thread};
 const TORCH_DECODER: &str = "pol-generate/torch/1";
 /// Profile of a decoder whose bits are the same on every machine that it runs on.
 const EXACT_PROFILE: &str = "exact";
+/// Profile of the native decoder with keys and values that are rounded to float16.
+const FLOAT16_PROFILE: &str = "float16 keys and values";
 /// Newest rounds in which a head is searched for. Members keep the models of a few.
 const SEARCHED_ROUNDS: u32 = 64;
 /// Label of the model that is fetched.
@@ -39,6 +41,8 @@ pub(crate) struct ModelSource {
     parameters: Parameters,
     /// Parts of a folder that are read.
     reading: Reading,
+    /// Set if keys and values are kept as float16.
+    float16_cache: bool,
     tokenizer: Vec<u8>,
     special: SpecialTokens,
 }
@@ -86,6 +90,7 @@ impl ModelSource {
             special: model.report.special.clone(),
             parameters: Parameters::Folder(model.into()),
             reading: Reading::Packed,
+            float16_cache: false,
         })
     }
 
@@ -93,6 +98,12 @@ impl ModelSource {
     /// packed. Receipts need this, since they claim the root.
     pub(crate) fn verified(self) -> Self {
         Self { reading: Reading::Verified, ..self }
+    }
+
+    /// Lets the decoder keep keys and values as float16 if `float16_cache` is set. Its profile says
+    /// so, since texts may differ.
+    pub(crate) fn with_float16_cache(self, float16_cache: bool) -> Self {
+        Self { float16_cache, ..self }
     }
 
     /// Fetches the model at the head of a node's chain from members, or that of the recent head
@@ -123,6 +134,7 @@ impl ModelSource {
             root: head.root,
             parameters: Parameters::Memory(model.parameters),
             reading: Reading::Verified,
+            float16_cache: false,
             tokenizer: fetch_tokenizer(context, &recipe).await?.to_vec(),
             special: SpecialTokens::default(),
             recipe: Some(Arc::new(recipe)),
@@ -176,8 +188,8 @@ impl ModelSource {
     ///
     /// # Errors
     ///
-    /// Fails if the decoder does not support the model, if the tokenizer is damaged, or if
-    /// parameters cannot be read or have changed.
+    /// Fails if the decoder does not support the model or float16 keys and values, if the tokenizer
+    /// is damaged, or if parameters cannot be read or have changed.
     pub(crate) fn open(
         self,
         choice: Option<DecoderOption>,
@@ -185,7 +197,12 @@ impl ModelSource {
         ends: Option<&[u32]>,
     ) -> Result<LoadedModel> {
         let (spec, tokenizer, parameters) = (&self.spec, &self.tokenizer, self.parameters);
-        let reading = self.reading;
+        let (reading, float16_cache) = (self.reading, self.float16_cache);
+        let decoder = choice.unwrap_or_else(|| usual_decoder(spec));
+        ensure!(
+            !float16_cache || decoder == DecoderOption::Native,
+            "only the native decoder keeps keys and values as float16; leave out --float16-cache"
+        );
         let (text, decoder) = thread::scope(|scope| {
             // A large vocabulary takes as long as the parameters of a small model.
             let text = scope.spawn(|| TextTokenizer::parse(tokenizer));
@@ -198,8 +215,16 @@ impl ModelSource {
             (text.join(), decoder)
         });
         let text = text.map_err(|_| anyhow!("the tokenizer cannot be read"))??;
-        let decoder = decoder?;
+        let decoder = match decoder? {
+            AnyDecoder::Native(model) if float16_cache => {
+                AnyDecoder::Native((*model).with_float16_cache().into())
+            }
+            decoder => decoder,
+        };
         let (name, profile) = match &decoder {
+            AnyDecoder::Native(_) if float16_cache => {
+                (super::text_model::DECODER, FLOAT16_PROFILE.to_owned())
+            }
             AnyDecoder::Native(_) => (super::text_model::DECODER, EXACT_PROFILE.to_owned()),
             AnyDecoder::Torch(_) => (TORCH_DECODER, torch_profile(threads)?),
         };

@@ -110,6 +110,11 @@ pub(crate) struct ServeOptions {
     /// Decoder of the model. [default: native if it supports the model]
     #[arg(long, value_enum)]
     decoder: Option<DecoderOption>,
+    /// Keep keys and values as float16, so that --memory suffices for twice as many tokens. Texts
+    /// may differ from those with float32, so there are no receipts of them. Only for the native
+    /// decoder.
+    #[arg(long, conflicts_with_all = ["receipts", "no_model"])]
+    float16_cache: bool,
     #[command(flatten)]
     receipts: ServeReceiptOptions,
     /// Account that signs receipts, unlocked once.
@@ -205,6 +210,7 @@ impl ServeOptions {
             Some(folder) => tokio::task::spawn_blocking(move || ModelSource::read(&folder)).await?,
             None => ModelSource::fetch(&self.node, None).await,
         }?;
+        let source = source.with_float16_cache(self.float16_cache);
         Ok(if self.notary.is_some() { source.verified() } else { source })
     }
 
@@ -222,7 +228,7 @@ impl ServeOptions {
     async fn start(&self, source: ModelSource) -> Result<Engine> {
         let (choice, threads) = (self.decoder, thread_count(self.threads)?);
         let (name, spec, round) = (self.name(), *source.spec(), source.round());
-        let tokens = self.memory as usize * (1 << 20) / token_bytes(&spec);
+        let tokens = self.memory as usize * (1 << 20) / token_bytes(&spec, self.float16_cache);
         let engine = EngineOptions {
             places: self.places.into(),
             queue: self.queue.into(),
@@ -318,10 +324,11 @@ fn notice(is_lost: &mut bool, error: Option<&anyhow::Error>) -> Option<String> {
     })
 }
 
-/// Returns the bytes of the keys and values of a token.
-fn token_bytes(spec: &ModelSpec) -> usize {
+/// Returns the bytes of the keys and values of a token, which are float16 or float32.
+fn token_bytes(spec: &ModelSpec, float16: bool) -> usize {
     let values = [spec.layers, spec.key_value_heads, spec.head_size].map(usize::from);
-    (2 * size_of::<f32>() * values.iter().product::<usize>()).max(1)
+    let size = if float16 { size_of::<u16>() } else { size_of::<f32>() };
+    (2 * size * values.iter().product::<usize>()).max(1)
 }
 
 fn card(name: String, round: Option<u32>, model: &LoadedModel, spec: &ModelSpec) -> ModelCard {
@@ -342,6 +349,12 @@ fn card(name: String, round: Option<u32>, model: &LoadedModel, spec: &ModelSpec)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn float16_keys_and_values_take_half_the_memory() {
+        let spec = ModelSpec::gpt2(37, 24, 2, 3, 40, 150);
+        assert_eq!([false, true].map(|half| token_bytes(&spec, half)), [384, 192]);
+    }
 
     #[test]
     fn the_loss_of_a_model_is_told_once() {

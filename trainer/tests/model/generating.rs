@@ -182,6 +182,8 @@ fn controls_change_the_text_and_reading_ahead_does_not() {
     };
     let plain = text(&[]);
     assert_eq!(text(&["--read-ahead", "6"]), plain);
+    let rounded = text(&["--float16-cache"]);
+    assert_eq!(text(&["--float16-cache", "--threads", "1", "--read-ahead", "6"]), rounded);
     // Token 3 is the letter c.
     let only = text(&["--logit-bias", "3=100", "--repetition-penalty", "1"]);
     assert_eq!(only, "c".repeat(40));
@@ -198,6 +200,8 @@ fn controls_change_the_text_and_reading_ahead_does_not() {
         (&["--mirostat", "0", "x"], 1, "the target of mirostat"),
         (&["--dry-base", "2", "x"], 2, "--dry"),
         (&["--schema", &schema, "--tools", "x"], 2, "--tools"),
+        (&["--float16-cache", "--decoder", "torch", "x"], 1, "only the native decoder"),
+        (&["--float16-cache", "--receipt", "r.json", "x"], 2, "--float16-cache"),
     ] {
         let model = MODELS.path("short");
         let command = [&["generate", "--model", &model][..], arguments].concat();

@@ -36,8 +36,8 @@ pub struct ModelCard {
     /// Decoder, by which the bits of the predictions are known.
     #[schema(example = "pol-generate/native/1")]
     pub decoder: String,
-    /// Numerics of the decoder: `exact` if its bits are the same on every machine, and otherwise
-    /// what they depend on.
+    /// Numerics of the decoder: `exact` if its bits are the same on every machine, `float16 keys
+    /// and values` if those are rounded as well, and otherwise what the bits depend on.
     #[schema(example = "exact")]
     pub profile: String,
     /// Time from which it is served.

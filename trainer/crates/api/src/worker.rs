@@ -27,8 +27,9 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    /// Returns the number of tokens for which the work takes memory, with a model that reads
-    /// `context` tokens.
+    /// Returns the largest number of tokens for which the work takes memory, with a model that
+    /// reads `context` tokens. Texts whose prompts begin alike share memory, and each counts whole,
+    /// as any of them may be the last one that has it.
     fn tokens(&self, context: usize) -> usize {
         match self {
             Self::Generate(request) => {

@@ -44,10 +44,20 @@ pub fn generate<M: LanguageModel>(
 /// Guessed tokens, with the predictions before, between, and behind them.
 type Guess = (Vec<u32>, Vec<Prediction>);
 
+/// Sequence from which another one takes over the first tokens of its prompt.
+#[derive(Clone, Copy)]
+struct Leader {
+    /// Place in the batch, before that of the other sequence.
+    index: usize,
+    /// Number of tokens.
+    tokens: usize,
+}
+
 /// Sequences that are generated together. Each step draws a token of each.
 ///
 /// A step reads the parameters of the model once for all sequences. The text of a sequence is that
-/// of [`generate`](crate::generate()), whatever else is in the batch.
+/// of [`generate`](crate::generate()), whatever else is in the batch. Beginnings that prompts have
+/// in common are processed once.
 pub struct Batch<'a, M: LanguageModel> {
     model: &'a M,
     text: &'a TextTokenizer,
@@ -125,10 +135,11 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
             let written = sequence.write_guessed(self.text, &guess, predictions, on);
             ended.extend(written.err().map(|error| (*id, Err(error))));
         } else {
-            let leaders = self.leaders();
+            let mut leaders = self.leaders();
+            self.share_prompts(&mut leaders)?;
             let shares = self.shares(&leaders);
             self.read(&shares)?;
-            self.share_prompts(&leaders)?;
+            self.share_prompts(&mut leaders)?;
             for ((id, sequence), share) in self.sequences.iter_mut().zip(shares) {
                 if share < sequence.pending.len() {
                     sequence.pending.drain(..share);
@@ -142,18 +153,26 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
         Ok(ended)
     }
 
-    /// Returns for each sequence the place of the one that processes the same prompt for it.
-    fn leaders(&self) -> Vec<Option<usize>> {
+    /// Returns for each sequence the earlier one from which it takes over most tokens. As leaders
+    /// are earlier and chosen anew in each step, the first one that waits always goes on.
+    fn leaders(&self) -> Vec<Option<Leader>> {
+        let is_divisible = self.model.is_divisible();
         let leader = |(index, (_, sequence)): (usize, &(u64, Sequence<M::Cache>))| {
-            self.sequences[..index].iter().position(|(_, other)| other.reads_for(sequence))
+            let earlier = self.sequences[..index].iter().enumerate();
+            let leaders = earlier.map(|(index, (_, other))| Leader {
+                index,
+                tokens: other.common_tokens(sequence, is_divisible),
+            });
+            // Of equals, the first one has processed most. It comes last here, and so it is taken.
+            leaders.rev().filter(|leader| leader.tokens > 0).max_by_key(|leader| leader.tokens)
         };
         self.sequences.iter().enumerate().map(leader).collect()
     }
 
     /// Returns the number of pending tokens of each sequence that the next step processes.
-    fn shares(&self, leaders: &[Option<usize>]) -> Vec<usize> {
+    fn shares(&self, leaders: &[Option<Leader>]) -> Vec<usize> {
         let mut left = self.prompt_tokens;
-        let share = |((_, sequence), leader): (&(u64, Sequence<M::Cache>), &Option<usize>)| {
+        let share = |((_, sequence), leader): (&(u64, Sequence<M::Cache>), &Option<Leader>)| {
             let pending = sequence.pending.len();
             if leader.is_some() {
                 return 0;
@@ -167,16 +186,18 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
         self.sequences.iter().zip(leaders).map(share).collect()
     }
 
-    /// Gives prompts that were processed to all sequences that have waited for them. They share the
-    /// memory of keys and values.
-    fn share_prompts(&mut self, leaders: &[Option<usize>]) -> Result<(), Error> {
-        for (index, leader) in leaders.iter().enumerate() {
+    /// Gives beginnings of prompts that leaders have processed to the sequences that wait for them,
+    /// which have no leader any more. They share the memory of keys and values.
+    fn share_prompts(&mut self, leaders: &mut [Option<Leader>]) -> Result<(), Error> {
+        for (index, waits) in leaders.iter_mut().enumerate() {
+            let Some(leader) = *waits else { continue };
             let (before, after) = self.sequences.split_at_mut(index);
-            let leader = leader.and_then(|leader| before.get(leader));
-            if let (Some((_, leader)), Some((_, sequence))) = (leader, after.first_mut())
-                && leader.has_read_prompt()
+            if let (Some((_, other)), Some((_, sequence))) =
+                (before.get(leader.index), after.first_mut())
+                && other.has_read(leader.tokens)
             {
-                sequence.take_prompt(leader)?;
+                sequence.take_prompt(other, leader.tokens)?;
+                *waits = None;
             }
         }
         Ok(())
@@ -272,7 +293,9 @@ mod tests {
     fn neither_company_nor_arrival_nor_the_division_of_prompts_changes_a_bit() {
         let model = model();
         let long = "long ".repeat(11);
-        let requests: Vec<Request> = ["a", "another text", &long, "b", &long, "", "the end"]
+        let longer = format!("{long}road");
+        let prompts = ["a", "another text", &long, "b", &long, "", &longer, &long[..30], "the end"];
+        let requests: Vec<Request> = prompts
             .iter()
             .zip(0..)
             .map(|(prompt, stream)| request(&format!("x{prompt}"), stream))
@@ -380,11 +403,75 @@ mod tests {
             for (request, id) in requests.iter().zip(0..).skip(first) {
                 assert_eq!(records[&id], alone(&model, request), "sequence {id}, limit {limit}");
             }
-            // The prompt has 45 tokens, and 13 are processed behind each.
-            let processed = counted.tokens.get();
-            let most = if limit == 7 { 7 + 45 + 5 + 3 * 13 } else { 2 * 45 + 5 + 4 * 13 };
-            assert!(processed <= most, "{processed} of {most} tokens");
+            // The prompt has 45 tokens, and 13 are processed behind each. One that comes after the
+            // first draw processes the last token again.
+            let expected = if limit == 7 { 7 + 45 + 5 + 3 * 13 } else { 45 + 1 + 5 + 4 * 13 };
+            assert_eq!(counted.tokens.get(), expected, "limit {limit}");
         }
+    }
+
+    /// Generates with a prompt of 27 tokens, three that arrive with it, and one that arrives after
+    /// `arrival` steps. The first sequence is removed after `removal` steps. Compares texts with
+    /// those of sequences that are alone, and returns the number of processed tokens.
+    fn with_a_common_beginning(limit: usize, arrival: usize, removal: usize) -> usize {
+        let model = model();
+        let beginning = "You are a kind helper. ";
+        let alike = ["Why?", "Who?", "", "Why not?"].map(|end| format!("{beginning}{end}"));
+        let [first, second, third, late] = alike.each_ref().map(String::as_str);
+        let prompts = [first, second, third, "You are a mouse", late];
+        let requests: Vec<Request> =
+            prompts.iter().zip(0..).map(|(prompt, stream)| request(prompt, stream)).collect();
+        let counted = Counted { model: &model, passes: Cell::new(0), tokens: Cell::new(0) };
+        let mut batch = Batch::new(&counted, &BYTES).with_prompt_tokens(limit);
+        let mut records: HashMap<u64, Record> = HashMap::new();
+        for (request, id) in requests[..4].iter().zip(0..) {
+            batch.add(id, request).unwrap();
+        }
+        let mut steps = 0;
+        while !batch.is_empty() {
+            if steps == arrival {
+                batch.add(4, &requests[4]).unwrap();
+            }
+            if steps == removal {
+                batch.remove(0);
+            }
+            for (id, done) in batch.step(|id, event| record(&mut records, id, event)).unwrap() {
+                records.entry(id).or_default().1 = Some(done.unwrap());
+            }
+            steps += 1;
+            assert!(steps < 100, "a sequence waits for ever");
+        }
+        let is_whole = |id: &u64| removal == usize::MAX || *id > 0;
+        for (request, id) in requests.iter().zip(0..).filter(|(_, id)| is_whole(id)) {
+            assert_eq!(records[&id], alone(&model, request), "sequence {id}, limit {limit}");
+        }
+        counted.tokens.get()
+    }
+
+    #[test]
+    fn a_beginning_that_prompts_share_is_processed_once() {
+        // Two tokens are left of the second prompt, one of the third, and five of the late one. The
+        // fourth begins with fewer common tokens than are worth sharing.
+        let prompts = 27 + 2 + 1 + 15 + 5;
+        let written = 11 + 12 + 13 + 14 + 15;
+        for limit in [usize::MAX, 7] {
+            for arrival in [0, 2, 6] {
+                let processed = with_a_common_beginning(limit, arrival, usize::MAX);
+                assert_eq!(processed, prompts + written, "limit {limit}, arrival {arrival}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_a_sequence_that_leaves_goes_on_alone() {
+        // The first sequence has processed 14 tokens when it leaves, and the next one begins anew.
+        // The late one has fewer tokens in common with that.
+        let written = 12 + 13 + 14 + 15;
+        let processed = with_a_common_beginning(7, 6, 2);
+        assert_eq!(processed, 14 + 27 + 1 + 15 + 6 + written);
+        // Here the first one has given its prompt away and written once, and it leaves.
+        let processed = with_a_common_beginning(usize::MAX, 6, 1);
+        assert_eq!(processed, 27 + 2 + 1 + 15 + 6 + written);
     }
 
     #[test]

@@ -109,6 +109,13 @@ pub trait SequenceCache: Sized {
         Ok(())
     }
 
+    /// Returns a cache for `capacity` tokens that shares the memory of the first `tokens` tokens of
+    /// this one. Returns `None` if this cache cannot be divided, or has fewer tokens.
+    fn prefix(&self, tokens: usize, capacity: usize) -> Option<Self> {
+        let _ = (tokens, capacity);
+        None
+    }
+
     /// Sets the number of processed tokens that count. Those behind them stay until others take
     /// their places, so the number may grow to them again. Returns `false`, and changes nothing, if
     /// the cache cannot do this.

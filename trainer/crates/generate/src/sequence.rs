@@ -22,6 +22,9 @@ const SEQUENCE_BREAKS: [u8; 4] = *b"\n:\"*";
 /// Numbers of last tokens by which the next ones are guessed, the best first.
 const GUESSING_TOKENS: [usize; 3] = [4, 3, 2];
 
+/// Fewest tokens of a prompt that are taken over without the rest: a block of keys and values.
+const MIN_COMMON_TOKENS: usize = 16;
+
 /// Most tokens that are read ahead, whatever a request asks for. Each takes memory of a prediction.
 pub const MAX_READ_AHEAD: usize = 64;
 
@@ -52,8 +55,7 @@ pub struct Request {
     /// Number of likeliest tokens in the report of each drawn token; `None` for no reports.
     pub reports: Option<usize>,
     /// Most tokens, up to [`MAX_READ_AHEAD`], that are read ahead because the text had them before,
-    /// which changes no output.
-    /// It saves time where a text repeats itself, if the model is
+    /// which changes no output. It saves time where a text repeats itself, if the model is
     /// [divisible](LanguageModel::is_divisible) and no other sequence is generated with it.
     pub read_ahead: usize,
 }
@@ -228,24 +230,40 @@ impl<P: SequenceCache> Sequence<P> {
         })
     }
 
-    /// Returns `true` if the model has processed the prompt.
-    pub(super) fn has_read_prompt(&self) -> bool {
-        self.cache.len() >= self.prompt.len()
+    /// Returns `true` if the model has processed so many tokens.
+    pub(super) fn has_read(&self, tokens: usize) -> bool {
+        self.cache.len() >= tokens
     }
 
-    /// Returns `true` if this sequence processes the prompt of `other`, which has not begun.
-    pub(super) fn reads_for(&self, other: &Self) -> bool {
-        !self.has_read_prompt()
-            && other.cache.is_empty()
-            && self.cache.capacity() == other.cache.capacity()
-            && self.prompt == other.prompt
+    /// Returns the number of tokens of its prompt that `other` can take over before it begins, once
+    /// this sequence has processed them. Without `is_divisible` it is the whole prompt or none.
+    pub(super) fn common_tokens(&self, other: &Self, is_divisible: bool) -> usize {
+        if !other.cache.is_empty() {
+            return 0;
+        }
+        let is_divisible = is_divisible && self.cache.prefix(0, 0).is_some();
+        let fits = is_divisible || self.cache.capacity() == other.cache.capacity();
+        if fits && !self.has_read(self.prompt.len()) && self.prompt == other.prompt {
+            return other.prompt.len();
+        }
+        // The last token is processed in any case, for the prediction after it.
+        let pairs = self.prompt.iter().zip(&other.prompt[..other.prompt.len() - 1]);
+        let common = pairs.take_while(|(own, other)| own == other).count();
+        if is_divisible && common >= MIN_COMMON_TOKENS { common } else { 0 }
     }
 
-    /// Takes over the processed prompt of another sequence, which has written nothing yet.
-    pub(super) fn take_prompt(&mut self, other: &Self) -> Result<(), Error> {
-        self.cache.copy_from(&other.cache)?;
-        self.prediction = other.prediction.clone();
-        self.pending.clear();
+    /// Takes over the first `tokens` tokens of the prompt from `other`, which has processed them.
+    /// If that is the whole prompt, `other` has written nothing yet.
+    pub(super) fn take_prompt(&mut self, other: &Self, tokens: usize) -> Result<(), Error> {
+        match other.cache.prefix(tokens, self.cache.capacity()) {
+            Some(cache) => self.cache = cache,
+            // Such a cache is taken over whole.
+            None => self.cache.copy_from(&other.cache)?,
+        }
+        self.pending.drain(..tokens);
+        if self.pending.is_empty() {
+            self.prediction = other.prediction.clone();
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::blocks::{
     FifthBits, FullScales, HighPairs, NR, Nibbles, PartQ6, SHORT_BLOCK_INPUTS, SuperBlock,
     SuperQ4K, SuperQ5K, SuperQ6K,
 };
+use super::halves::Stored;
 use pol_primitives::model::Activation;
 use std::{arch::x86_64::*, borrow::Borrow};
 
@@ -172,22 +173,31 @@ pub(super) struct ScoreScaling {
     pub(super) cap: Option<f32>,
 }
 
+/// Reusable memory of attention.
+#[derive(Default)]
+pub(super) struct AttentionMemory {
+    /// Scores of tokens, then their weights.
+    weights: Vec<f32>,
+    /// Keys or values that are kept as float16.
+    widened: Vec<f32>,
+}
+
 /// Computes the attention of one query, `softmax(scale · query · keysᵀ) · values`, with bounded
 /// scores if there is a bound. `seen` gives keys and values in parts. All heads have `query.len()`
-/// values; `weights` is scratch memory.
+/// values.
 pub(super) fn attend<'a>(
     isa: Isa,
     query: &[f32],
-    seen: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
+    seen: impl Iterator<Item = (Stored<'a>, Stored<'a>)> + Clone,
     scaling: ScoreScaling,
-    weights: &mut Vec<f32>,
+    memory: &mut AttentionMemory,
     out: &mut [f32],
 ) {
     // SAFETY: as above.
     unsafe {
         match isa {
-            Isa::Avx512 => avx512::attend(query, seen, scaling, weights, out),
-            Isa::Avx2 => avx2::attend(query, seen, scaling, weights, out),
+            Isa::Avx512 => avx512::attend(query, seen, scaling, memory, out),
+            Isa::Avx2 => avx2::attend(query, seen, scaling, memory, out),
         }
     }
 }
@@ -195,14 +205,16 @@ pub(super) fn attend<'a>(
 #[inline(always)]
 fn attend_body<'a>(
     query: &[f32],
-    seen: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
+    seen: impl Iterator<Item = (Stored<'a>, Stored<'a>)> + Clone,
     scaling: ScoreScaling,
-    weights: &mut Vec<f32>,
+    memory: &mut AttentionMemory,
     out: &mut [f32],
 ) {
     let size = query.len();
+    let AttentionMemory { weights, widened } = memory;
     weights.clear();
     for (keys, _) in seen.clone() {
+        let keys = keys.widened(widened);
         weights.extend(keys.chunks_exact(size).map(|key| dot(query, key) * scaling.scale));
     }
     if let Some(cap) = scaling.cap {
@@ -217,6 +229,7 @@ fn attend_body<'a>(
     out.fill(0.0);
     let mut left = weights.as_slice();
     for (_, values) in seen {
+        let values = values.widened(widened);
         let (weights, after) = left.split_at(values.len() / size);
         for (&weight, value) in weights.iter().zip(values.chunks_exact(size)) {
             for (out, value) in out.iter_mut().zip(value) {
@@ -537,12 +550,12 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     pub(super) fn attend<'a>(
         query: &[f32],
-        seen: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
+        seen: impl Iterator<Item = (Stored<'a>, Stored<'a>)> + Clone,
         scaling: ScoreScaling,
-        weights: &mut Vec<f32>,
+        memory: &mut AttentionMemory,
         out: &mut [f32],
     ) {
-        attend_body(query, seen, scaling, weights, out);
+        attend_body(query, seen, scaling, memory, out);
     }
 
     #[target_feature(enable = "avx512f")]
@@ -855,12 +868,12 @@ mod avx2 {
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn attend<'a>(
         query: &[f32],
-        seen: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
+        seen: impl Iterator<Item = (Stored<'a>, Stored<'a>)> + Clone,
         scaling: ScoreScaling,
-        weights: &mut Vec<f32>,
+        memory: &mut AttentionMemory,
         out: &mut [f32],
     ) {
-        attend_body(query, seen, scaling, weights, out);
+        attend_body(query, seen, scaling, memory, out);
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -1082,9 +1095,49 @@ mod avx2 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::native::halves::round_to_halves;
+    use half::f16;
     use proptest::prelude::*;
 
+    fn full<'a>((keys, values): (&'a [f32], &'a [f32])) -> (Stored<'a>, Stored<'a>) {
+        (Stored::F32(keys), Stored::F32(values))
+    }
+
     proptest! {
+        #[test]
+        fn attention_to_float16_is_that_to_the_same_numbers(
+            size in 1usize..40,
+            len in 1usize..20,
+            seed: u32,
+        ) {
+            let scaling = ScoreScaling { scale: 0.7, cap: None };
+            let Some(isa) = Isa::detect() else { return Ok(()) };
+            let value = |i: usize| {
+                let bits = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8;
+                bits as f32 / (1 << 24) as f32 - 0.5
+            };
+            let query: Vec<f32> = (0..size).map(value).collect();
+            let halves = [100, 5_000].map(|start| {
+                let numbers: Vec<f32> = (start..start + size * len).map(value).collect();
+                let mut halves = vec![f16::ZERO; numbers.len()];
+                round_to_halves(&numbers, &mut halves);
+                halves
+            });
+            let [keys, values] = halves.each_ref().map(|halves| {
+                halves.iter().map(|half| half.to_f32()).collect::<Vec<f32>>()
+            });
+            let memory = &mut AttentionMemory::default();
+            let mut expected = vec![f32::NAN; size];
+            let whole = std::iter::once((&keys[..], &values[..])).map(full);
+            attend(isa, &query, whole, scaling, memory, &mut expected);
+            let [keys, values] = &halves;
+            let parts = keys.chunks(3 * size).zip(values.chunks(3 * size));
+            let parts = parts.map(|(keys, values)| (Stored::F16(keys), Stored::F16(values)));
+            let mut out = vec![f32::NAN; size];
+            attend(isa, &query, parts, scaling, memory, &mut out);
+            prop_assert_eq!(out, expected);
+        }
+
         #[test]
         fn the_exponential_is_close(x in -80f32..80.0) {
             let exact = f64::from(x).exp();
@@ -1108,12 +1161,13 @@ mod tests {
             let (query, keys) = (part(0, size), part(100, size * len));
             let values = part(5_000, size * len);
             let mut out = vec![f32::NAN; size];
-            let whole = std::iter::once((&keys[..], &values[..]));
-            attend(isa, &query, whole.clone(), scaling, &mut Vec::new(), &mut out);
+            let memory = &mut AttentionMemory::default();
+            let whole = std::iter::once((&keys[..], &values[..])).map(full);
+            attend(isa, &query, whole.clone(), scaling, memory, &mut out);
             // Parts change no bit.
-            let parts = keys.chunks(3 * size).zip(values.chunks(3 * size));
+            let parts = keys.chunks(3 * size).zip(values.chunks(3 * size)).map(full);
             let mut in_parts = vec![f32::NAN; size];
-            attend(isa, &query, parts, scaling, &mut Vec::new(), &mut in_parts);
+            attend(isa, &query, parts, scaling, memory, &mut in_parts);
             prop_assert_eq!(&out, &in_parts);
             let dot = |key: &[f32]| -> f64 {
                 key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum()
@@ -1135,7 +1189,7 @@ mod tests {
                 && is_x86_feature_detected!("f16c");
             if narrow {
                 let mut other = vec![f32::NAN; size];
-                attend(Isa::Avx2, &query, whole, scaling, &mut Vec::new(), &mut other);
+                attend(Isa::Avx2, &query, whole, scaling, memory, &mut other);
                 prop_assert_eq!(out, other);
             }
         }

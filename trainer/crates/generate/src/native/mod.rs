@@ -22,7 +22,7 @@ use crate::{
 };
 pub use bandwidth::memory_bandwidth;
 pub use cache::NativeCache;
-use kernels::{Isa, ScoreScaling, activate, attend, soft_cap};
+use kernels::{AttentionMemory, Isa, ScoreScaling, activate, attend, soft_cap};
 use matrix::{Matrix, Scratch, for_rows};
 pub use packed_file::PACKED_FILE;
 use pol_model::{Layout, RotaryRates};
@@ -62,6 +62,8 @@ pub struct NativeModel {
     norm: Normed,
     head: Matrix,
     introspection: Option<(Vec<f32>, f32)>,
+    /// Set if caches keep keys and values as float16.
+    float16_cache: bool,
     memory: Mutex<Workspace>,
 }
 
@@ -292,8 +294,19 @@ impl NativeModel {
             norm,
             head,
             introspection,
+            float16_cache: false,
             memory: Mutex::default(),
         }
+    }
+
+    /// Lets caches keep keys and values as float16, in half the memory of float32.
+    ///
+    /// Keys and values are rounded, to even, and bounded by the largest finite float16. Texts may
+    /// therefore differ from those with float32. They are the same on every machine, in any company
+    /// and division.
+    #[must_use]
+    pub fn with_float16_cache(self) -> Self {
+        Self { float16_cache: true, ..self }
     }
 
     /// Returns the number of bytes of parameters that a single token reads from memory.
@@ -496,20 +509,21 @@ impl NativeModel {
             cap: spec.caps.attention.map(cap),
         };
         let window = spec.window(index as u16).map_or(usize::MAX, |window| window as usize);
-        let one = |weights: &mut Vec<f32>, (at, out): (usize, &mut [f32])| {
+        let one = |memory: &mut AttentionMemory, (at, out): (usize, &mut [f32])| {
             let (row, head) = (&rows[at / heads], at % heads);
             let first = (row.place + 1).saturating_sub(window);
             let seen = inputs[row.input].cache.read(index, head / group, first..row.place + 1);
             let query = &projected
                 [at / heads * spec.query_key_value_width() as usize + head * size..][..size];
-            attend(self.isa, query, seen, scaling, weights, out);
+            attend(self.isa, query, seen, scaling, memory, out);
         };
         let places: usize = rows.iter().map(|row| row.place.min(window)).sum();
         if places * heads * size < WORTH_SHARING {
-            let mut weights = Vec::new();
-            mixed.chunks_exact_mut(size).enumerate().for_each(|item| one(&mut weights, item));
+            let mut memory = AttentionMemory::default();
+            mixed.chunks_exact_mut(size).enumerate().for_each(|item| one(&mut memory, item));
         } else {
-            mixed.par_chunks_exact_mut(size).enumerate().for_each_init(Vec::new, one);
+            let heads = mixed.par_chunks_exact_mut(size).enumerate();
+            heads.for_each_init(AttentionMemory::default, one);
         }
     }
 
@@ -558,7 +572,7 @@ impl LanguageModel for NativeModel {
     }
 
     fn new_cache(&self, capacity: usize) -> Result<NativeCache, Error> {
-        Ok(NativeCache::new(&self.spec, capacity.min(self.context())))
+        Ok(NativeCache::new(&self.spec, capacity.min(self.context()), self.float16_cache))
     }
 
     fn forward(&self, inputs: &mut [SequenceInput<'_, NativeCache>]) -> Result<(), Error> {
@@ -862,10 +876,12 @@ mod tests {
 
     #[test]
     fn neither_pieces_nor_company_nor_threads_change_a_bit() {
-        for spec in specs() {
+        for (spec, is_half) in specs().into_iter().flat_map(|spec| [(spec, false), (spec, true)]) {
             let flat = lively(&spec);
-            let [one, three] =
-                [1, 3].map(|threads| NativeModel::new(&spec, &flat, threads).unwrap());
+            let [one, three] = [1, 3].map(|threads| {
+                let model = NativeModel::new(&spec, &flat, threads).unwrap();
+                if is_half { model.with_float16_cache() } else { model }
+            });
             let (long, short) = (tokens(100, 5), tokens(9, 11));
             let (whole, other) = (read(&one, &[&long]), read(&one, &[&short]));
             assert_eq!(whole, read(&three, &[&long]));
@@ -884,6 +900,20 @@ mod tests {
                 ])
                 .unwrap();
             assert_eq!((&first.logits, &second.logits), (&whole, &other));
+        }
+    }
+
+    #[test]
+    fn float16_keys_and_values_change_logits_a_little() {
+        for spec in specs() {
+            let flat = lively(&spec);
+            let model = NativeModel::new(&spec, &flat, 2).unwrap();
+            let exact = read(&model, &[&tokens(60, 5)]);
+            let rounded = read(&model.with_float16_cache(), &[&tokens(60, 5)]);
+            assert_ne!(exact, rounded);
+            for (exact, rounded) in exact.iter().zip(&rounded) {
+                assert!((exact - rounded).abs() < 0.1, "{spec:?}: {rounded} for {exact}");
+            }
         }
     }
 
