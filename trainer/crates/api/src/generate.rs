@@ -71,14 +71,18 @@ pub struct GenerateRequest {
     /// Largest number of tokens [default: 256, if the server allows as many].
     max_tokens: Option<usize>,
     /// Divisor of the logits; 0 takes the likeliest token [default: 0.7].
+    #[schema(minimum = 0)]
     temperature: Option<f32>,
     /// Number of likeliest tokens that are drawn from; 0 for all.
     top_k: Option<usize>,
     /// Share of the probability that is drawn from [default: 0.95].
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     top_p: Option<f32>,
     /// Smallest probability relative to the likeliest token.
+    #[schema(minimum = 0, maximum = 1)]
     min_p: Option<f32>,
     /// Penalty on tokens that occurred; 1 for none [default: 1.1].
+    #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
