@@ -410,7 +410,7 @@ async fn generate(
         let detail = format!("this server generates at most {limit} tokens, not {asked}");
         return Err(ApiError::parameter("max_tokens", detail));
     }
-    let constraint = constrain(&engine, asked.schema.clone()).await?;
+    let constraint = constrain(&engine, asked.schema.clone(), Some("schema")).await?;
     let (is_stream, has_receipt, begin) = (asked.stream, asked.receipt, engine.begin());
     let prompts = encode(&engine, vec![asked], move |text, asked| {
         let chat = asked.chat || asked.messages.is_some();

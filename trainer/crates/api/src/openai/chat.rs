@@ -313,7 +313,8 @@ pub(crate) async fn create(
     let base = parameters.check(Sampling::default())?;
     let engine = models.named(request.model.as_deref())?;
     let functions = request.functions()?;
-    let constraint = constrain(&engine, request.schema(&functions)).await?;
+    let (schema, source) = (request.schema(&functions), functions.schema_source());
+    let constraint = constrain(&engine, schema, source).await?;
     let Functions { described, names, .. } = functions;
     let messages: Vec<ChatMessage> = request.messages.into_iter().map(Message::into).collect();
     let documents = request.documents.unwrap_or_default();

@@ -220,7 +220,7 @@ pub(crate) async fn create(
     let base = parameters.check(Sampling::default())?;
     let engine = models.named(request.model.as_deref())?;
     let schema = request.response_format.and_then(ResponseFormat::schema);
-    let constraint = constrain(&engine, schema).await?;
+    let constraint = constrain(&engine, schema, Some("response_format")).await?;
     let begin = engine.begin();
     let prompts = encode(&engine, request.prompt.into_vec(), move |text, prompt| {
         Ok(begin.into_iter().chain(text.encode(&prompt)?).collect())
