@@ -17,6 +17,7 @@
 //! | [`scripted`] | trainers that act call by call |
 //! | [`network_attacks`], [`heterogeneous`] | runs on a network of the exact, the native profile |
 //! | [`sites`] | a network of several authorities, whose links and nodes fail |
+//! | [`waits`] | lines about long waits |
 //! | [`tally`], [`report`] | results: counts, the table, and `attacks.json` |
 //!
 //! To add a scenario, add it to its family's list and to the family's page. Terms are explained in
@@ -39,6 +40,7 @@ mod scripted;
 mod selection;
 mod sites;
 mod tally;
+mod waits;
 
 use anyhow::{Context, Result, bail};
 use cheat::CheatOptions;

@@ -2,10 +2,13 @@
 
 //! A network on this machine: one node and honest members, each a process of its own.
 
-use crate::rpc::Rpc;
+use crate::{
+    rpc::Rpc,
+    waits::{notice, with_notices},
+};
 use anyhow::{Context, Result, bail, ensure};
 use codec::Encode;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use pol_chain::{AccountId, Call, Chain, ChainError, Signer};
 use pol_data::ShardFolder;
 use pol_engine::LeaseData;
@@ -205,7 +208,9 @@ impl Network {
         node.arg("--base-path").arg(folder.path().join("node"));
         node.args(["--rpc-port", &rpc.0.port().to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
-        let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs, text), connect(rpc))?;
+        let started = try_join(ingest(folder.path(), logs, text), connect(rpc));
+        let (recipe, chain) =
+            with_notices("data is prepared and the node answers", started).await?;
         let recipe = match numerics {
             Numerics::Exact => recipe,
             Numerics::Native { tolerance } => recipe.into_native(tolerance),
@@ -472,19 +477,21 @@ async fn write_spec(folder: &Path, audits: &AuditConfig) -> Result<PathBuf> {
 }
 
 /// Asks until there is an answer, for at most `blocks` blocks of this time. `event` completes the
-/// error "waited … blocks until".
+/// error "waited … blocks until", and the lines about a long wait.
 pub(crate) async fn poll<T, F: Future<Output = Result<Option<T>>>>(
     event: &str,
     blocks: BlockNumber,
     block_time: Duration,
     ask: impl Fn() -> F,
 ) -> Result<T> {
-    let end = Instant::now() + block_time * blocks;
+    let since = Instant::now();
+    let end = since + block_time * blocks;
     loop {
         if let Some(answer) = ask().await? {
             return Ok(answer);
         }
         ensure!(Instant::now() < end, "waited {blocks} blocks until {event}");
+        notice(event, since);
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -3,7 +3,7 @@
 //! The chain and its past, as endpoints see them.
 
 use anyhow::{Context, Result};
-use pol_chain_api::{ChainOptions, ChainState};
+use pol_chain_api::{ChainOptions, ChainState, NodeSource};
 use pol_index::{Index, IndexError, WriterLock};
 use pol_swarm::Swarm;
 use std::{fs, path::Path};
@@ -17,14 +17,14 @@ pub(crate) struct IndexedChain {
 }
 
 impl IndexedChain {
-    /// Opens the index at `address`, and `follow`s the chain of the nodes at `urls` into it.
+    /// Opens the index at `address`, and `follow`s the chain of the node into it.
     ///
     /// # Errors
     ///
     /// Fails if the index cannot be opened, or if it is to be filled and another process fills it.
-    pub(super) async fn open(urls: Vec<String>, address: &str, follow: bool) -> Result<Self> {
+    pub(super) async fn open(node: NodeSource, address: &str, follow: bool) -> Result<Self> {
         let lock = if follow { Some(WriterLock::require(address).await?) } else { None };
-        Ok(Self::start(urls, open_index(address, follow).await?, lock))
+        Ok(Self::start(node, open_index(address, follow).await?, lock))
     }
 
     /// Tells the latencies of members too, which `swarm` knows from its connections to them.
@@ -38,7 +38,7 @@ impl IndexedChain {
     /// # Errors
     ///
     /// Fails if the index cannot be opened.
-    pub(super) async fn open_in(urls: Vec<String>, folder: &Path, follow: bool) -> Result<Self> {
+    pub(super) async fn open_in(node: NodeSource, folder: &Path, follow: bool) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let path = folder.join("index.db");
         let address = path.to_str().context("the name of the folder is no text")?;
@@ -46,13 +46,13 @@ impl IndexedChain {
         if follow && lock.is_none() {
             tracing::info!("another process fills the index in {}", folder.display());
         }
-        Ok(Self::start(urls, open_index(address, follow).await?, lock))
+        Ok(Self::start(node, open_index(address, follow).await?, lock))
     }
 
     /// Starts to serve an index, and to follow the chain into it with the lock.
-    fn start(urls: Vec<String>, index: Index, lock: Option<WriterLock>) -> Self {
+    fn start(node: NodeSource, index: Index, lock: Option<WriterLock>) -> Self {
         let options = ChainOptions { follow: lock.is_some(), ..ChainOptions::default() };
-        Self { state: ChainState::start(urls, index, options), _lock: lock }
+        Self { state: ChainState::start(node, index, options), _lock: lock }
     }
 }
 
@@ -65,16 +65,18 @@ async fn open_index(address: &str, follow: bool) -> Result<Index, IndexError> {
 mod tests {
     use super::*;
 
+    const NOWHERE: NodeSource = NodeSource::Addresses(Vec::new());
+
     #[tokio::test]
     async fn an_index_that_is_only_read_is_not_made() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("typo.db");
         for follow in [false, true] {
-            let opened = IndexedChain::open(Vec::new(), path.to_str().unwrap(), follow).await;
+            let opened = IndexedChain::open(NOWHERE, path.to_str().unwrap(), follow).await;
             assert_eq!(opened.is_ok(), follow);
             assert_eq!(path.exists(), follow);
         }
-        let error = IndexedChain::open_in(Vec::new(), folder.path(), false).await.err().unwrap();
+        let error = IndexedChain::open_in(NOWHERE, folder.path(), false).await.err().unwrap();
         assert!(error.to_string().contains("index.db"), "{error}");
     }
 
@@ -83,15 +85,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index.db");
         let address = path.to_str().unwrap();
-        let first = IndexedChain::open(Vec::new(), address, true).await.unwrap();
-        let second = IndexedChain::open(Vec::new(), address, true).await.err().unwrap();
+        let first = IndexedChain::open(NOWHERE, address, true).await.unwrap();
+        let second = IndexedChain::open(NOWHERE, address, true).await.err().unwrap();
         assert!(second.to_string().contains("--no-follow"), "{second}");
-        assert!(IndexedChain::open(Vec::new(), address, false).await.is_ok());
+        assert!(IndexedChain::open(NOWHERE, address, false).await.is_ok());
         // In the default place a second process only reads.
-        let reader = IndexedChain::open_in(Vec::new(), folder.path(), true).await.unwrap();
+        let reader = IndexedChain::open_in(NOWHERE, folder.path(), true).await.unwrap();
         assert!(first._lock.is_some() && reader._lock.is_none());
         drop(first);
-        let next = IndexedChain::open_in(Vec::new(), folder.path(), true).await.unwrap();
+        let next = IndexedChain::open_in(NOWHERE, folder.path(), true).await.unwrap();
         assert!(next._lock.is_some());
     }
 }

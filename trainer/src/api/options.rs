@@ -6,6 +6,8 @@ use super::{chain::IndexedChain, server::ApiServer};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pol_api::{Access, Limits, Rate, TokenFile};
+use pol_chain::Chain;
+use pol_chain_api::NodeSource;
 use std::{
     net::SocketAddr,
     num::NonZeroU32,
@@ -131,23 +133,19 @@ impl ApiPartOptions {
         Ok(())
     }
 
-    /// Opens the index, and follows the chain of the nodes at `urls` into it. Without an index that
-    /// the options name it is in `folder`. Returns `None` if that one cannot be opened: the process
-    /// has other work than to show the chain.
+    /// Opens the index, and follows `chain` into it. Without an index that the options name it is in
+    /// `folder`. Returns `None` if that one cannot be opened: the process has other work than to
+    /// show the chain.
     ///
     /// # Errors
     ///
     /// Fails if the index that the options name cannot be opened.
-    pub(crate) async fn chain(
-        &self,
-        urls: Vec<String>,
-        folder: &Path,
-    ) -> Result<Option<IndexedChain>> {
-        let follow = !self.no_follow;
+    pub(crate) async fn chain(&self, chain: Chain, folder: &Path) -> Result<Option<IndexedChain>> {
+        let (node, follow) = (NodeSource::Client(chain), !self.no_follow);
         if let Some(address) = &self.index {
-            return IndexedChain::open(urls, address, follow).await.map(Some);
+            return IndexedChain::open(node, address, follow).await.map(Some);
         }
-        let opened = IndexedChain::open_in(urls, folder, follow).await;
+        let opened = IndexedChain::open_in(node, folder, follow).await;
         Ok(opened.inspect_err(|error| tracing::warn!("no chain over HTTP: {error:#}")).ok())
     }
 }

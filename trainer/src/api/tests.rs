@@ -5,6 +5,7 @@
 use super::{ApiPartOptions, ApiParts, IndexedChain, RunningApi};
 use crate::control::{Action, Control, GradientFigures, LocalState, PlanState, Progress};
 use pol_api::{ExpertMeasurements, Models, Scope, TokenFile};
+use pol_chain_api::NodeSource;
 use pol_import::{ImportReport, ImportedModel, TokenizerReport};
 use pol_model::initial_parameters;
 use pol_primitives::model::ModelSpec;
@@ -234,7 +235,8 @@ async fn the_process_is_described() {
 async fn every_endpoint_has_an_example() {
     let folder = tempfile::tempdir().unwrap();
     let index = folder.path().join("index.db");
-    let chain = IndexedChain::open(Vec::new(), index.to_str().unwrap(), true).await.unwrap();
+    let nowhere = NodeSource::Addresses(Vec::new());
+    let chain = IndexedChain::open(nowhere, index.to_str().unwrap(), true).await.unwrap();
     let options = ApiPartOptions::default();
     let address = ([127, 0, 0, 1], 0).into();
     let server = options.bind(address, 1_000, Duration::from_secs(1)).await.unwrap();

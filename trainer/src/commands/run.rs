@@ -188,7 +188,7 @@ impl RunOptions {
             facts.genesis = Some(genesis);
             facts.folder = Some(context.state.path().to_owned());
         });
-        let chain = self.api.parts.chain(self.node.all(), context.state.path()).await?;
+        let chain = self.api.parts.chain(context.chain.clone(), context.state.path()).await?;
         let chain = chain.map(|chain| chain.with_latencies(context.swarm.clone()));
         let trains = self.role == RoleOption::Trainer;
         let control = context.control.clone();

@@ -178,7 +178,7 @@ impl ServeOptions {
         control.describe(|facts| facts.genesis = Some(genesis));
         let folder = user_folder().unwrap_or_else(std::env::temp_dir);
         let folder = folder.join(hex::encode(&first_block(&chain).await?[..8]));
-        self.api.chain(self.node.all(), &folder).await
+        self.api.chain(chain, &folder).await
     }
 
     /// Returns the model that is served first, and its root. Without a folder it is that of the

@@ -956,6 +956,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_beside_the_states_leaves_a_margin() {
+        let name = "a_file_beside_the_states_leaves_a_margin";
+        let Some(disk) = small_disk("16m", name) else { return };
+        let folder = StateFolder::open(&disk.join("state")).unwrap();
+        folder.require_room(4 << 20).unwrap();
+        let refused = folder.require_room(8 << 20).unwrap_err();
+        assert!(matches!(refused, StateError::Disk(_)), "{refused}");
+    }
+
+    #[test]
     fn a_full_disk_only_delays_an_update() {
         let Some(disk) = small_disk("4m", "a_full_disk_only_delays_an_update") else { return };
         let elsewhere = tempfile::tempdir().unwrap();

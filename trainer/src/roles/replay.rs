@@ -515,7 +515,7 @@ impl<S: Strategy> ReplayJob<S> {
             );
             // A head that is damaged explains whatever went wrong with it.
             head.finish(recipe.model.size() as usize)?;
-            Ok(RoundMeasure::new(probe?, accounts, context.state.path()))
+            Ok(RoundMeasure::new(probe?, accounts, &context.state))
         })
         .await
     }

@@ -9,7 +9,7 @@ use crate::{
     data::{ShardReader, fetch_together, unless_malformed},
     error::{Result, RoleError},
     model::hold_model,
-    state::AuditKey,
+    state::{AuditKey, StateFolder},
 };
 use anyhow::anyhow;
 use futures::FutureExt;
@@ -24,7 +24,7 @@ use pol_primitives::{
     submission::RevealRecord,
 };
 use pol_swarm::Swarm;
-use std::{borrow::Cow, io, path::Path, sync::Arc};
+use std::{borrow::Cow, io, sync::Arc};
 
 /// Probe of a round, and the accounts of the updates that it measures.
 pub(super) struct RoundMeasure {
@@ -42,9 +42,11 @@ enum ProbePlace {
 
 impl RoundMeasure {
     /// Creates the measure of a round by `probe`, which is left in a file in `folder`: replays take
-    /// its place in memory.
-    pub(super) fn new(probe: ScoreProbe, accounts: Vec<AccountId>, folder: &Path) -> Self {
-        let probe = probe.store(folder).map_or_else(
+    /// its place in memory. A disk that has no room for it beside the margin of writes is left to
+    /// what has to be stored.
+    pub(super) fn new(probe: ScoreProbe, accounts: Vec<AccountId>, folder: &StateFolder) -> Self {
+        let room = folder.require_room(probe.stored_bytes()).map_err(io::Error::other);
+        let probe = room.and_then(|()| probe.store(folder.path())).map_or_else(
             |error| {
                 tracing::debug!("the probe of a round stays in memory: {error}");
                 ProbePlace::Memory(Box::new(probe))

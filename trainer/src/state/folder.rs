@@ -309,6 +309,15 @@ impl StateFolder {
         self.remove_states(&thinning.removed)
     }
 
+    /// Checks that a file of `bytes` leaves the margin of writes free.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk has less free space, or if the operating system does not tell it.
+    pub fn require_room(&self, bytes: u64) -> Result<(), StateError> {
+        Ok(pol_hardware::require_disk(&self.path, bytes.saturating_add(WRITE_MARGIN))?)
+    }
+
     fn remove_states(&self, states: &BTreeSet<StateKey>) -> Result<(), StateError> {
         let folder = self.states();
         states.iter().try_for_each(|(lease, leaf)| remove(&folder.join(state_name(lease, *leaf))))

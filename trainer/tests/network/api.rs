@@ -5,7 +5,7 @@
 use crate::{harness::Network, process::Process};
 use pol_api::{Access, Frame, Limits, Models, Rate, Scope, serve};
 use pol_chain::{Chain, Signer, format_account, parse_account};
-use pol_chain_api::{ChainOptions, ChainState, routes};
+use pol_chain_api::{ChainOptions, ChainState, NodeSource, routes};
 use pol_index::Index;
 use serde_json::Value;
 use std::{
@@ -50,7 +50,8 @@ impl Server {
     /// Starts a server that follows the chain, and waits until its index is complete.
     async fn start(network: &Network) -> Self {
         let index = Index::open(network.path("index.db").to_str().unwrap()).await.unwrap();
-        let state = ChainState::start(vec![network.node_url()], index, ChainOptions::default());
+        let node = NodeSource::Addresses(vec![network.node_url()]);
+        let state = ChainState::start(node, index, ChainOptions::default());
         let many = NonZeroU32::new(1_000).unwrap();
         let access = Access::new(None, Rate { per_second: many, burst: many });
         let start = Some(Arc::new(state.clone()) as _);

@@ -9,6 +9,7 @@ use crate::{
         prepare_logs, signer, unused_endpoint,
     },
     rpc::Rpc,
+    waits::with_notices,
 };
 use anyhow::{Context, Result};
 use codec::Decode;
@@ -112,7 +113,8 @@ impl SitesNetwork {
         let folder = tempfile::tempdir().context("a temporary folder")?;
         // All texts: in 200 rounds, six trainers take 2,400 shards.
         let text = Text { count: usize::MAX, ..SHORT_TEXT };
-        let recipe = ingest(folder.path(), logs, text).await?;
+        let ingested = ingest(folder.path(), logs, text);
+        let recipe = with_notices("data is prepared", ingested).await?;
         let spec = folder.path().join("spec.json");
         fs::write(&spec, chain_spec(&recipe).await?.to_string())?;
         let sites = AUTHORITIES.len() as u8;
@@ -120,7 +122,8 @@ impl SitesNetwork {
         let nodes = (0..sites)
             .map(|site| Ok(Some(launch_node(&links, site, &spec, folder.path(), logs, 0)?)))
             .collect::<Result<Vec<_>>>()?;
-        let chains = try_join_all((0..sites).map(|site| connect(rpc(&links, site)))).await?;
+        let connected = try_join_all((0..sites).map(|site| connect(rpc(&links, site))));
+        let chains = with_notices("the nodes of the sites answer", connected).await?;
         let block_time = chains.first().context("there are sites")?.block_time().await?;
         let network = Self {
             links,

@@ -271,12 +271,9 @@ impl From<pol_generate::Error> for ApiError {
         use pol_generate::{Error, SamplingError};
         match error {
             Error::Prompt { .. } => Self::ContextLength(error),
-            Error::Schema(_) | Error::Form(_) => {
-                Self::Invalid { parameter: Some("schema"), detail: error.to_string() }
-            }
-            Error::Chat(_) => {
-                Self::Invalid { parameter: Some("messages"), detail: error.to_string() }
-            }
+            Error::Schema(_) | Error::Form(_) => Self::parameter("schema", error.to_string()),
+            Error::Chat(_) => Self::parameter("messages", error.to_string()),
+            Error::Documents => Self::parameter("documents", error.to_string()),
             Error::Empty | Error::Tokenizer(_) | Error::Sampling(SamplingError::Control { .. }) => {
                 Self::Invalid { parameter: None, detail: error.to_string() }
             }
@@ -331,5 +328,22 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+
+    #[test]
+    fn errors_of_texts_name_the_parameter() {
+        use pol_generate::Error;
+        for (error, name) in [
+            (Error::Schema("x".into()), Some("schema")),
+            (Error::Chat("x".into()), Some("messages")),
+            (Error::Documents, Some("documents")),
+            (Error::Empty, None),
+        ] {
+            let problem = serde_json::to_value(ApiError::from(error).problem()).unwrap();
+            assert_eq!(
+                (&problem["status"], &problem["error"]["param"]),
+                (&400.into(), &name.into())
+            );
+        }
     }
 }

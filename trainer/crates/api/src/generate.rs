@@ -71,14 +71,18 @@ pub struct GenerateRequest {
     /// Largest number of tokens [default: 256, if the server allows as many].
     max_tokens: Option<usize>,
     /// Divisor of the logits; 0 takes the likeliest token [default: 0.7].
+    #[schema(minimum = 0)]
     temperature: Option<f32>,
     /// Number of likeliest tokens that are drawn from; 0 for all.
     top_k: Option<usize>,
     /// Share of the probability that is drawn from [default: 0.95].
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     top_p: Option<f32>,
     /// Smallest probability relative to the likeliest token.
+    #[schema(minimum = 0, maximum = 1)]
     min_p: Option<f32>,
     /// Penalty on tokens that occurred; 1 for none [default: 1.1].
+    #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
@@ -406,7 +410,7 @@ async fn generate(
         let detail = format!("this server generates at most {limit} tokens, not {asked}");
         return Err(ApiError::parameter("max_tokens", detail));
     }
-    let constraint = constrain(&engine, asked.schema.clone()).await?;
+    let constraint = constrain(&engine, asked.schema.clone(), Some("schema")).await?;
     let (is_stream, has_receipt, begin) = (asked.stream, asked.receipt, engine.begin());
     let prompts = encode(&engine, vec![asked], move |text, asked| {
         let chat = asked.chat || asked.messages.is_some();

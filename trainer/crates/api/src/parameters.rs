@@ -62,23 +62,89 @@ impl<'de> Deserialize<'de> for Seed {
 /// Numbers that are added to logits, by the id of the token.
 pub(crate) type LogitBias = BTreeMap<u32, f32>;
 
+// Attributes of schemas take no constants. A test holds their bounds against those of the checks.
 /// Controls of sampling that most requests go without.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SamplingControls {
     /// Total probability of the tokens to draw from whose surprise is nearest to the expected one
     /// [default: 1].
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     typical_p: Option<f32>,
     /// Penalty of tokens that go on with a sequence from before: `multiplier`, `base` [default:
     /// 1.75], and `allowed_length` [default: 2].
-    #[schema(value_type = Option<Object>)]
-    dry: Option<Dry>,
+    dry: Option<DryControl>,
     /// Exclusion of the likeliest tokens: `probability`, and `threshold` [default: 0.1].
-    #[schema(value_type = Option<Object>)]
-    xtc: Option<Xtc>,
+    xtc: Option<XtcControl>,
     /// Control of surprise: `target` in bits [default: 5], and `rate` [default: 0.1].
-    #[schema(value_type = Option<Object>)]
-    mirostat: Option<Mirostat>,
+    mirostat: Option<MirostatControl>,
+}
+
+/// Penalty of tokens that go on with a sequence from before.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DryControl {
+    /// Penalty of the shortest sequence.
+    #[schema(minimum = 0, maximum = 100)]
+    multiplier: f32,
+    /// Factor of each further token [default: 1.75].
+    #[schema(minimum = 1, maximum = 4)]
+    base: Option<f32>,
+    /// Length of the shortest sequence that is penalised [default: 2].
+    #[schema(minimum = 1, maximum = 64)]
+    allowed_length: Option<usize>,
+}
+
+impl From<DryControl> for Dry {
+    fn from(control: DryControl) -> Self {
+        let usual = Self::new(control.multiplier);
+        Self {
+            base: control.base.unwrap_or(usual.base),
+            allowed_length: control.allowed_length.unwrap_or(usual.allowed_length),
+            ..usual
+        }
+    }
+}
+
+/// Exclusion of the likeliest tokens.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct XtcControl {
+    /// Probability that a draw excludes them.
+    #[schema(minimum = 0, maximum = 1)]
+    probability: f32,
+    /// Probability from which tokens are excluded [default: 0.1].
+    #[schema(minimum = 0, maximum = 1)]
+    threshold: Option<f32>,
+}
+
+impl From<XtcControl> for Xtc {
+    fn from(control: XtcControl) -> Self {
+        let usual = Self::new(control.probability);
+        Self { threshold: control.threshold.unwrap_or(usual.threshold), ..usual }
+    }
+}
+
+/// Control of surprise.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct MirostatControl {
+    /// Mean surprise of tokens, in bits [default: 5].
+    #[schema(exclusive_minimum = 0, maximum = 32)]
+    target: Option<f32>,
+    /// Share of the difference from the target that changes the next draw [default: 0.1].
+    #[schema(exclusive_minimum = 0, maximum = 1)]
+    rate: Option<f32>,
+}
+
+impl From<MirostatControl> for Mirostat {
+    fn from(control: MirostatControl) -> Self {
+        let usual = Self::default();
+        Self {
+            target: control.target.unwrap_or(usual.target),
+            rate: control.rate.unwrap_or(usual.rate),
+        }
+    }
 }
 
 impl SamplingControls {
@@ -88,9 +154,9 @@ impl SamplingControls {
         Controls {
             logit_bias: bias.into_iter().flatten().map(|(&token, &bias)| (token, bias)).collect(),
             typical_p: typical_p.unwrap_or(1.0),
-            dry,
-            xtc,
-            mirostat,
+            dry: dry.map(Dry::from),
+            xtc: xtc.map(Xtc::from),
+            mirostat: mirostat.map(Mirostat::from),
         }
     }
 }
@@ -178,6 +244,13 @@ fn random_seed() -> Result<u64, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        GenerateRequest,
+        body::parse,
+        openai::{ChatRequest, CompletionRequest},
+    };
+    use serde_json::{Value, json};
+    use utoipa::PartialSchema;
 
     fn given() -> Parameters {
         Parameters { choices: 1, ..Parameters::default() }
@@ -230,5 +303,82 @@ mod tests {
             let refused = wrong.check(Sampling::default());
             assert!(matches!(refused, Err(ApiError::Invalid { .. })), "{wrong:?}");
         }
+    }
+
+    /// Returns whole numbers at the bounds and beyond them that the description of a type gives to
+    /// one of its fields, each with `true` if it is within.
+    fn edges<T: PartialSchema>(field: &str) -> Vec<(i64, bool)> {
+        let schema = serde_json::to_value(T::schema()).unwrap();
+        let described = &schema["properties"][field];
+        let bound = |name: &str| described[name].as_i64();
+        let least = bound("minimum").map(|least| [(least, true), (least - 1, false)]);
+        let above = bound("exclusiveMinimum").map(|above| [(above + 1, true), (above, false)]);
+        let most = bound("maximum").map(|most| [(most, true), (most + 1, false)]);
+        assert!(least.is_some() || above.is_some(), "{field} has no lower bound: {described}");
+        [least, above, most].into_iter().flatten().flatten().collect()
+    }
+
+    #[test]
+    fn the_description_of_requests_has_the_bounds_of_the_checks() {
+        fn hold<T: PartialSchema>(body: &Value, accepts: impl Fn(&[u8]) -> bool) {
+            for field in ["temperature", "top_p", "min_p", "repetition_penalty"] {
+                for (value, is_within) in edges::<T>(field) {
+                    let mut body = body.clone();
+                    body[field] = value.into();
+                    assert_eq!(accepts(body.to_string().as_bytes()), is_within, "{body}");
+                }
+            }
+        }
+        let text = json!({"prompt": "x"});
+        hold::<GenerateRequest>(&text, |body| {
+            parse::<GenerateRequest>(body).unwrap().check().is_ok()
+        });
+        hold::<CompletionRequest>(&text, |body| {
+            parse::<CompletionRequest>(body).unwrap().check().is_ok()
+        });
+        let chat = json!({"messages": [{"role": "user", "content": "x"}]});
+        hold::<ChatRequest>(&chat, |body| parse::<ChatRequest>(body).unwrap().check().is_ok());
+    }
+
+    #[test]
+    fn the_description_of_controls_has_the_bounds_of_the_checks() {
+        let accepts = |controls: &Value| {
+            let controls: SamplingControls = serde_json::from_value(controls.clone()).unwrap();
+            let controls = SamplingControls::with_bias(Some(&controls), None);
+            Parameters { controls, ..given() }.check(Sampling::default()).is_ok()
+        };
+        for (value, is_within) in edges::<SamplingControls>("typical_p") {
+            assert_eq!(accepts(&json!({"typical_p": value})), is_within, "typical_p: {value}");
+        }
+        for (control, needed, field, edges) in [
+            ("dry", json!({}), "multiplier", edges::<DryControl>("multiplier")),
+            ("dry", json!({"multiplier": 1}), "base", edges::<DryControl>("base")),
+            (
+                "dry",
+                json!({"multiplier": 1}),
+                "allowed_length",
+                edges::<DryControl>("allowed_length"),
+            ),
+            ("xtc", json!({}), "probability", edges::<XtcControl>("probability")),
+            ("xtc", json!({"probability": 1}), "threshold", edges::<XtcControl>("threshold")),
+            ("mirostat", json!({}), "target", edges::<MirostatControl>("target")),
+            ("mirostat", json!({}), "rate", edges::<MirostatControl>("rate")),
+        ] {
+            for (value, is_within) in edges {
+                let mut given = needed.clone();
+                given[field] = value.into();
+                let controls = json!({(control): given});
+                assert_eq!(accepts(&controls), is_within, "{controls}");
+            }
+        }
+    }
+
+    #[test]
+    fn controls_have_usual_values() {
+        let json = r#"{"dry": {"multiplier": 0.8}, "xtc": {"probability": 0.5}, "mirostat": {}}"#;
+        let controls: SamplingControls = serde_json::from_str(json).unwrap();
+        let controls = SamplingControls::with_bias(Some(&controls), None);
+        assert_eq!((controls.dry, controls.xtc), (Some(Dry::new(0.8)), Some(Xtc::new(0.5))));
+        assert_eq!((controls.mirostat, controls.typical_p), (Some(Mirostat::new(5.0)), 1.0));
     }
 }

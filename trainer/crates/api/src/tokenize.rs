@@ -18,13 +18,19 @@ pub(crate) async fn encode<P: Send + 'static>(
         .await
 }
 
-/// Returns the constraint of texts to a JSON Schema, if there is one.
+/// Returns the constraint of texts to a JSON Schema, if there is one. An error of the schema names
+/// the `parameter` of the request that has it.
 pub(crate) async fn constrain(
     engine: &Engine,
     schema: Option<Value>,
+    parameter: Option<&'static str>,
 ) -> Result<Option<Constraint>, ApiError> {
     let Some(schema) = schema else { return Ok(None) };
-    compute(engine, move |text| text.constraint(&schema)).await.map(Some)
+    let made = compute(engine, move |text| text.constraint(&schema)).await;
+    made.map(Some).map_err(|error| match error {
+        ApiError::Invalid { detail, .. } => ApiError::Invalid { parameter, detail },
+        error => error,
+    })
 }
 
 /// Performs `work`. Waits while as many others do as the engine allows, which bounds the memory

@@ -24,14 +24,14 @@
 //!
 //! ```no_run
 //! use pol_api::{Access, Frame, Rate, Scope};
-//! use pol_chain_api::{ChainOptions, ChainState, routes};
+//! use pol_chain_api::{ChainOptions, ChainState, NodeSource, routes};
 //! use pol_index::Index;
 //! use std::num::NonZeroU32;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let index = Index::open("index.db").await?;
-//! let nodes = vec!["ws://127.0.0.1:9944".to_owned()];
-//! let state = ChainState::start(nodes, index, ChainOptions::default());
+//! let node = NodeSource::Addresses(vec!["ws://127.0.0.1:9944".to_owned()]);
+//! let state = ChainState::start(node, index, ChainOptions::default());
 //! let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::MIN };
 //! let frame = Frame::new(Access::new(None, rate)).with(Scope::Read, routes(state));
 //! # let _ = frame;
@@ -66,6 +66,7 @@ mod tests;
 mod values;
 mod wallet;
 
+pub use node::NodeSource;
 pub use start::ChainOptions;
 pub use state::{ChainState, Latencies};
 

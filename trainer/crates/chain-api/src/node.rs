@@ -21,6 +21,16 @@ const QUIET: Duration = Duration::from_secs(3);
 /// Pause between attempts to connect.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Way to the node that endpoints ask.
+#[derive(Clone, Debug)]
+pub enum NodeSource {
+    /// Addresses of nodes, the first of which that answers is asked.
+    Addresses(Vec<String>),
+    /// Client that the process has already. All its subscriptions together log the loss of the node
+    /// once.
+    Client(Chain),
+}
+
 /// Node that answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -51,13 +61,16 @@ where
     Ok(answer.map_err(|_| Failure::node_away())??)
 }
 
-/// Connects to the first of the nodes that answers, and publishes its best block for ever.
-pub(crate) async fn watch_node(urls: Vec<String>, publish: watch::Sender<Option<Node>>) {
-    let chain = loop {
-        match Chain::connect_any(&urls).await {
-            Ok(chain) => break chain,
-            Err(error) => pause(&error).await,
-        }
+/// Connects to the node if there is no client yet, and publishes its best block for ever.
+pub(crate) async fn watch_node(source: NodeSource, publish: watch::Sender<Option<Node>>) {
+    let chain = match source {
+        NodeSource::Client(chain) => chain,
+        NodeSource::Addresses(urls) => loop {
+            match Chain::connect_any(&urls).await {
+                Ok(chain) => break chain,
+                Err(error) => pause(&error).await,
+            }
+        },
     };
     let mut blocks = loop {
         match chain.blocks().await {

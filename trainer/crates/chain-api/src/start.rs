@@ -7,7 +7,7 @@ use crate::{
     failure::Trouble,
     feed::Feed,
     network_start::{KnownStart, learn_start},
-    node::{NodeWatch, watch_node},
+    node::{NodeSource, NodeWatch, watch_node},
     state::{ChainState, Parts},
     survey::survey,
 };
@@ -42,21 +42,21 @@ impl Default for ChainOptions {
 }
 
 impl ChainState {
-    /// Starts to watch the first of the nodes that answers, and to publish what is new in the
-    /// index. It returns at once, whether a node is there or not.
+    /// Starts to watch a node, and to publish what is new in the index. It returns at once, whether
+    /// the node is there or not.
     ///
     /// # Panics
     ///
     /// Panics outside a runtime of tokio.
     #[must_use]
-    pub fn start(nodes: Vec<String>, index: Index, options: ChainOptions) -> Self {
+    pub fn start(source: NodeSource, index: Index, options: ChainOptions) -> Self {
         let (found, node) = watch::channel(None);
         let (surveyed, newest) = watch::channel(None);
         let (learned, start) = watch::channel(KnownStart::Unknown);
         let (feed, indexed) = (Feed::default(), Arc::new(Notify::new()));
         let trouble = Trouble::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_node(nodes, found));
+        tasks.spawn(watch_node(source, found));
         tasks.spawn(survey(index.clone(), surveyed));
         tasks.spawn(learn_start(node.clone(), learned));
         tasks.spawn(publish(index.clone(), feed.clone(), Arc::clone(&indexed)));

@@ -5,10 +5,9 @@
 use crate::{
     EngineError,
     file_array::{FileArray, PIECE},
-    hashing,
     reading::read_blob,
 };
-use pol_model::hash_values;
+use pol_model::{hash_values, update_hash};
 use pol_primitives::Hash;
 use std::{
     borrow::Cow,
@@ -199,7 +198,7 @@ pub(crate) fn hash_zeros(len: usize) -> Hash {
     let piece = vec![0; left.min(PIECE as u64) as usize];
     while left > 0 {
         let bytes = &piece[..left.min(PIECE as u64) as usize];
-        hashing::update(&mut hasher, bytes);
+        update_hash(&mut hasher, bytes);
         left -= bytes.len() as u64;
     }
     *hasher.finalize().as_bytes()

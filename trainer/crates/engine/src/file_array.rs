@@ -2,8 +2,8 @@
 
 //! Arrays that stay in a file until they are needed.
 
-use crate::{EngineError, hashing};
-use pol_model::hash_values;
+use crate::EngineError;
+use pol_model::{hash_values, update_hash};
 use pol_primitives::Hash;
 use std::{
     fs::File,
@@ -72,7 +72,7 @@ impl FileArray {
             let bytes = &mut piece[..(end - at).min(PIECE as u64) as usize];
             let read = self.file.read_exact_at(bytes, at);
             read.map_err(|source| io::Error::other(self.unreadable(source)))?;
-            hashing::update(&mut hasher, bytes);
+            update_hash(&mut hasher, bytes);
             visit(bytes)?;
             at += bytes.len() as u64;
         }

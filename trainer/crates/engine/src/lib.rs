@@ -79,7 +79,6 @@ mod feedback;
 mod file_array;
 mod files;
 mod gradient;
-mod hashing;
 mod optimiser;
 mod pack;
 mod parameters;

@@ -122,6 +122,11 @@ impl ScoreProbe {
         Ok(Self { seed: *seed, factors, middle, gradient })
     }
 
+    /// Returns the bytes that [`store`](Self::store) writes.
+    pub fn stored_bytes(&self) -> u64 {
+        (size_of_val(&*self.middle) + size_of_val(&*self.gradient)) as u64
+    }
+
     /// Leaves the probe in a file in `folder` that has no name and goes with it.
     ///
     /// # Errors

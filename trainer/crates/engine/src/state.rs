@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{EngineError, Feedback, check_len, hashing, replace_file};
-use pol_model::{RewritePlan, hash_values};
+use crate::{EngineError, Feedback, check_len, replace_file};
+use pol_model::{RewritePlan, hash_values, update_hash};
 use pol_primitives::{
     Hash,
     trace::{Carry, state_leaf},
@@ -121,7 +121,7 @@ impl TrainingState {
         replace_file(path, |file| {
             let mut hasher = blake3::Hasher::new();
             let mut write = |part: &[u8]| {
-                hashing::update(&mut hasher, part);
+                update_hash(&mut hasher, part);
                 file.write_all(part)
             };
             write(&header)?;
@@ -226,7 +226,7 @@ pub(crate) struct HashingReader<R> {
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(bytes)?;
-        hashing::update(&mut self.hasher, &bytes[..read]);
+        update_hash(&mut self.hasher, &bytes[..read]);
         Ok(read)
     }
 }

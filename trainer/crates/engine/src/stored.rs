@@ -5,10 +5,9 @@
 use crate::{
     EngineError,
     feedback::hash_zeros,
-    hashing,
     state::{ARRAYS, HEADER_LEN, NOT_FRESH, ReadError, read_parts},
 };
-use pol_model::hash_values;
+use pol_model::{hash_values, update_hash};
 use pol_primitives::{Hash, audit::TraceState, trace::Carry};
 use std::{
     fs::File,
@@ -63,7 +62,7 @@ impl StoredState {
             while left > 0 {
                 let bytes = &mut piece[..left.min(PIECE as u64) as usize];
                 reader.read_exact(bytes)?;
-                hashing::update(&mut hasher, bytes);
+                update_hash(&mut hasher, bytes);
                 left -= bytes.len() as u64;
             }
             arrays.push(*hasher.finalize().as_bytes());

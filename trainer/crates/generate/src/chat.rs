@@ -178,9 +178,7 @@ impl ChatEncoder {
         let template = self.environment.get_template(name).map_err(|error| refused(&error))?;
         // The word may also be in a text of the template, which quotes nothing.
         if !documents.is_empty() && !template.undeclared_variables(false).contains("documents") {
-            let reason = "the model's chat template has no place for `documents`; put them into a \
-                          message";
-            return Err(Error::Chat(reason.into()));
+            return Err(Error::Documents);
         }
         let plain;
         let messages = if self.knows_tools {

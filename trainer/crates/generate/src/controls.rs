@@ -2,8 +2,6 @@
 
 //! Controls of sampling beside the usual parameters.
 
-use serde::Deserialize;
-
 /// Largest bias of a token, in either direction.
 const MAX_BIAS: f32 = 100.0;
 /// Most tokens with a bias.
@@ -27,82 +25,61 @@ pub struct Controls {
 
 /// Penalty of tokens that would go on with a sequence from before, "don't repeat yourself"
 /// (Weidmann 2024). It is `multiplier · base^(n − allowed_length)` for a sequence of `n` tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dry {
     /// Penalty of the shortest sequence.
     pub multiplier: f32,
     /// Factor of each further token.
-    #[serde(default = "Dry::usual_base")]
     pub base: f32,
     /// Length of the shortest sequence that is penalised.
-    #[serde(default = "Dry::usual_length")]
     pub allowed_length: usize,
 }
 
 impl Dry {
-    fn usual_base() -> f32 {
-        1.75
-    }
-
-    fn usual_length() -> usize {
-        2
-    }
-
     /// Returns a penalty with the usual base and length.
     pub fn new(multiplier: f32) -> Self {
-        Self { multiplier, base: Self::usual_base(), allowed_length: Self::usual_length() }
+        Self { multiplier, base: 1.75, allowed_length: 2 }
     }
 }
 
 /// Exclusion of all tokens with at least `threshold` of the probability but the least likely of
 /// them, "exclude top choices" (Weidmann 2024).
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Xtc {
     /// Probability that a draw excludes them.
     pub probability: f32,
     /// Probability from which tokens are excluded.
-    #[serde(default = "Xtc::usual_threshold")]
     pub threshold: f32,
 }
 
 impl Xtc {
-    fn usual_threshold() -> f32 {
-        0.1
-    }
-
     /// Returns an exclusion with the usual threshold.
     pub fn new(probability: f32) -> Self {
-        Self { probability, threshold: Self::usual_threshold() }
+        Self { probability, threshold: 0.1 }
     }
 }
 
 /// Control of surprise (Basu et al. 2021, "Mirostat: A Neural Text Decoding Algorithm that Directly
 /// Controls Perplexity", version 2).
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mirostat {
     /// Mean surprise of tokens, in bits.
-    #[serde(default = "Mirostat::usual_target")]
     pub target: f32,
     /// Share of the difference from the target that changes the next draw.
-    #[serde(default = "Mirostat::usual_rate")]
     pub rate: f32,
 }
 
 impl Mirostat {
-    fn usual_target() -> f32 {
-        5.0
-    }
-
-    fn usual_rate() -> f32 {
-        0.1
-    }
-
     /// Returns a control with the usual rate.
     pub fn new(target: f32) -> Self {
-        Self { target, rate: Self::usual_rate() }
+        Self { target, ..Self::default() }
+    }
+}
+
+impl Default for Mirostat {
+    /// Returns a control with the usual target and rate.
+    fn default() -> Self {
+        Self { target: 5.0, rate: 0.1 }
     }
 }
 

@@ -96,6 +96,9 @@ pub enum Error {
     /// The template of conversations is of no use, or refuses one.
     #[error("{0}")]
     Chat(String),
+    /// The template of conversations quotes no documents.
+    #[error("the model's chat template has no place for `documents`; put them into a message")]
+    Documents,
     /// Texts of this form cannot be generated.
     #[error("the JSON Schema cannot be used: {0}")]
     Schema(String),

@@ -70,7 +70,7 @@ pub use evaluate::{
     DomainLoss, DomainReport, MAX_EVALUATION_BATCH, evaluate_domains, evaluation_batch,
 };
 pub use experts::Routing;
-pub use hash::hash_values;
+pub use hash::{hash_values, update_hash};
 pub use init::initial_parameters;
 pub use kv_cache::KvCache;
 pub use layout::{Layout, TensorSlot};

@@ -147,7 +147,7 @@ impl AcquireOptions {
         let api = match server {
             Some(server) => {
                 monitoring.record("provider");
-                Some(server.start(provider.api_parts(&self.api.parts, &node).await?)?)
+                Some(server.start(provider.api_parts(&self.api.parts).await?)?)
             }
             None => None,
         };

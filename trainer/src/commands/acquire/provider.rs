@@ -154,11 +154,7 @@ impl<'a> Provider<'a> {
     }
 
     /// Returns the parts of the HTTP interface.
-    pub(super) async fn api_parts(
-        &self,
-        options: &ApiPartOptions,
-        node: &NodeOptions,
-    ) -> Result<ApiParts> {
+    pub(super) async fn api_parts(&self, options: &ApiPartOptions) -> Result<ApiParts> {
         let (control, state) = (self.context.control.clone(), self.context.state.path());
         let genesis = self.context.chain.genesis_hash();
         control.describe(|facts| {
@@ -168,7 +164,7 @@ impl<'a> Provider<'a> {
             facts.folder = Some(self.config.out.clone());
         });
         control.note(ActivityKind::Serving, None, "registers and serves data");
-        let chain = options.chain(node.all(), state).await?;
+        let chain = options.chain(self.context.chain.clone(), state).await?;
         let chain = chain.map(|chain| chain.with_latencies(self.context.swarm.clone()));
         let data = Some(self.config.out.clone());
         Ok(ApiParts { control, chain, data, ..ApiParts::default() })

@@ -42,14 +42,18 @@ pub struct ChatRequest {
     /// Older name of `max_completion_tokens`.
     max_tokens: Option<usize>,
     /// Divisor of the logits; 0 takes the likeliest token.
+    #[schema(minimum = 0)]
     temperature: Option<f32>,
     /// Share of the probability that is drawn from.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     top_p: Option<f32>,
     /// Number of likeliest tokens that are drawn from; 0 for all.
     top_k: Option<usize>,
     /// Smallest probability relative to the likeliest token.
+    #[schema(minimum = 0, maximum = 1)]
     min_p: Option<f32>,
     /// Penalty on tokens that occurred.
+    #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
@@ -309,7 +313,8 @@ pub(crate) async fn create(
     let base = parameters.check(Sampling::default())?;
     let engine = models.named(request.model.as_deref())?;
     let functions = request.functions()?;
-    let constraint = constrain(&engine, request.schema(&functions)).await?;
+    let (schema, source) = (request.schema(&functions), functions.schema_source());
+    let constraint = constrain(&engine, schema, source).await?;
     let Functions { described, names, .. } = functions;
     let messages: Vec<ChatMessage> = request.messages.into_iter().map(Message::into).collect();
     let documents = request.documents.unwrap_or_default();

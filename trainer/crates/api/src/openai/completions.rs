@@ -35,14 +35,18 @@ pub struct CompletionRequest {
     /// Largest number of tokens of each text.
     max_tokens: Option<usize>,
     /// Divisor of the logits; 0 takes the likeliest token.
+    #[schema(minimum = 0)]
     temperature: Option<f32>,
     /// Share of the probability that is drawn from.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     top_p: Option<f32>,
     /// Number of likeliest tokens that are drawn from; 0 for all.
     top_k: Option<usize>,
     /// Smallest probability relative to the likeliest token.
+    #[schema(minimum = 0, maximum = 1)]
     min_p: Option<f32>,
     /// Penalty on tokens that occurred.
+    #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
@@ -216,7 +220,7 @@ pub(crate) async fn create(
     let base = parameters.check(Sampling::default())?;
     let engine = models.named(request.model.as_deref())?;
     let schema = request.response_format.and_then(ResponseFormat::schema);
-    let constraint = constrain(&engine, schema).await?;
+    let constraint = constrain(&engine, schema, Some("response_format")).await?;
     let begin = engine.begin();
     let prompts = encode(&engine, request.prompt.into_vec(), move |text, prompt| {
         Ok(begin.into_iter().chain(text.encode(&prompt)?).collect())

@@ -169,6 +169,15 @@ impl Functions {
             format => format,
         }
     }
+
+    /// Returns the parameter that [`schema`](Self::schema) is made of, or `None` for two of them.
+    pub(crate) fn schema_source(&self) -> Option<&'static str> {
+        match (self.is_required, self.calls.is_empty()) {
+            (true, _) => Some("tools"),
+            (false, true) => Some("response_format"),
+            (false, false) => None,
+        }
+    }
 }
 
 impl Function {
@@ -421,7 +430,11 @@ mod tests {
         assert!(made(&both, json!("none")).unwrap().names.is_empty());
         let auto = made(&both, json!("auto")).unwrap();
         assert_eq!((auto.names.len(), auto.schema(None)), (2, None));
-        let required = made(&both, json!("required")).unwrap().schema(None).unwrap();
+        assert_eq!(auto.schema_source(), None);
+        assert_eq!(Functions::default().schema_source(), Some("response_format"));
+        let required = made(&both, json!("required")).unwrap();
+        assert_eq!(required.schema_source(), Some("tools"));
+        let required = required.schema(None).unwrap();
         assert_eq!(required["anyOf"].as_array().unwrap().len(), 2);
         let named = json!({"type": "function", "function": {"name": "look"}});
         let one = made(&both, named.clone()).unwrap();

@@ -145,6 +145,7 @@ async fn schemas_that_cannot_be_kept_are_explained() {
         let answer = server.client.post("/v1/chat/completions", &request).await;
         assert_eq!(answer.status, 400, "{schema}: {answer:?}");
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert_eq!(answer.json()["error"]["param"], "response_format", "{schema}");
         assert!(detail.contains("JSON Schema") && detail.contains(text), "{detail}");
         assert!(!detail.contains("panic") && !detail.contains("coerce"), "{detail}");
     }

@@ -162,6 +162,10 @@ async fn a_conversation_is_answered() {
     assert_eq!(stream.events()[0]["choices"][0]["delta"]["role"], "assistant");
     assert_eq!(stream.events()[0]["object"], "chat.completion.chunk");
     assert_eq!(joined(&stream, "/choices/0/delta/content"), message["content"].as_str().unwrap());
+    // ChatML has no place for documents.
+    request["documents"] = json!([{"title": "t", "text": "x"}]);
+    let refused = server.client.post("/v1/chat/completions", &request).await;
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("documents")));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ mod streams;
 use client::Connection;
 use endpoints::{ENDPOINTS, Facts, Numbers};
 use pol_api::{Access, Frame, Limits, Models, Rate, Scope, serve};
-use pol_chain_api::{ChainOptions, ChainState, routes};
+use pol_chain_api::{ChainOptions, ChainState, NodeSource, routes};
 use pol_index::Index;
 use std::{
     collections::BTreeMap,
@@ -102,7 +102,7 @@ async fn start(database: &str, load: Load) -> Result<SocketAddr> {
     let access = Access::new(None, Rate { per_second: most, burst: most });
     // No node is asked: its answers are not those of the index.
     let options = ChainOptions { follow: false, ..ChainOptions::default() };
-    let chain = ChainState::start(Vec::new(), index, options);
+    let chain = ChainState::start(NodeSource::Addresses(Vec::new()), index, options);
     let models = Models::default();
     models.replace(streams::engine(load.streams)?);
     let start = Some(Arc::new(chain.clone()) as _);

@@ -2,7 +2,7 @@
 
 //! A server of the endpoints on a socket of its own, and its client.
 
-use crate::{ChainOptions, ChainState, routes};
+use crate::{ChainOptions, ChainState, NodeSource, routes};
 use pol_api::{Access, Frame, Limits, Models, Rate, Scope, serve};
 use pol_index::Index;
 use serde_json::Value;
@@ -56,7 +56,7 @@ impl Server {
         let node = format!("ws://{}", nowhere.local_addr().unwrap());
         drop(nowhere);
         let options = ChainOptions { follow: false, patience: SOON };
-        let state = ChainState::start(vec![node], index.clone(), options);
+        let state = ChainState::start(NodeSource::Addresses(vec![node]), index.clone(), options);
         let many = NonZeroU32::new(1_000_000).unwrap();
         let access = Access::new(None, Rate { per_second: many, burst: many });
         let start = Some(Arc::new(state.clone()) as _);

@@ -198,6 +198,7 @@ fn a_stored_probe_measures_the_same() {
     let (updates, texts) = ([fresh(payload.clone())], probe_texts(&setup.recipe));
     let probe = ScoreProbe::new(&setup.recipe, &setup.base, &updates, &[5; 32], &texts, 2).unwrap();
     let folder = tempfile::tempdir().unwrap();
+    assert_eq!(probe.stored_bytes(), 2 * 4 * setup.recipe.model.size());
     let stored = probe.store(folder.path()).unwrap();
     let [there, back] = [&probe, &stored.load().unwrap()]
         .map(|probe| score(probe, &setup.job(2), &payload, 0).unwrap());

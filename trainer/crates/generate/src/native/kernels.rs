@@ -687,18 +687,20 @@ mod avx512 {
     #[inline]
     fn scales_super<P: Factors>(block: &SuperBlock<P>, part: &P) -> ([__m512; 4], [__m512; 4]) {
         let [scales, offsets] = part.factors();
-        (products(&block.scale, scales), products(&block.offset, offsets))
+        (products::<false>(&block.scale, scales), products::<false>(&block.offset, offsets))
     }
 
-    /// Returns the products of float16 and integers, which are exact.
+    /// Returns the products of float16 and integers, with signs or without, which are exact.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn products(halves: &[u16; NR], integers: &[u8; NR]) -> [__m512; 4] {
+    fn products<const SIGNED: bool>(halves: &[u16; NR], integers: &[u8; NR]) -> [__m512; 4] {
         let (halves, parts) = (widen(halves), integers.as_chunks::<16>().0);
         each!([zero(); 4], i, {
             // SAFETY: each part is 16 bytes, and there are 4.
             let bytes = unsafe { _mm_loadu_si128(parts[i].as_ptr().cast()) };
-            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)), halves[i])
+            let wide =
+                if SIGNED { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
+            _mm512_mul_ps(_mm512_cvtepi32_ps(wide), halves[i])
         })
     }
 
@@ -726,12 +728,7 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn scale_super(block: &SuperQ6K, part: &PartQ6) -> [__m512; 4] {
-        let (halves, parts) = (widen(&block.scale), part.factor.as_chunks::<16>().0);
-        each!([zero(); 4], i, {
-            // SAFETY: each part is 16 bytes, and there are 4.
-            let bytes = unsafe { _mm_loadu_si128(parts[i].as_ptr().cast()) };
-            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), halves[i])
-        })
+        products::<true>(&block.scale, bytemuck::cast_ref(&part.factor))
     }
 
     #[target_feature(enable = "avx512f")]
@@ -931,19 +928,21 @@ mod avx2 {
     #[inline]
     fn scales_super<P: Factors>(block: &SuperBlock<P>, part: &P) -> (F32, F32) {
         let [scales, offsets] = part.factors();
-        (products(&block.scale, scales), products(&block.offset, offsets))
+        (products::<false>(&block.scale, scales), products::<false>(&block.offset, offsets))
     }
 
-    /// Returns the products of float16 and integers, which are exact.
+    /// Returns the products of float16 and integers, with signs or without, which are exact.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn products(halves: &[u16; NR], integers: &[u8; NR]) -> F32 {
+    fn products<const SIGNED: bool>(halves: &[u16; NR], integers: &[u8; NR]) -> F32 {
         let (halves, integers) = (halves.as_chunks::<8>().0, integers.as_chunks::<8>().0);
         let mut out = [0.0; NR];
         let vectors = each!([zero(); 8], i, {
             // SAFETY: each part is 8 bytes, and there are 8.
             let bytes = unsafe { _mm_loadl_epi64(integers[i].as_ptr().cast()) };
-            _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)), widen(&halves[i]))
+            let wide =
+                if SIGNED { _mm256_cvtepi8_epi32(bytes) } else { _mm256_cvtepu8_epi32(bytes) };
+            _mm256_mul_ps(_mm256_cvtepi32_ps(wide), widen(&halves[i]))
         });
         put(&mut out, vectors);
         out
@@ -953,15 +952,7 @@ mod avx2 {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     fn scale_super(block: &SuperQ6K, part: &PartQ6) -> F32 {
-        let (halves, integers) = (block.scale.as_chunks::<8>().0, part.factor.as_chunks::<8>().0);
-        let mut out = [0.0; NR];
-        let vectors = each!([zero(); 8], i, {
-            // SAFETY: each part is 8 bytes, and there are 8.
-            let bytes = unsafe { _mm_loadl_epi64(integers[i].as_ptr().cast()) };
-            _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), widen(&halves[i]))
-        });
-        put(&mut out, vectors);
-        out
+        products::<true>(&block.scale, bytemuck::cast_ref(&part.factor))
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
