@@ -41,6 +41,8 @@ const MAX_KNOWN_BYTES: usize = 5 << 20;
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// Longest time for which a server is left alone.
 const MAX_REST: Duration = Duration::from_secs(24 * 3600);
+/// Most hosts whose rests are part of the cursor, which bounds its size.
+const MAX_RESTS: usize = 1000;
 
 /// Hosts to which links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +138,9 @@ struct State {
     /// Time at which the round began, in seconds since 1970.
     #[serde(default)]
     begun: u64,
+    /// Times until which hosts are left alone, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    rests: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -240,6 +245,29 @@ impl Crawl {
             }
     }
 
+    /// Leaves a host alone for `time`, also in later runs.
+    fn rest(&mut self, host: &str, time: Duration) {
+        let time = time.min(MAX_REST);
+        self.rests.insert(host.to_owned(), Instant::now() + time);
+        let (now, rests) = (now(), &mut self.state.rests);
+        rests.retain(|_, end| *end > now);
+        if rests.len() < MAX_RESTS || rests.contains_key(host) {
+            rests.insert(host.to_owned(), now.saturating_add(time.as_secs()));
+        }
+    }
+
+    /// Leaves the hosts alone that were so when the state was saved.
+    fn restore_rests(&mut self) {
+        let now = now();
+        // A clock that was set back must not stop the crawl for longer than the longest rest.
+        let latest = now.saturating_add(MAX_REST.as_secs());
+        for (host, end) in &mut self.state.rests {
+            *end = latest.min(*end);
+            let time = Duration::from_secs(end.saturating_sub(now));
+            self.rests.insert(host.clone(), Instant::now() + time);
+        }
+    }
+
     /// Begins as many visits as may run at one time.
     fn begin_visits(&mut self) {
         let now = Instant::now();
@@ -283,8 +311,7 @@ impl Crawl {
                         let reason = format!("its server is away or busy for {seconds} seconds");
                         self.resting.push(self.refusal(&entry, reason));
                     }
-                    let host = entry.url.authority().to_owned();
-                    self.rests.insert(host, Instant::now() + time.min(MAX_REST));
+                    self.rest(entry.url.authority(), time);
                     let tries = entry.tries + 1;
                     self.state.frontier.put_back(Entry { tries, ..entry });
                     return Step::Batch(batch);
@@ -423,6 +450,7 @@ impl Source for Crawl {
     fn resume(&mut self, cursor: Value) -> Result<(), String> {
         self.state = serde_json::from_value(cursor).map_err(|error| error.to_string())?;
         self.state.frontier.restart();
+        self.restore_rests();
         let known = self.state.known.iter();
         self.known_bytes = known.map(|(url, known)| known.bytes(url)).sum();
         self.offer_seeds();

@@ -13,7 +13,13 @@ use pol_sources::{
     http::{HttpClient, HttpOptions},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 /// Returns a client that reaches this machine and does not wait.
 pub(crate) fn client() -> HttpClient {
@@ -33,6 +39,13 @@ fn read<S: Service>(service: S) -> (End, Memory) {
     let mut store = Memory::default();
     let end = store.fill(&mut Connector::new(service, client())).unwrap();
     (end, store)
+}
+
+/// Lets the time pass that the service of a store wants to wait.
+fn end_wait(store: &mut Memory) {
+    let cursor = &mut store.cursor.as_mut().unwrap()["cursor"];
+    assert!(cursor["not_before"].is_u64(), "{cursor}");
+    cursor["not_before"] = 0.into();
 }
 
 /// Returns the failure of the first page.
@@ -99,42 +112,80 @@ fn arxiv_says_what_is_wrong() {
     is_refusal(failure(Arxiv::new(at(&server), "x")), "status 500");
 }
 
+/// Returns an article of PubMed Central that was changed on a day of May 2024.
+fn article(number: u32, day: u32, licence: &str) -> String {
+    format!(
+        "<record><header><identifier>oai:pubmedcentral.nih.gov:{number}</identifier>\
+         <datestamp>2024-05-{day:02}</datestamp></header><metadata><article xmlns:xlink='x'>\
+         <front><article-meta><permissions><license xlink:href='{licence}'/></permissions>\
+         </article-meta></front><body><p>Text {number}.</p></body></article></metadata>\
+         </record>"
+    )
+}
+
+/// Returns an answer of PubMed Central.
+fn articles(records: &str) -> Response {
+    Response::new(200, format!("<OAI-PMH><ListRecords>{records}</ListRecords></OAI-PMH>"))
+}
+
+const BY: &str = "https://creativecommons.org/licenses/by/4.0/";
+
 #[test]
 fn articles_of_pubmed_central_follow_tokens() {
-    let record = |number: u32, licence: &str| {
-        format!(
-            "<record><header><identifier>oai:pubmedcentral.nih.gov:{number}</identifier>\
-             <datestamp>2024-05-0{number}</datestamp></header><metadata><article xmlns:xlink='x'>\
-             <front><article-meta><permissions><license xlink:href='{licence}'/></permissions>\
-             </article-meta></front><body><p>Text {number}.</p></body></article></metadata>\
-             </record>"
-        )
-    };
-    let by = "https://creativecommons.org/licenses/by/4.0/";
-    let server = Server::start(move |request| {
-        let list = match (request.parameter("resumptionToken"), request.parameter("from")) {
-            (None, Some("2024-05-03")) => "<error code='noRecordsMatch'/>".to_owned(),
-            (None, _) => {
-                let records = record(1, by) + &record(2, "https://example.org/terms");
-                format!("<ListRecords>{records}<resumptionToken>t1</resumptionToken></ListRecords>")
-            }
-            (Some(_), _) => format!("<ListRecords>{}</ListRecords>", record(3, by)),
-        };
-        Response::new(200, format!("<OAI-PMH>{list}</OAI-PMH>"))
+    let server = Server::start(|request| match request.parameter("resumptionToken") {
+        None => {
+            let records = article(1, 1, BY) + &article(2, 2, "https://example.org/terms");
+            articles(&(records + "<resumptionToken>t1</resumptionToken>"))
+        }
+        Some(_) => articles(&article(3, 3, BY)),
     });
-    let (end, mut store) = read(PubmedCentral::new(at(&server), None));
+    let (end, store) = read(PubmedCentral::new(at(&server), None));
     assert_eq!((end, store.texts()), (End::Idle, vec!["Text 1.".into(), "Text 3.".into()]));
     let origin = &store.documents[1].origin;
     assert_eq!(origin.location, "https://pmc.ncbi.nlm.nih.gov/articles/PMC3/");
     assert_eq!(origin.licence.as_deref(), Some("CC-BY-4.0"));
     assert!(store.refused[0].reason.contains("no licence"));
-    // A later run asks for what changed since.
-    let mut source = Connector::new(PubmedCentral::new(at(&server), None), client());
-    assert_eq!(store.fill(&mut source).unwrap(), End::Idle);
-    assert!(server.paths().last().unwrap().contains("from=2024-05-03"));
     let server =
         Server::start(|_| Response::new(200, "<OAI-PMH><error code='badVerb'/></OAI-PMH>"));
     is_refusal(failure(PubmedCentral::new(at(&server), None)), "badVerb");
+}
+
+#[test]
+fn articles_of_a_day_are_read_once_in_several_runs() {
+    let is_later = Arc::new(AtomicBool::new(false));
+    let later = is_later.clone();
+    // The day from which articles are asked for belongs to the answer.
+    let server = Server::start(move |request| match request.parameter("from") {
+        Some("2024-05-03") if later.load(Ordering::Relaxed) => {
+            articles(&(article(3, 3, BY) + &article(33, 3, BY) + &article(4, 4, BY)))
+        }
+        Some("2024-05-03") => articles(&article(3, 3, BY)),
+        Some("2024-05-04") => articles(&article(4, 4, BY)),
+        Some(_) => Response::new(200, "<OAI-PMH><error code='noRecordsMatch'/></OAI-PMH>"),
+        None => articles(&(article(1, 1, BY) + &article(3, 3, BY))),
+    });
+    let (end, mut store) = read(PubmedCentral::new(at(&server), None));
+    assert_eq!((end, store.documents.len()), (End::Idle, 2));
+    // Returns the number of requests of another run, and that of all documents.
+    let again = |store: &mut Memory| {
+        let requests = server.paths().len();
+        let mut source = Connector::new(PubmedCentral::new(at(&server), None), client());
+        assert_eq!(store.fill(&mut source).unwrap(), End::Idle);
+        (server.paths().len() - requests, store.documents.len())
+    };
+    // It has to wait for a day, and asks for what changed since then.
+    assert_eq!(again(&mut store), (0, 2));
+    end_wait(&mut store);
+    assert_eq!(again(&mut store), (1, 2));
+    assert!(server.paths().last().unwrap().contains("from=2024-05-03"));
+    // Articles that came later on that day are new.
+    is_later.store(true, Ordering::Relaxed);
+    end_wait(&mut store);
+    assert_eq!(again(&mut store), (1, 4));
+    assert_eq!(store.texts()[2..], ["Text 33.", "Text 4."]);
+    end_wait(&mut store);
+    assert_eq!(again(&mut store), (1, 4));
+    assert!(server.paths().last().unwrap().contains("from=2024-05-04"));
 }
 
 #[test]

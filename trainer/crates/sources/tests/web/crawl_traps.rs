@@ -4,11 +4,11 @@
 
 use super::{
     crawl::{crawl, crawl_options},
-    server::{Reply, Server, client, html, missing, redirect, response, run},
+    server::{Reply, Server, client, html, in_ten_years, missing, redirect, response, run},
 };
 use flate2::{Compression, write::GzEncoder};
 use pol_sources::{
-    End,
+    End, Source, Step,
     crawl::{Crawl, CrawlOptions, Visitor},
 };
 use std::{
@@ -131,6 +131,41 @@ async fn a_busy_host_rests_and_goes_on() {
     assert_eq!(filled.documents.len(), 1);
     assert!(filled.reason("/busy").contains("busy"));
     assert_eq!(server.pages(), ["/", "/", "/busy", "/busy", "/busy", "/busy"]);
+}
+
+#[tokio::test]
+async fn a_later_run_leaves_a_host_alone_that_asked_for_it() {
+    let server = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        "/" => html("<a href=/busy>b</a>"),
+        _ => response("429 Too Many Requests", "Retry-After: 3600\r\n", ""),
+    })
+    .await;
+    let mut first = crawl(&server);
+    assert_eq!(run(&mut first).await.end, End::Idle);
+    assert_eq!(server.pages(), ["/", "/busy"]);
+    let host = server.root.authority();
+    for (end, most_hours) in [(None, 1), (Some(in_ten_years()), 24), (Some(u64::MAX), 24)] {
+        let mut cursor = first.cursor();
+        assert!(cursor["rests"][host].is_u64(), "{cursor}");
+        if let Some(end) = end {
+            cursor["rests"][host] = end.into();
+        }
+        let mut later = crawl(&server);
+        later.resume(cursor).unwrap();
+        let Step::Wait(time) = later.next().await.unwrap() else { panic!("it does not wait") };
+        let seconds = most_hours * 3600;
+        assert!((seconds - 60..=seconds).contains(&time.as_secs()), "{time:?}");
+    }
+    assert_eq!(server.pages(), ["/", "/busy"]);
+    let mut cursor = first.cursor();
+    cursor["rests"][host] = 0.into();
+    let mut later = crawl(&server);
+    later.resume(cursor).unwrap();
+    assert_eq!(run(&mut later).await.end, End::Idle);
+    assert_eq!(server.pages(), ["/", "/busy", "/busy"]);
+    // Cursors of crawls without rests are as before.
+    assert!(crawl(&server).cursor().get("rests").is_none());
 }
 
 #[tokio::test]
