@@ -17,6 +17,10 @@ use url::Url;
 /// Longest time that a service's wish to wait is followed within a step. After a longer one the
 /// source has nothing new for now.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// Most such pauses in a row. A service that is busy after them has nothing new for now.
+const MAX_PAUSES: u32 = 3;
+/// Time for which a service that fails is left alone, unless it says how long it wants to be.
+const FAILURE_WAIT: Duration = Duration::from_secs(60);
 /// Longest time for which a service is not asked, which is that of services with news once a day.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
@@ -154,6 +158,13 @@ pub(super) fn parse_json<T: DeserializeOwned>(response: &Response) -> Result<T, 
     })
 }
 
+/// Returns the time for which a service is to be left alone, if its answer is a failure that may
+/// pass.
+pub(super) fn passing_failure(response: &Response) -> Option<Duration> {
+    let is_failure = response.status == 429 || (500..600).contains(&response.status);
+    is_failure.then(|| response.retry_after().unwrap_or(FAILURE_WAIT))
+}
+
 /// Documents of a [`Service`], as a [`Source`](crate::Source).
 pub type Connector<S> = ResumableSource<ServiceReader<S>>;
 
@@ -163,6 +174,8 @@ pub struct ServiceReader<S: Service> {
     http: HttpClient,
     /// Time before which the service wants no request, within a step.
     pause: Option<Instant>,
+    /// Number of times in a row that the service was busy.
+    pauses: u32,
 }
 
 /// Place in the documents of a service.
@@ -183,7 +196,7 @@ impl<S: Service> Connector<S> {
     pub fn new(service: S, http: HttpClient) -> Self {
         let (choice, place) = (service.choice(), S::Place::default());
         let cursor = ServiceCursor { choice, place, has_ended: false, not_before: None };
-        Self::at(cursor, ServiceReader { service, http, pause: None })
+        Self::at(cursor, ServiceReader { service, http, pause: None, pauses: 0 })
     }
 }
 
@@ -244,6 +257,7 @@ impl<S: Service> Reader for ServiceReader<S> {
             Ok(page) => {
                 cursor.place = page.place;
                 cursor.has_ended = page.then == Then::End;
+                self.pauses = 0;
                 match page.then {
                     Then::Next(time) => self.pause(time),
                     Then::Wait(time) => cursor.wait(time),
@@ -251,7 +265,8 @@ impl<S: Service> Reader for ServiceReader<S> {
                 }
                 Ok(Step::Batch(page.batch))
             }
-            Err(Failure::Busy(time)) if time <= MAX_PAUSE => {
+            Err(Failure::Busy(time)) if time <= MAX_PAUSE && self.pauses < MAX_PAUSES => {
+                self.pauses += 1;
                 self.pause(time);
                 Ok(Step::Batch(Batch::default()))
             }
