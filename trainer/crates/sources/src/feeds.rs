@@ -34,6 +34,12 @@ const MAX_NAME_BYTES: usize = 2048;
 const MAX_STATEMENT_BYTES: usize = 300;
 /// Most redirects to a feed or a page.
 const MAX_HOPS: usize = 5;
+/// Most visits to a page whose server is busy or fails.
+const MAX_TRIES: u32 = 3;
+/// Time after which a page is visited again whose server fails.
+const FAILURE_WAIT: Duration = Duration::from_secs(600);
+/// Longest time until a page is visited again.
+const MAX_PAGE_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Entries whose pages are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +93,57 @@ pub struct Feeds {
 struct State {
     feeds: BTreeMap<String, FeedState>,
     /// Pages of entries to visit.
-    pages: VecDeque<Url>,
+    pages: VecDeque<PendingPage>,
+}
+
+/// Page of an entry to visit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SavedPage")]
+struct PendingPage {
+    url: Url,
+    /// Number of visits at which the server was busy or failed.
+    tries: u32,
+    /// Time of the next visit, in seconds since 1970.
+    due: u64,
+}
+
+/// Forms of a [`PendingPage`] in a cursor.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SavedPage {
+    /// Form in which pages had one visit only.
+    Url(Url),
+    Page {
+        url: Url,
+        tries: u32,
+        due: u64,
+    },
+}
+
+impl From<SavedPage> for PendingPage {
+    fn from(page: SavedPage) -> Self {
+        match page {
+            SavedPage::Url(url) => Self::new(url),
+            SavedPage::Page { url, tries, due } => Self { url, tries, due },
+        }
+    }
+}
+
+impl PendingPage {
+    /// Creates a page that was not visited.
+    fn new(url: Url) -> Self {
+        Self { url, tries: 0, due: 0 }
+    }
+}
+
+/// Result of a visit to the page of an entry.
+enum PageVisit {
+    /// The page is done with.
+    Done(Batch),
+    /// The page may be had after this time. The reason is for the last try.
+    Later(Duration, String),
+    /// The client's budget is used up.
+    Spent,
 }
 
 /// State of a feed. Times are in seconds.
@@ -187,7 +243,7 @@ impl Feeds {
                 Follow::Always => true,
             };
             match page.filter(|_| follows && self.state.pages.len() < MAX_ENTRIES) {
-                Some(page) => self.state.pages.push_back(page),
+                Some(page) => self.state.pages.push_back(PendingPage::new(page)),
                 None if !document.bytes.is_empty() => batch.documents.push(document),
                 None => {}
             }
@@ -238,33 +294,76 @@ impl Feeds {
         Err(Visit::Refused("it redirects without an end".to_owned()))
     }
 
+    /// Returns the position of the next page that is due, if there is one, and the time until the
+    /// first of the others is.
+    fn next_page(&mut self) -> (Option<usize>, Option<Duration>) {
+        let now = now();
+        // A clock that was set back must not stop a page for longer than the longest wait.
+        let latest = now.saturating_add(MAX_PAGE_WAIT.as_secs());
+        for page in &mut self.state.pages {
+            page.due = page.due.min(latest);
+        }
+        let position = self.state.pages.iter().position(|page| page.due <= now);
+        let due = self.state.pages.iter().map(|page| page.due).filter(|due| *due > now).min();
+        (position, due.map(|due| Duration::from_secs(due.saturating_sub(now))))
+    }
+
+    /// Visits a page that is due.
+    async fn visit_next(&mut self, position: usize) -> Step {
+        let Some(page) = self.state.pages.get(position).cloned() else {
+            return Step::Batch(Batch::default());
+        };
+        let visit = self.visit(&page.url).await;
+        let mut batch = Batch::default();
+        match visit {
+            PageVisit::Done(documents) => batch = documents,
+            PageVisit::Later(time, _) if page.tries.saturating_add(1) < MAX_TRIES => {
+                let due = now().saturating_add(time.min(MAX_PAGE_WAIT).as_secs());
+                let host = page.url.authority();
+                let pages = self.state.pages.iter_mut();
+                for other in pages.filter(|other| other.url.authority() == host) {
+                    other.due = other.due.max(due);
+                }
+                let tries = page.tries + 1;
+                self.state.pages.push_back(PendingPage { tries, due, ..page });
+            }
+            PageVisit::Later(_, reason) => batch.refused.push(self.refusal(&page.url, reason)),
+            PageVisit::Spent => return Step::Spent,
+        }
+        self.state.pages.remove(position);
+        Step::Batch(batch)
+    }
+
     /// Visits the page of an entry.
-    async fn visit(&self, page: &Url) -> Step {
+    async fn visit(&self, page: &Url) -> PageVisit {
         let mut address = page.clone();
         let mut batch = Batch::default();
         for _ in 0..=MAX_HOPS {
             let visit = self.visitor.visit(&self.options.name, &address, Validators::default());
-            let reason = match visit.await {
+            match visit.await {
                 Visit::Moved(target) => {
                     address = target;
                     continue;
                 }
-                Visit::Page(page) => {
-                    match page.document {
-                        Ok(document) => batch.documents.push(document),
-                        Err(refusal) => batch.refused.push(refusal),
-                    }
-                    return Step::Batch(batch);
+                Visit::Page(page) => match page.document {
+                    Ok(document) => batch.documents.push(document),
+                    Err(refusal) => batch.refused.push(refusal),
+                },
+                Visit::Spent => return PageVisit::Spent,
+                Visit::Refused(reason) => batch.refused.push(self.refusal(page, reason)),
+                Visit::Failed(reason) => return PageVisit::Later(FAILURE_WAIT, reason),
+                Visit::Busy(time) => {
+                    return PageVisit::Later(time, "its server is busy or fails".to_owned());
                 }
-                Visit::Spent => return Step::Spent,
-                Visit::Refused(reason) | Visit::Failed(reason) => reason,
-                Visit::Busy(_) | Visit::Unchanged => "its server is busy".to_owned(),
-            };
-            batch.refused.push(self.refusal(page, reason));
-            return Step::Batch(batch);
+                Visit::Unchanged => {
+                    let reason = "its server sends no page".to_owned();
+                    return PageVisit::Later(FAILURE_WAIT, reason);
+                }
+            }
+            return PageVisit::Done(batch);
         }
         batch.refused.push(self.refusal(page, "it redirects without an end".to_owned()));
-        Step::Batch(batch)
+        PageVisit::Done(batch)
     }
 
     fn refusal(&self, url: &Url, reason: String) -> Refusal {
@@ -294,16 +393,13 @@ impl Source for Feeds {
     }
 
     async fn next(&mut self) -> Result<Step, SourceError> {
-        if let Some(page) = self.state.pages.front() {
-            let step = self.visit(page).await;
-            if step != Step::Spent {
-                self.state.pages.pop_front();
-            }
-            return Ok(step);
+        let (page, page_wait) = self.next_page();
+        if let Some(position) = page {
+            return Ok(self.visit_next(position).await);
         }
         match self.next_feed() {
             Some((url, wait)) if wait.is_zero() => self.poll(url).await,
-            Some((_, wait)) => Ok(Step::Wait(wait)),
+            Some((_, wait)) => Ok(Step::Wait(page_wait.map_or(wait, |time| time.min(wait)))),
             None => Ok(Step::Done),
         }
     }
@@ -419,6 +515,18 @@ mod tests {
             assert_eq!(entry.page, None);
         }
         assert_ne!(news[0].key, news[1].key);
+    }
+
+    #[test]
+    fn pages_of_earlier_versions_are_read() {
+        let old = r#"{"feeds":{},"pages":["http://example.org/a"]}"#;
+        let mut state: State = serde_json::from_str(old).unwrap();
+        let url = Url::parse("http://example.org/a").unwrap();
+        assert_eq!(state.pages, [PendingPage::new(url.clone())]);
+        state.pages[0] = PendingPage { url, tries: 2, due: 7 };
+        let saved = serde_json::to_value(&state).unwrap();
+        let read: State = serde_json::from_value(saved).unwrap();
+        assert_eq!(read.pages, state.pages);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::service::{Endpoint, Failure, Page, Post, Service, Then, parse_json};
+use super::service::{Endpoint, Failure, Page, Post, Service, Then, parse_json, passing_failure};
 use crate::{
     Batch,
     http::{HttpClient, Request, Response},
@@ -129,7 +129,10 @@ impl GithubReadmes {
         match response.status {
             401 => Err(Failure::Service("it refuses the token; correct GITHUB_TOKEN".into())),
             403 | 429 if is_limited(&response) => Err(Failure::Busy(until_reset(&response))),
-            _ => Ok(response),
+            _ => match passing_failure(&response) {
+                Some(time) => Err(Failure::Busy(time)),
+                None => Ok(response),
+            },
         }
     }
 

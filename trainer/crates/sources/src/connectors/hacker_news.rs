@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{
-    service::{Endpoint, Failure, PLAIN, Page, Post, Service, Then, parse_json},
+    service::{Endpoint, Failure, PLAIN, Page, Post, Service, Then, parse_json, passing_failure},
     text::{html_text, titled},
 };
 use crate::{Batch, http::HttpClient};
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Number of items of a page.
 const PAGE_ITEMS: u64 = 25;
+/// Number of the newest items that may not be visible yet.
+const RECENT_ITEMS: u64 = 100;
 /// Time after which new items are asked for.
 const NEW_ITEMS: Duration = Duration::from_secs(60);
 
@@ -28,7 +30,7 @@ pub struct HackerNews {
 pub struct Item {
     /// Number of the next item.
     next: Option<u64>,
-    /// Largest number of an item, as last asked.
+    /// Largest number of an item, as last asked, or 0 if it has to be asked again.
     newest: u64,
 }
 
@@ -60,12 +62,22 @@ impl HackerNews {
         Ok(self.endpoint.json(http, url).await?.0)
     }
 
-    /// Adds item `number` to `batch`.
-    async fn read(&self, http: &HttpClient, number: u64, batch: &mut Batch) -> Result<(), Failure> {
+    /// Adds item `number` to `batch`. Returns `false` if it `is_recent` and not visible yet.
+    async fn read(
+        &self,
+        http: &HttpClient,
+        number: u64,
+        is_recent: bool,
+        batch: &mut Batch,
+    ) -> Result<bool, Failure> {
         let url = self.endpoint.address(&format!("/v0/item/{number}.json"), &[])?;
         let response = self.endpoint.get(http, url, |request| request).await?;
+        if let Some(time) = passing_failure(&response) {
+            return Err(Failure::Busy(time));
+        }
         let text = match response.is_success().then(|| parse_json::<Option<Entry>>(&response)) {
             Some(Ok(Some(item))) if item.id == number => item.text(),
+            Some(Ok(None)) if is_recent => return Ok(false),
             Some(Ok(_)) => Err("there is no such item".to_owned()),
             Some(Err(Failure::Service(reason))) => Err(reason),
             Some(Err(other)) => return Err(other),
@@ -79,7 +91,7 @@ impl HackerNews {
             signals: Vec::new(),
         };
         post.add_to(batch, self.name(), response.fetched);
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -107,18 +119,33 @@ impl Service for HackerNews {
 
     async fn page(&mut self, http: &HttpClient, place: &Item) -> Result<Page<Item>, Failure> {
         let mut place = place.clone();
-        let next = place.next.unwrap_or(self.from);
+        // The first item has number 1.
+        let next = place.next.unwrap_or(self.from).max(1);
         if next > place.newest {
             place.newest = self.newest(http).await?;
         }
         let end = place.newest.saturating_add(1).min(next.saturating_add(PAGE_ITEMS)).max(next);
-        let mut batch = Batch::default();
-        for number in next..end {
-            self.read(http, number, &mut batch).await?;
-        }
-        place.next = Some(end);
-        let then =
+        let mut then =
             if end > place.newest { Then::Wait(NEW_ITEMS) } else { Then::Next(Duration::ZERO) };
+        let (mut batch, mut number) = (Batch::default(), next);
+        while number < end {
+            let is_recent = place.newest.saturating_sub(number) < RECENT_ITEMS;
+            match self.read(http, number, is_recent, &mut batch).await {
+                Ok(true) => number += 1,
+                Ok(false) => {
+                    // An item that never appears is passed when it is recent no more.
+                    (place.newest, then) = (0, Then::Wait(NEW_ITEMS));
+                    break;
+                }
+                // The items so far are kept, and the next call meets the failure.
+                Err(Failure::Busy(_)) if number > next => {
+                    then = Then::Next(Duration::ZERO);
+                    break;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        place.next = Some(number);
         Ok(Page { batch, place, then })
     }
 }

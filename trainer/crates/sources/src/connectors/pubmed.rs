@@ -7,12 +7,15 @@ use super::{
 use crate::{Batch, http::HttpClient};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Largest answer, in bytes: some ten articles as a rule.
 const MAX_BYTES: u64 = 64 << 20;
 /// Time after which new articles are asked for.
 const NEW_ARTICLES: Duration = Duration::from_secs(24 * 3600);
+/// Most articles of a day that are remembered, of some 20 bytes each in the cursor. More are read
+/// again at worst.
+const MAX_REMEMBERED: usize = 1 << 16;
 
 /// Articles of PubMed Central's open-access subset, in the order of their last change.
 ///
@@ -31,6 +34,42 @@ pub struct ArticlePlace {
     token: Option<String>,
     /// Date of the newest change that was read.
     newest: Option<String>,
+    /// Fingerprints of the articles of that date that were read. A list that begins at a date has
+    /// the articles of this date, so they come again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    read: BTreeSet<u64>,
+}
+
+impl ArticlePlace {
+    /// Moves behind `record`. Returns `false` if it was read before.
+    fn pass(&mut self, record: &Record) -> bool {
+        let newest = self.newest.as_deref().unwrap_or_default();
+        if self.newest.is_none() || record.datestamp.as_str() > newest {
+            self.newest = Some(record.datestamp.clone());
+            self.read.clear();
+        } else if record.datestamp.as_str() < newest {
+            return true;
+        }
+        let key = fingerprint(record);
+        if self.read.contains(&key) {
+            return false;
+        }
+        if self.read.len() < MAX_REMEMBERED {
+            self.read.insert(key);
+        }
+        true
+    }
+}
+
+/// Returns the fingerprint of a record. It depends on the text, as an article may change once more
+/// on the same day.
+fn fingerprint(record: &Record) -> u64 {
+    let Record { identifier, datestamp: _, is_deleted, licence, text } = record;
+    let licence = licence.as_deref().unwrap_or_default();
+    let all = format!("{identifier}\n{is_deleted}\n{licence}\n{text}");
+    let mut key = [0; 8];
+    key.copy_from_slice(&blake3::hash(all.as_bytes()).as_bytes()[..8]);
+    u64::from_be_bytes(key)
 }
 
 impl PubmedCentral {
@@ -97,7 +136,7 @@ impl Service for PubmedCentral {
         let records = read
             .unwrap_or_else(|error| Err(error.to_string()))
             .map_err(|reason| Failure::Service(format!("its answer cannot be read: {reason}")))?;
-        let mut place = ArticlePlace { token: records.token, newest: place.newest.clone() };
+        let mut place = ArticlePlace { token: records.token, ..place.clone() };
         let then = match records.error.as_deref() {
             None if place.token.is_some() => Then::Next(Duration::ZERO),
             None | Some("noRecordsMatch") => Then::Wait(NEW_ARTICLES),
@@ -107,9 +146,53 @@ impl Service for PubmedCentral {
         };
         let mut batch = Batch::default();
         for record in records.records {
-            place.newest = place.newest.max(Some(record.datestamp.clone()));
-            to_post(record).add_to(&mut batch, self.name(), fetched);
+            if place.pass(&record) {
+                to_post(record).add_to(&mut batch, self.name(), fetched);
+            }
         }
         Ok(Page { batch, place, then })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: u32, datestamp: &str, text: &str) -> Record {
+        Record {
+            identifier: format!("oai:pubmedcentral.nih.gov:{number}"),
+            datestamp: datestamp.into(),
+            text: text.into(),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn articles_of_the_newest_day_are_passed_once() {
+        let mut place = ArticlePlace::default();
+        assert!(place.pass(&record(1, "2024-05-01", "a")));
+        assert!(place.pass(&record(2, "2024-05-02", "b")));
+        assert!(place.pass(&record(3, "2024-05-02", "c")));
+        // The order within a list is not promised.
+        assert!(place.pass(&record(4, "2024-05-01", "d")));
+        let saved = serde_json::to_value(&place).unwrap();
+        let mut place: ArticlePlace = serde_json::from_value(saved).unwrap();
+        assert!(!place.pass(&record(2, "2024-05-02", "b")));
+        assert!(!place.pass(&record(3, "2024-05-02", "c")));
+        assert!(place.pass(&record(3, "2024-05-02", "changed")));
+        assert!(place.pass(&record(2, "2024-05-03", "b")));
+        assert_eq!((place.newest.as_deref(), place.read.len()), (Some("2024-05-03"), 1));
+        let old = serde_json::json!({"token": null, "newest": "2024-05-03"});
+        let mut place: ArticlePlace = serde_json::from_value(old).unwrap();
+        assert!(place.pass(&record(2, "2024-05-03", "b")));
+    }
+
+    #[test]
+    fn the_place_is_bounded() {
+        let mut place = ArticlePlace::default();
+        place.read.extend(0..MAX_REMEMBERED as u64);
+        place.newest = Some("2024-05-01".into());
+        assert!(place.pass(&record(1, "2024-05-01", "a")));
+        assert_eq!(place.read.len(), MAX_REMEMBERED);
     }
 }

@@ -4,19 +4,25 @@
 
 use crate::{
     Batch, Reader, ResumableSource, SourceError, Step,
-    http::{FetchError, HttpClient, Request, Response},
+    http::{FetchError, HttpClient, Request, Response, unix_seconds},
 };
 use async_trait::async_trait;
 use pol_corpus::{Origin, RawDocument, Refusal};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use url::Url;
 
 /// Longest time that a service's wish to wait is followed within a step. After a longer one the
 /// source has nothing new for now.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// Most such pauses in a row. A service that is busy after them has nothing new for now.
+const MAX_PAUSES: u32 = 3;
+/// Time for which a service that fails is left alone, unless it says how long it wants to be.
+const FAILURE_WAIT: Duration = Duration::from_secs(60);
+/// Longest time for which a service is not asked, which is that of services with news once a day.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Service that gives documents a page at a time.
 #[async_trait]
@@ -152,6 +158,13 @@ pub(super) fn parse_json<T: DeserializeOwned>(response: &Response) -> Result<T, 
     })
 }
 
+/// Returns the time for which a service is to be left alone, if its answer is a failure that may
+/// pass.
+pub(super) fn passing_failure(response: &Response) -> Option<Duration> {
+    let is_failure = response.status == 429 || (500..600).contains(&response.status);
+    is_failure.then(|| response.retry_after().unwrap_or(FAILURE_WAIT))
+}
+
 /// Documents of a [`Service`], as a [`Source`](crate::Source).
 pub type Connector<S> = ResumableSource<ServiceReader<S>>;
 
@@ -159,9 +172,10 @@ pub type Connector<S> = ResumableSource<ServiceReader<S>>;
 pub struct ServiceReader<S: Service> {
     service: S,
     http: HttpClient,
-    then: Then,
-    /// Time before which the service wants no request.
-    not_before: Option<Instant>,
+    /// Time before which the service wants no request, within a step.
+    pause: Option<Instant>,
+    /// Number of times in a row that the service was busy.
+    pauses: u32,
 }
 
 /// Place in the documents of a service.
@@ -171,22 +185,47 @@ pub struct ServiceCursor<P> {
     choice: String,
     place: P,
     has_ended: bool,
+    /// Time before which the service is not asked, in seconds since 1970. It is a part of the
+    /// place, since a later run must not ask earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<u64>,
 }
 
 impl<S: Service> Connector<S> {
     /// Creates a source of the documents of `service`, which is asked through `http`.
     pub fn new(service: S, http: HttpClient) -> Self {
         let (choice, place) = (service.choice(), S::Place::default());
-        let cursor = ServiceCursor { choice, place, has_ended: false };
-        let then = Then::Next(Duration::ZERO);
-        Self::at(cursor, ServiceReader { service, http, then, not_before: None })
+        let cursor = ServiceCursor { choice, place, has_ended: false, not_before: None };
+        Self::at(cursor, ServiceReader { service, http, pause: None, pauses: 0 })
     }
 }
 
 impl<S: Service> ServiceReader<S> {
     fn pause(&mut self, time: Duration) {
-        self.not_before = Instant::now().checked_add(time);
+        self.pause = Instant::now().checked_add(time);
     }
+}
+
+impl<P> ServiceCursor<P> {
+    /// Keeps the service from being asked for `time`.
+    fn wait(&mut self, time: Duration) {
+        let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+        self.not_before = Some(now().saturating_add(seconds));
+    }
+
+    /// Returns the time for which the service is still not to be asked, if there is one.
+    fn remaining(&mut self) -> Option<Duration> {
+        let now = now();
+        // A clock that was set back must not stop the source for longer than a wait.
+        let latest = now.saturating_add(MAX_WAIT.as_secs());
+        self.not_before = self.not_before.map(|time| time.min(latest)).filter(|time| *time > now);
+        self.not_before.map(|time| Duration::from_secs(time.saturating_sub(now)))
+    }
+}
+
+/// Returns the time, in seconds since 1970.
+fn now() -> u64 {
+    unix_seconds(SystemTime::now())
 }
 
 #[async_trait]
@@ -207,29 +246,34 @@ impl<S: Service> Reader for ServiceReader<S> {
         if cursor.has_ended {
             return Ok(Step::Done);
         }
-        if let Then::Wait(time) = self.then {
-            self.then = Then::Next(Duration::ZERO);
+        if let Some(time) = cursor.remaining() {
             return Ok(Step::Wait(time));
         }
-        if let Some(time) = self.not_before {
+        if let Some(time) = self.pause {
             tokio::time::sleep_until(time).await;
-            self.not_before = None;
+            self.pause = None;
         }
         match self.service.page(&self.http, &cursor.place).await {
             Ok(page) => {
                 cursor.place = page.place;
                 cursor.has_ended = page.then == Then::End;
-                self.then = page.then;
-                if let Then::Next(time) = page.then {
-                    self.pause(time);
+                self.pauses = 0;
+                match page.then {
+                    Then::Next(time) => self.pause(time),
+                    Then::Wait(time) => cursor.wait(time),
+                    Then::End => {}
                 }
                 Ok(Step::Batch(page.batch))
             }
-            Err(Failure::Busy(time)) if time <= MAX_PAUSE => {
+            Err(Failure::Busy(time)) if time <= MAX_PAUSE && self.pauses < MAX_PAUSES => {
+                self.pauses += 1;
                 self.pause(time);
                 Ok(Step::Batch(Batch::default()))
             }
-            Err(Failure::Busy(time)) => Ok(Step::Wait(time)),
+            Err(Failure::Busy(time)) => {
+                cursor.wait(time);
+                Ok(Step::Wait(time))
+            }
             Err(Failure::Spent) => Ok(Step::Spent),
             Err(Failure::Service(reason)) => {
                 Err(SourceError::Service { service: self.service.name().to_owned(), reason })
@@ -273,6 +317,42 @@ impl Post {
                 bytes: text.into_bytes(),
             }),
             Err(reason) => batch.refused.push(Refusal { origin, reason }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(not_before: Option<u64>) -> ServiceCursor<u64> {
+        ServiceCursor { choice: "all".into(), place: 1, has_ended: false, not_before }
+    }
+
+    #[test]
+    fn a_wait_is_a_part_of_the_place() {
+        let mut first = cursor(None);
+        assert_eq!(first.remaining(), None);
+        first.wait(Duration::from_millis(3_599_500));
+        let saved = serde_json::to_value(&first).unwrap();
+        let mut second: ServiceCursor<u64> = serde_json::from_value(saved).unwrap();
+        let remaining = second.remaining().unwrap().as_secs();
+        assert!((3590..=3600).contains(&remaining), "{remaining}");
+        // Places without a wait are read, and written as they were.
+        let old = serde_json::json!({"choice": "all", "place": 1, "has_ended": false});
+        let mut read: ServiceCursor<u64> = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(read.remaining(), None);
+        assert_eq!(serde_json::to_value(&read).unwrap(), old);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_delays_a_service_by_a_day_at_most() {
+        for time in [now() + 10 * 365 * 24 * 3600, u64::MAX] {
+            assert_eq!(cursor(Some(time)).remaining(), Some(MAX_WAIT), "{time}");
+        }
+        for time in [0, now().saturating_sub(1)] {
+            let mut cursor = cursor(Some(time));
+            assert_eq!((cursor.remaining(), cursor.not_before), (None, None), "{time}");
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Entry {
     /// Number of redirects, or of sitemaps within each other, that led here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) hops: u32,
-    /// Number of visits at which the server was busy.
+    /// Number of visits at which the server was busy or failed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) tries: u32,
     /// The address is one of a sitemap.
@@ -194,12 +194,20 @@ impl Frontier {
         }
     }
 
-    /// Leaves out all that is queued for a host, and returns the number of pages.
-    pub(super) fn drop_host(&mut self, host: &str) -> usize {
+    /// Queues a page whose visit has ended for another one, behind all others of its host.
+    pub(super) fn requeue(&mut self, entry: Entry) {
+        if let Some(host) = self.hosts.get_mut(entry.url.authority()) {
+            self.queued.add(&entry);
+            host.queue.push_back(entry);
+        }
+    }
+
+    /// Leaves out all that is queued for a host, and returns it.
+    pub(super) fn drop_host(&mut self, host: &str) -> VecDeque<Entry> {
         let queue = self.hosts.get_mut(host).map(|host| std::mem::take(&mut host.queue));
         let queue = queue.unwrap_or_default();
         queue.iter().for_each(|entry| self.queued.remove(entry));
-        queue.len()
+        queue
     }
 
     /// Completes a frontier that was read: visits that a killed run had begun are queued again, and
@@ -312,7 +320,7 @@ mod tests {
         }
         assert_eq!(named("k", &mut frontier), 0);
         assert_eq!(frontier.queued.entries, 1000);
-        assert_eq!(frontier.drop_host("b"), 100);
+        assert_eq!(frontier.drop_host("b").len(), 100);
         assert_eq!(frontier.queued.entries, 900);
         assert!(!Frontier::default().offer(entry("http://a/x/x/x"), &LIMITS));
     }
@@ -333,6 +341,21 @@ mod tests {
         assert_eq!((restored.queued.entries, restored.visits()), (3, 0));
         assert!(!restored.offer(entry("http://a/1"), &LIMITS));
         assert_eq!(restored.take(1, |_| false).unwrap().depth, 3);
+    }
+
+    #[test]
+    fn a_page_that_is_queued_again_is_the_last() {
+        let mut frontier = Frontier::default();
+        for url in ["http://a/1", "http://a/2"] {
+            frontier.offer(entry(url), &LIMITS);
+        }
+        let first = frontier.take(1, |_| false).unwrap();
+        frontier.finish(&first);
+        frontier.requeue(first);
+        assert_eq!(frontier.queued.entries, 2);
+        assert_eq!(take(&mut frontier).unwrap(), "http://a/2");
+        frontier.finish(&entry("http://a/2"));
+        assert_eq!(take(&mut frontier).unwrap(), "http://a/1");
     }
 
     #[test]

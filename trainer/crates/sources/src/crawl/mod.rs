@@ -7,7 +7,8 @@
 //!
 //! Sites that have endlessly many pages are bounded in several ways: by depth, by the number of
 //! pages of a host, by the number of addresses that differ in numbers or values of a query only,
-//! and by signs in the address. A host that fails several times in a row is left.
+//! and by signs in the address. A host that fails several times in a row rests for ten minutes, as
+//! the own line may be the reason, and is left after three such rests.
 
 mod address;
 mod frontier;
@@ -41,6 +42,12 @@ const MAX_KNOWN_BYTES: usize = 5 << 20;
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// Longest time for which a server is left alone.
 const MAX_REST: Duration = Duration::from_secs(24 * 3600);
+/// Time for which a host is left alone that fails again and again.
+const FAILURE_REST: Duration = Duration::from_secs(600);
+/// Most such rests of a host without a visit between them that succeeds.
+const MAX_FAILURE_RESTS: u32 = 3;
+/// Most hosts whose rests are part of the cursor, which bounds its size.
+const MAX_RESTS: usize = 1000;
 
 /// Hosts to which links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +88,7 @@ pub struct CrawlOptions {
     pub concurrency: usize,
     /// Most visits to a host at one time. The client has a limit of its own.
     pub host_concurrency: usize,
-    /// Failures in a row after which a host is left.
+    /// Failures in a row after which a host rests, and is left at last.
     pub max_failures: u32,
     /// Time from the begin of a round to the next, in which all pages are asked for changes. There
     /// is one round only if there is none.
@@ -119,8 +126,8 @@ pub struct Crawl {
     rests: BTreeMap<String, Instant>,
     /// Pages of hosts that are left alone for long, with the reason.
     resting: Vec<Refusal>,
-    /// Failures of hosts in a row.
-    failures: BTreeMap<String, u32>,
+    /// Failed visits to hosts in a row.
+    failures: BTreeMap<String, Vec<Entry>>,
     visits: JoinSet<(Entry, Outcome)>,
     /// Bytes that the known pages take in the cursor.
     known_bytes: usize,
@@ -136,6 +143,18 @@ struct State {
     /// Time at which the round began, in seconds since 1970.
     #[serde(default)]
     begun: u64,
+    /// Rests of hosts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    rests: BTreeMap<String, Rest>,
+}
+
+/// Rest of a host.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Rest {
+    /// Time until which the host is left alone, in seconds since 1970.
+    end: u64,
+    /// Number of rests since the last visit that succeeded, for failures.
+    failures: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -240,6 +259,33 @@ impl Crawl {
             }
     }
 
+    /// Leaves a host alone for `time`, also in later runs. Returns its rest, if there is room for
+    /// it in the cursor.
+    fn rest(&mut self, host: &str, time: Duration) -> Option<&mut Rest> {
+        let time = time.min(MAX_REST);
+        self.rests.insert(host.to_owned(), Instant::now() + time);
+        let (now, rests) = (now(), &mut self.state.rests);
+        rests.retain(|_, rest| rest.end > now || rest.failures > 0);
+        if rests.len() >= MAX_RESTS && !rests.contains_key(host) {
+            return None;
+        }
+        let rest = rests.entry(host.to_owned()).or_default();
+        rest.end = now.saturating_add(time.as_secs());
+        Some(rest)
+    }
+
+    /// Leaves the hosts alone that were so when the state was saved.
+    fn restore_rests(&mut self) {
+        let now = now();
+        // A clock that was set back must not stop the crawl for longer than the longest rest.
+        let latest = now.saturating_add(MAX_REST.as_secs());
+        for (host, rest) in &mut self.state.rests {
+            rest.end = rest.end.min(latest);
+            let time = Duration::from_secs(rest.end.saturating_sub(now));
+            self.rests.insert(host.clone(), Instant::now() + time);
+        }
+    }
+
     /// Begins as many visits as may run at one time.
     fn begin_visits(&mut self) {
         let now = Instant::now();
@@ -267,6 +313,7 @@ impl Crawl {
         match outcome {
             Outcome::Page(Visit::Page(page)) => self.absorb_page(&entry, *page, &mut batch),
             Outcome::Sitemap(Ok(sitemap)) => {
+                self.note_success(&entry);
                 for url in sitemap.sitemaps {
                     self.offer_sitemap(url, entry.hops + 1);
                 }
@@ -275,16 +322,18 @@ impl Crawl {
                 }
             }
             Outcome::Page(visit) | Outcome::Sitemap(Err(visit)) => match visit {
-                Visit::Page(_) | Visit::Unchanged => {}
-                Visit::Moved(target) => self.absorb_redirect(&entry, target, &mut batch),
+                Visit::Page(_) | Visit::Unchanged => self.note_success(&entry),
+                Visit::Moved(target) => {
+                    self.note_success(&entry);
+                    self.absorb_redirect(&entry, target, &mut batch);
+                }
                 Visit::Busy(time) if entry.tries < MAX_TRIES => {
                     if time > MAX_SLEEP {
                         let seconds = time.as_secs();
                         let reason = format!("its server is away or busy for {seconds} seconds");
                         self.resting.push(self.refusal(&entry, reason));
                     }
-                    let host = entry.url.authority().to_owned();
-                    self.rests.insert(host, Instant::now() + time.min(MAX_REST));
+                    self.rest(entry.url.authority(), time);
                     let tries = entry.tries + 1;
                     self.state.frontier.put_back(Entry { tries, ..entry });
                     return Step::Batch(batch);
@@ -305,7 +354,7 @@ impl Crawl {
     }
 
     fn absorb_page(&mut self, entry: &Entry, page: Page, batch: &mut Batch) {
-        self.failures.remove(entry.url.authority());
+        self.note_success(entry);
         let Page { document, validators, links, canonical, sitemaps } = page;
         for link in links {
             self.offer_page(link, entry.depth.saturating_add(1), 0);
@@ -313,13 +362,7 @@ impl Crawl {
         for sitemap in sitemaps {
             self.offer_sitemap(sitemap, 0);
         }
-        let known = Known { depth: entry.depth, validators };
-        if self.options.revisit.is_some() && self.known_bytes < MAX_KNOWN_BYTES {
-            self.known_bytes += known.bytes(entry.url.as_str());
-            if let Some(old) = self.state.known.insert(entry.url.to_string(), known) {
-                self.known_bytes -= old.bytes(entry.url.as_str());
-            }
-        }
+        self.remember(entry, validators);
         let other = canonical.filter(|canonical| *canonical != entry.url);
         match (document, other) {
             (Err(refusal), _) => batch.refused.push(refusal),
@@ -348,13 +391,66 @@ impl Crawl {
 
     fn absorb_failure(&mut self, entry: &Entry, reason: &str, batch: &mut Batch) {
         batch.refused.push(self.refusal(entry, reason.to_owned()));
+        self.remember_unread(entry);
         let host = entry.url.authority();
-        let failures = self.failures.entry(host.to_owned()).or_default();
-        *failures += 1;
-        if *failures >= self.options.max_failures {
-            let left = self.state.frontier.drop_host(host);
-            let reason = format!("its host fails again and again: {left} further pages left out");
-            batch.refused.push(self.refusal(entry, reason));
+        let row = self.failures.entry(host.to_owned()).or_default();
+        row.push(entry.clone());
+        if row.len() as u64 >= u64::from(self.options.max_failures) {
+            let row = self.failures.remove(host).unwrap_or_default();
+            self.absorb_outage(entry, row, batch);
+        }
+    }
+
+    /// Lets the host of `entry` rest, which failed at all visits of a `row`, or leaves it.
+    fn absorb_outage(&mut self, entry: &Entry, row: Vec<Entry>, batch: &mut Batch) {
+        let host = entry.url.authority();
+        let rests = self.state.rests.get(host).map_or(0, |rest| rest.failures);
+        if rests < MAX_FAILURE_RESTS
+            && let Some(rest) = self.rest(host, FAILURE_REST)
+        {
+            rest.failures += 1;
+            for failed in row.into_iter().filter(|failed| failed.tries < MAX_TRIES) {
+                let tries = failed.tries + 1;
+                self.state.frontier.finish(&failed);
+                self.state.frontier.requeue(Entry { tries, ..failed });
+            }
+            return;
+        }
+        self.state.rests.remove(host);
+        let left = self.state.frontier.drop_host(host);
+        for entry in &left {
+            self.remember_unread(entry);
+        }
+        let left = left.len();
+        let reason = format!("its host fails again and again: {left} further pages left out");
+        batch.refused.push(self.refusal(entry, reason));
+    }
+
+    /// Notes that the host of `entry` does not fail.
+    fn note_success(&mut self, entry: &Entry) {
+        let host = entry.url.authority();
+        self.failures.remove(host);
+        if let Some(rest) = self.state.rests.get_mut(host) {
+            rest.failures = 0;
+        }
+    }
+
+    /// Remembers a page for the next round.
+    fn remember(&mut self, entry: &Entry, validators: Validators) {
+        let known = Known { depth: entry.depth, validators };
+        if self.options.revisit.is_some() && self.known_bytes < MAX_KNOWN_BYTES {
+            self.known_bytes += known.bytes(entry.url.as_str());
+            if let Some(old) = self.state.known.insert(entry.url.to_string(), known) {
+                self.known_bytes -= old.bytes(entry.url.as_str());
+            }
+        }
+    }
+
+    /// Remembers a page that was not read, so that the next round asks for it also where the pages
+    /// that link to it have not changed.
+    fn remember_unread(&mut self, entry: &Entry) {
+        if !entry.is_sitemap && !self.state.known.contains_key(entry.url.as_str()) {
+            self.remember(entry, Validators::default());
         }
     }
 
@@ -379,6 +475,7 @@ impl Crawl {
         }
         self.state.begun = now;
         self.state.frontier = Frontier::default();
+        self.state.rests.values_mut().for_each(|rest| rest.failures = 0);
         let known: BTreeSet<_> =
             self.state.known.iter().map(|(url, known)| (known.depth, url.clone())).collect();
         let limits = self.limits();
@@ -423,6 +520,7 @@ impl Source for Crawl {
     fn resume(&mut self, cursor: Value) -> Result<(), String> {
         self.state = serde_json::from_value(cursor).map_err(|error| error.to_string())?;
         self.state.frontier.restart();
+        self.restore_rests();
         let known = self.state.known.iter();
         self.known_bytes = known.map(|(url, known)| known.bytes(url)).sum();
         self.offer_seeds();

@@ -2,7 +2,7 @@
 
 //! HTTP requests to a hub.
 
-use super::{HubError, HubId, RepoKind, files::escape, id::is_commit};
+use super::{HubError, HubId, RepoKind, files::escape, id::is_commit, redirects};
 use crate::http::{FetchError, MinRate};
 use indicatif::ProgressBar;
 use reqwest::{
@@ -108,6 +108,8 @@ impl RequestError {
             Self::Status(429 | 503, Some(delay)) if *delay > MAX_RETRY_DELAY => None,
             Self::Status(429 | 503, Some(delay)) => Some(default.max(*delay)),
             Self::Status(status, _) => (*status == 429 || *status >= 500).then_some(default),
+            // The same redirect would come again.
+            Self::Request(error) if error.is_redirect() => None,
             Self::Request(_) | Self::Transfer(_) => Some(default),
             Self::Answer(_) | Self::Disk(_) => None,
         }
@@ -147,6 +149,7 @@ impl HubClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(READ_TIMEOUT)
             .referer(false)
+            .redirect(redirects::policy(&endpoint))
             .user_agent(concat!("pol-trainer/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(RequestError::from);

@@ -5,6 +5,7 @@
 //! A revision is resolved to its commit once, and all is fetched by that commit, which never
 //! changes. The hub is not trusted: answers are limited in size, commits are hexadecimal, and no
 //! name that a hub gives becomes a path on the disk. The access token goes to the hub only.
+//! Redirects lead to the public internet, or stay in the operator's network if the hub is there.
 //!
 //! - [`Hub`] and [`HubClient`] fetch files of models and data sets, resumed and verified.
 //! - [`HubSource`] yields the rows of a data set as documents.
@@ -16,6 +17,7 @@ mod dataset;
 mod error;
 mod files;
 mod id;
+mod redirects;
 mod remote;
 mod rows;
 mod source;

@@ -13,7 +13,13 @@ use pol_sources::{
     http::{HttpClient, HttpOptions},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 /// Returns a client that reaches this machine and does not wait.
 pub(crate) fn client() -> HttpClient {
@@ -33,6 +39,13 @@ fn read<S: Service>(service: S) -> (End, Memory) {
     let mut store = Memory::default();
     let end = store.fill(&mut Connector::new(service, client())).unwrap();
     (end, store)
+}
+
+/// Lets the time pass that the service of a store wants to wait.
+fn end_wait(store: &mut Memory) {
+    let cursor = &mut store.cursor.as_mut().unwrap()["cursor"];
+    assert!(cursor["not_before"].is_u64(), "{cursor}");
+    cursor["not_before"] = 0.into();
 }
 
 /// Returns the failure of the first page.
@@ -99,70 +112,170 @@ fn arxiv_says_what_is_wrong() {
     is_refusal(failure(Arxiv::new(at(&server), "x")), "status 500");
 }
 
+/// Returns an article of PubMed Central that was changed on a day of May 2024.
+fn article(number: u32, day: u32, licence: &str) -> String {
+    format!(
+        "<record><header><identifier>oai:pubmedcentral.nih.gov:{number}</identifier>\
+         <datestamp>2024-05-{day:02}</datestamp></header><metadata><article xmlns:xlink='x'>\
+         <front><article-meta><permissions><license xlink:href='{licence}'/></permissions>\
+         </article-meta></front><body><p>Text {number}.</p></body></article></metadata>\
+         </record>"
+    )
+}
+
+/// Returns an answer of PubMed Central.
+fn articles(records: &str) -> Response {
+    Response::new(200, format!("<OAI-PMH><ListRecords>{records}</ListRecords></OAI-PMH>"))
+}
+
+const BY: &str = "https://creativecommons.org/licenses/by/4.0/";
+
 #[test]
 fn articles_of_pubmed_central_follow_tokens() {
-    let record = |number: u32, licence: &str| {
-        format!(
-            "<record><header><identifier>oai:pubmedcentral.nih.gov:{number}</identifier>\
-             <datestamp>2024-05-0{number}</datestamp></header><metadata><article xmlns:xlink='x'>\
-             <front><article-meta><permissions><license xlink:href='{licence}'/></permissions>\
-             </article-meta></front><body><p>Text {number}.</p></body></article></metadata>\
-             </record>"
-        )
-    };
-    let by = "https://creativecommons.org/licenses/by/4.0/";
-    let server = Server::start(move |request| {
-        let list = match (request.parameter("resumptionToken"), request.parameter("from")) {
-            (None, Some("2024-05-03")) => "<error code='noRecordsMatch'/>".to_owned(),
-            (None, _) => {
-                let records = record(1, by) + &record(2, "https://example.org/terms");
-                format!("<ListRecords>{records}<resumptionToken>t1</resumptionToken></ListRecords>")
-            }
-            (Some(_), _) => format!("<ListRecords>{}</ListRecords>", record(3, by)),
-        };
-        Response::new(200, format!("<OAI-PMH>{list}</OAI-PMH>"))
+    let server = Server::start(|request| match request.parameter("resumptionToken") {
+        None => {
+            let records = article(1, 1, BY) + &article(2, 2, "https://example.org/terms");
+            articles(&(records + "<resumptionToken>t1</resumptionToken>"))
+        }
+        Some(_) => articles(&article(3, 3, BY)),
     });
-    let (end, mut store) = read(PubmedCentral::new(at(&server), None));
+    let (end, store) = read(PubmedCentral::new(at(&server), None));
     assert_eq!((end, store.texts()), (End::Idle, vec!["Text 1.".into(), "Text 3.".into()]));
     let origin = &store.documents[1].origin;
     assert_eq!(origin.location, "https://pmc.ncbi.nlm.nih.gov/articles/PMC3/");
     assert_eq!(origin.licence.as_deref(), Some("CC-BY-4.0"));
     assert!(store.refused[0].reason.contains("no licence"));
-    // A later run asks for what changed since.
-    let mut source = Connector::new(PubmedCentral::new(at(&server), None), client());
-    assert_eq!(store.fill(&mut source).unwrap(), End::Idle);
-    assert!(server.paths().last().unwrap().contains("from=2024-05-03"));
     let server =
         Server::start(|_| Response::new(200, "<OAI-PMH><error code='badVerb'/></OAI-PMH>"));
     is_refusal(failure(PubmedCentral::new(at(&server), None)), "badVerb");
 }
 
 #[test]
+fn articles_of_a_day_are_read_once_in_several_runs() {
+    let is_later = Arc::new(AtomicBool::new(false));
+    let later = is_later.clone();
+    // The day from which articles are asked for belongs to the answer.
+    let server = Server::start(move |request| match request.parameter("from") {
+        Some("2024-05-03") if later.load(Ordering::Relaxed) => {
+            articles(&(article(3, 3, BY) + &article(33, 3, BY) + &article(4, 4, BY)))
+        }
+        Some("2024-05-03") => articles(&article(3, 3, BY)),
+        Some("2024-05-04") => articles(&article(4, 4, BY)),
+        Some(_) => Response::new(200, "<OAI-PMH><error code='noRecordsMatch'/></OAI-PMH>"),
+        None => articles(&(article(1, 1, BY) + &article(3, 3, BY))),
+    });
+    let (end, mut store) = read(PubmedCentral::new(at(&server), None));
+    assert_eq!((end, store.documents.len()), (End::Idle, 2));
+    // Returns the number of requests of another run, and that of all documents.
+    let again = |store: &mut Memory| {
+        let requests = server.paths().len();
+        let mut source = Connector::new(PubmedCentral::new(at(&server), None), client());
+        assert_eq!(store.fill(&mut source).unwrap(), End::Idle);
+        (server.paths().len() - requests, store.documents.len())
+    };
+    // It has to wait for a day, and asks for what changed since then.
+    assert_eq!(again(&mut store), (0, 2));
+    end_wait(&mut store);
+    assert_eq!(again(&mut store), (1, 2));
+    assert!(server.paths().last().unwrap().contains("from=2024-05-03"));
+    // Articles that came later on that day are new.
+    is_later.store(true, Ordering::Relaxed);
+    end_wait(&mut store);
+    assert_eq!(again(&mut store), (1, 4));
+    assert_eq!(store.texts()[2..], ["Text 33.", "Text 4."]);
+    end_wait(&mut store);
+    assert_eq!(again(&mut store), (1, 4));
+    assert!(server.paths().last().unwrap().contains("from=2024-05-04"));
+}
+
+/// Returns an item of Hacker News.
+fn item(number: u64) -> Value {
+    match number {
+        1 => json!({"id": 1, "type": "story", "by": "pg", "time": 1_160_418_111,
+            "title": "Ask HN: Why?", "text": "First.<p>Second."}),
+        2 => json!({"id": 2, "type": "comment", "parent": 1, "text": "It&#x27;s so"}),
+        3 => json!({"id": 3, "type": "comment", "deleted": true}),
+        4 => Value::Null,
+        5 => json!({"id": 5, "type": "story", "title": "Link", "url": "http://x"}),
+        _ => json!({"id": number, "type": "comment", "text": format!("Item {number}")}),
+    }
+}
+
+/// Returns the number of the item that a request of Hacker News is for, if it is for one.
+fn item_number(path: &str) -> Option<u64> {
+    path.strip_prefix("/v0/item/")?.strip_suffix(".json")?.parse().ok()
+}
+
+#[test]
 fn items_of_hacker_news_come_in_order() {
-    let server = Server::start(|request| {
-        let answer = match request.path.trim_start_matches("/v0/") {
-            "maxitem.json" => json!(5),
-            "item/1.json" => json!({"id": 1, "type": "story", "by": "pg", "time": 1_160_418_111,
-                "title": "Ask HN: Why?", "text": "First.<p>Second."}),
-            "item/2.json" => {
-                json!({"id": 2, "type": "comment", "parent": 1, "text": "It&#x27;s so"})
-            }
-            "item/3.json" => json!({"id": 3, "type": "comment", "deleted": true}),
-            "item/4.json" => Value::Null,
-            "item/5.json" => json!({"id": 5, "type": "story", "title": "Link", "url": "http://x"}),
-            _ => return Response::new(404, ""),
-        };
-        Response::json(&answer)
+    let server = Server::start(|request| match item_number(&request.path) {
+        Some(number) => Response::json(&item(number)),
+        None if request.path == "/v0/maxitem.json" => Response::json(&json!(104)),
+        None => Response::new(404, ""),
     });
     let (end, store) = read(HackerNews::new(at(&server), 1));
     assert_eq!(end, End::Idle);
     let texts = store.texts();
     assert!(texts[0].starts_with("Ask HN: Why?\n\nFirst.") && texts[0].ends_with("Second."));
-    assert_eq!(texts[1..], ["It's so"]);
+    assert_eq!(texts[1..3], ["It's so", "Item 6"]);
+    assert_eq!(texts.len(), 101);
     assert_eq!(store.documents[1].origin.location, "https://news.ycombinator.com/item?id=2");
     assert_eq!(store.refused.len(), 3);
     let server = Server::start(|_| Response::new(200, "<html>no JSON</html>"));
     is_refusal(failure(HackerNews::new(at(&server), 1)), "something else than documented");
+}
+
+#[test]
+fn items_of_hacker_news_that_are_not_visible_yet_come_later() {
+    let is_visible = Arc::new(AtomicBool::new(false));
+    let visible = is_visible.clone();
+    let server = Server::start(move |request| match item_number(&request.path) {
+        Some(8) if !visible.load(Ordering::Relaxed) => Response::json(&Value::Null),
+        Some(number) => Response::json(&item(number)),
+        None => Response::json(&json!(9)),
+    });
+    let (end, mut store) = read(HackerNews::new(at(&server), 6));
+    assert_eq!((end, store.texts()), (End::Idle, vec!["Item 6".into(), "Item 7".into()]));
+    for texts in [2, 4] {
+        end_wait(&mut store);
+        let mut source = Connector::new(HackerNews::new(at(&server), 6), client());
+        assert_eq!(store.fill(&mut source).unwrap(), End::Idle);
+        assert_eq!(store.documents.len(), texts);
+        is_visible.store(true, Ordering::Relaxed);
+    }
+    assert_eq!(store.texts()[2..], ["Item 8", "Item 9"]);
+    assert!(store.refused.is_empty(), "{:?}", store.refused);
+    // The newest number is asked again, since an item may never appear.
+    let asked = server.paths().into_iter().filter(|path| path.contains("maxitem"));
+    assert_eq!(asked.count(), 3);
+}
+
+#[test]
+fn a_failure_of_hacker_news_loses_no_item() {
+    let failures = AtomicU32::new(0);
+    let server = Server::start(move |request| match item_number(&request.path) {
+        Some(7) if failures.fetch_add(1, Ordering::Relaxed) < 2 => {
+            Response::new(500, "").with("Retry-After", "0")
+        }
+        Some(number) => Response::json(&item(number)),
+        None => Response::json(&json!(8)),
+    });
+    let (end, store) = read(HackerNews::new(at(&server), 6));
+    assert_eq!((end, store.texts().len(), store.refused.len()), (End::Idle, 3, 0));
+    // One that lasts ends the run, and the next one goes on at the item.
+    let server = Server::start(|request| match item_number(&request.path) {
+        Some(7) => Response::new(500, "").with("Retry-After", "0"),
+        Some(number) => Response::json(&item(number)),
+        None => Response::json(&json!(8)),
+    });
+    let (end, store) = read(HackerNews::new(at(&server), 6));
+    assert_eq!((end, store.texts().len(), store.refused.len()), (End::Idle, 1, 0));
+    assert_eq!(store.cursor.unwrap()["cursor"]["place"]["next"], 7);
+    let server = Server::start(|request| match item_number(&request.path) {
+        Some(_) => Response::new(500, ""),
+        None => Response::json(&json!(8)),
+    });
+    is_busy(failure(HackerNews::new(at(&server), 6)), 60);
 }
 
 fn post(number: u64) -> Value {
@@ -298,8 +411,30 @@ fn github_limits_requests() {
     is_busy(answer(403, &[("Retry-After", "42")]), 42);
     is_busy(answer(403, &[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1")]), 0);
     is_busy(answer(429, &[]), 60);
+    is_busy(answer(502, &[]), 60);
+    is_busy(answer(503, &[("Retry-After", "5")]), 5);
     is_refusal(answer(401, &[]), "GITHUB_TOKEN");
     is_refusal(answer(422, &[]), "does not understand the search");
+}
+
+#[test]
+fn a_failure_of_github_loses_no_readme() {
+    let failures = AtomicU32::new(0);
+    let server = Server::start(move |request| match request.path.split('?').next().unwrap() {
+        "/search/repositories" if request.parameter("page") == Some("1") => {
+            let items = ["a/one", "a/two", "a/three"].map(|name| repository(name, "MIT"));
+            Response::json(&json!({"total_count": 3, "items": items}))
+        }
+        "/search/repositories" => Response::json(&json!({"total_count": 3, "items": []})),
+        "/repos/a/two/readme" if failures.fetch_add(1, Ordering::Relaxed) < 2 => {
+            Response::new(502, "").with("Retry-After", "0")
+        }
+        path => Response::new(200, path),
+    });
+    let (end, store) = read(GithubReadmes::new(at(&server), "license:mit"));
+    assert_eq!((end, store.refused.len()), (End::Done, 0));
+    let texts = ["one", "two", "three"].map(|name| format!("/repos/a/{name}/readme"));
+    assert_eq!(store.texts(), texts);
 }
 
 #[test]

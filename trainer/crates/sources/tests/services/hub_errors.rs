@@ -43,6 +43,17 @@ fn a_gated_set_needs_a_token() {
 }
 
 #[test]
+fn redirects_to_private_addresses_are_not_followed() {
+    let server =
+        Server::start(|_| Response::new(302, "").with("Location", "http://169.254.169.254/"));
+    let cache = tempfile::tempdir().unwrap();
+    let mut source = source(&server, cache.path(), spec(), Transfer::Whole);
+    let error = Memory::default().fill(&mut source).unwrap_err();
+    says(&error.to_string(), &["169.254.169.254", "not on the public internet"]);
+    assert_eq!(server.paths().len(), 1);
+}
+
+#[test]
 fn a_set_that_does_not_exist_is_named() {
     let message = refusal(one_file(), DatasetSpec::new("org/other"), Transfer::Whole);
     says(&message, &["hub/org/other", "no such data set"]);

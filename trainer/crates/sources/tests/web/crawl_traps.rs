@@ -4,16 +4,20 @@
 
 use super::{
     crawl::{crawl, crawl_options},
-    server::{Reply, Server, client, html, missing, redirect, response, run},
+    server::{Reply, Server, client, html, in_ten_years, missing, redirect, response, run},
 };
 use flate2::{Compression, write::GzEncoder};
 use pol_sources::{
-    End,
+    End, Source, Step,
     crawl::{Crawl, CrawlOptions, Visitor},
 };
+use serde_json::Value;
 use std::{
     io::Write,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -107,10 +111,88 @@ async fn a_host_that_fails_again_and_again_is_left() {
         _ => Reply::Nothing,
     })
     .await;
-    let filled = run(&mut crawl(&server)).await;
-    assert_eq!(filled.documents.len(), 1);
-    assert_eq!(server.pages().len(), 6);
-    assert!(filled.refused.last().unwrap().reason.contains("45 further pages"));
+    let mut rested = crawl(&server);
+    let filled = run(&mut rested).await;
+    assert_eq!((filled.end, filled.documents.len()), (End::Idle, 1));
+    for visits in [6, 11, 16] {
+        assert_eq!(server.pages().len(), visits);
+        let Step::Wait(time) = rested.next().await.unwrap() else { panic!("it does not rest") };
+        assert!((590..=600).contains(&time.as_secs()), "{time:?}");
+        let cursor = after_rests(&rested);
+        rested = crawl(&server);
+        rested.resume(cursor).unwrap();
+        let filled = run(&mut rested).await;
+        assert_eq!(filled.end, if visits < 16 { End::Idle } else { End::Done });
+        let is_left = filled.refused.iter().any(|it| it.reason.contains("45 further pages"));
+        assert_eq!(is_left, visits == 16, "{:?}", filled.refused);
+    }
+    assert_eq!(server.pages().len(), 21);
+}
+
+/// Returns the cursor of a crawl at the end of all rests.
+fn after_rests(crawl: &Crawl) -> Value {
+    let mut cursor = crawl.cursor();
+    for rest in cursor["rests"].as_object_mut().unwrap().values_mut() {
+        rest["end"] = 0.into();
+    }
+    cursor
+}
+
+/// Returns a site whose front page never changes, and whose other pages answer if the flag is set.
+async fn site_with_outage() -> (Server, Arc<AtomicBool>) {
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = is_up.clone();
+    let server = Server::start(move |got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        "/" if got.has("if-none-match", "\"1\"") => response("304 Not Modified", "", ""),
+        "/" => {
+            let links: String = (0..12).map(|n| format!("<a href='/{n}'>{n}</a>")).collect();
+            response("200 OK", "Content-Type: text/html\r\nETag: \"1\"\r\n", links)
+        }
+        path if up.load(Ordering::Relaxed) => html(format!("text of {path}")),
+        _ => Reply::Nothing,
+    })
+    .await;
+    (server, is_up)
+}
+
+#[tokio::test]
+async fn an_outage_that_ends_loses_no_page() {
+    let (server, is_up) = site_with_outage().await;
+    let mut first = crawl(&server);
+    assert_eq!(run(&mut first).await.end, End::Idle);
+    is_up.store(true, Ordering::Relaxed);
+    let mut later = crawl(&server);
+    later.resume(after_rests(&first)).unwrap();
+    let filled = run(&mut later).await;
+    assert_eq!((filled.end, filled.documents.len()), (End::Done, 12));
+    assert!(filled.refused.is_empty(), "{:?}", filled.refused);
+}
+
+#[tokio::test]
+async fn pages_of_a_host_that_was_left_are_asked_for_in_the_next_round() {
+    let (server, is_up) = site_with_outage().await;
+    let revisit = Some(Duration::from_secs(3600));
+    let again = |cursor| {
+        let options = CrawlOptions { revisit, ..crawl_options(&server) };
+        let mut crawl = Crawl::new(Visitor::new(client()), options).unwrap();
+        crawl.resume(cursor).unwrap();
+        crawl
+    };
+    let options = CrawlOptions { revisit, ..crawl_options(&server) };
+    let mut crawl = Crawl::new(Visitor::new(client()), options).unwrap();
+    assert_eq!(run(&mut crawl).await.documents.len(), 1);
+    for _ in 0..3 {
+        crawl = again(after_rests(&crawl));
+        assert_eq!(run(&mut crawl).await.end, End::Idle);
+    }
+    assert!(crawl.cursor().get("rests").is_none());
+    is_up.store(true, Ordering::Relaxed);
+    // The front page says nothing of its links, as it has not changed.
+    let mut cursor = crawl.cursor();
+    cursor["begun"] = 0.into();
+    let filled = run(&mut again(cursor)).await;
+    assert_eq!((filled.end, filled.documents.len()), (End::Idle, 12));
 }
 
 #[tokio::test]
@@ -131,6 +213,39 @@ async fn a_busy_host_rests_and_goes_on() {
     assert_eq!(filled.documents.len(), 1);
     assert!(filled.reason("/busy").contains("busy"));
     assert_eq!(server.pages(), ["/", "/", "/busy", "/busy", "/busy", "/busy"]);
+}
+
+#[tokio::test]
+async fn a_later_run_leaves_a_host_alone_that_asked_for_it() {
+    let server = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        "/" => html("<a href=/busy>b</a>"),
+        _ => response("429 Too Many Requests", "Retry-After: 3600\r\n", ""),
+    })
+    .await;
+    let mut first = crawl(&server);
+    assert_eq!(run(&mut first).await.end, End::Idle);
+    assert_eq!(server.pages(), ["/", "/busy"]);
+    let host = server.root.authority();
+    for (end, most_hours) in [(None, 1), (Some(in_ten_years()), 24), (Some(u64::MAX), 24)] {
+        let mut cursor = first.cursor();
+        assert!(cursor["rests"][host]["end"].is_u64(), "{cursor}");
+        if let Some(end) = end {
+            cursor["rests"][host]["end"] = end.into();
+        }
+        let mut later = crawl(&server);
+        later.resume(cursor).unwrap();
+        let Step::Wait(time) = later.next().await.unwrap() else { panic!("it does not wait") };
+        let seconds = most_hours * 3600;
+        assert!((seconds - 60..=seconds).contains(&time.as_secs()), "{time:?}");
+    }
+    assert_eq!(server.pages(), ["/", "/busy"]);
+    let mut later = crawl(&server);
+    later.resume(after_rests(&first)).unwrap();
+    assert_eq!(run(&mut later).await.end, End::Idle);
+    assert_eq!(server.pages(), ["/", "/busy", "/busy"]);
+    // Cursors of crawls without rests are as before.
+    assert!(crawl(&server).cursor().get("rests").is_none());
 }
 
 #[tokio::test]

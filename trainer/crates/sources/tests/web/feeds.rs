@@ -7,14 +7,14 @@ use super::server::{
     wait_for_batch,
 };
 use pol_sources::{
-    Budget, End, FillOptions, Source, SourceError, Step,
+    Budget, End, FillOptions, Source, SourceError, Step, Totals,
     crawl::Visitor,
     feeds::{FeedOptions, Feeds, Follow},
 };
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -106,6 +106,65 @@ async fn a_feed_is_watched_for_new_entries_only() {
     let filled = run_with(&mut second, &watch(2500)).await;
     assert_eq!(filled.documents.len(), 2);
     assert!(second.resume(serde_json::json!([])).is_err());
+}
+
+#[tokio::test]
+async fn a_page_that_is_busy_for_a_moment_is_visited_again() {
+    let count = AtomicU32::new(0);
+    let server = Server::start(move |got, base| match got.path.as_str() {
+        "/feed" => rss(&(item("late", base, "teaser") + &item("never", base, "teaser"))),
+        "/robots.txt" => missing(),
+        "/late" if count.fetch_add(1, Ordering::Relaxed) == 2 => html("the whole text"),
+        _ => response("503 Service Unavailable", "Retry-After: 0\r\n", ""),
+    })
+    .await;
+    let filled = run(&mut feeds(vec![server.url("/feed")], Follow::Always)).await;
+    assert_eq!((filled.end, filled.documents.len(), filled.refused.len()), (End::Idle, 1, 1));
+    assert_eq!(filled.document("/late").bytes, b"the whole text");
+    assert!(filled.reason("/never").contains("busy"));
+    let pages = ["/feed", "/late", "/late", "/late", "/never", "/never", "/never"];
+    assert_eq!(server.pages(), pages);
+}
+
+#[tokio::test]
+async fn a_later_run_visits_pages_that_could_not_be_had() {
+    // A server that fails does not tell its rules, or does not send its pages.
+    for failing in ["/robots.txt", "/page"] {
+        let is_up = Arc::new(AtomicBool::new(false));
+        let up = is_up.clone();
+        let other = Server::start(move |got, _| match got.path.as_str() {
+            path if path == failing && !up.load(Ordering::Relaxed) => Reply::Nothing,
+            "/robots.txt" => missing(),
+            _ => html("the whole text"),
+        })
+        .await;
+        let root = other.root.clone();
+        let server = Server::start(move |got, _| match got.path.as_str() {
+            "/feed" => rss(&item("page", &root, "teaser")),
+            _ => missing(),
+        })
+        .await;
+        let again = || feeds(vec![server.url("/feed")], Follow::Always);
+        let mut first = again();
+        let filled = run(&mut first).await;
+        assert_eq!((filled.end, filled.totals), (End::Idle, Totals::default()), "{failing}");
+        let mut cursor = first.cursor();
+        assert_eq!(cursor["pages"][0]["tries"], 1, "{cursor}");
+        // It is not asked before its time, wherever the clock is.
+        let asked = other.paths().len();
+        cursor["pages"][0]["due"] = u64::MAX.into();
+        let mut early = again();
+        early.resume(cursor.clone()).unwrap();
+        assert_eq!(run(&mut early).await.end, End::Idle);
+        assert!(early.cursor()["pages"][0]["due"].as_u64().unwrap() < in_ten_years());
+        assert_eq!(other.paths().len(), asked);
+        is_up.store(true, Ordering::Relaxed);
+        cursor["pages"][0]["due"] = 0.into();
+        let mut later = again();
+        later.resume(cursor).unwrap();
+        assert_eq!(run(&mut later).await.documents.len(), 1, "{failing}");
+        assert_eq!(later.cursor()["pages"].as_array().map(Vec::len), Some(0));
+    }
 }
 
 #[tokio::test]
