@@ -22,6 +22,10 @@ pub struct CatalogueEntry {
     /// Size of the rows in bytes as published.
     #[serde(default)]
     pub bytes: Option<u64>,
+    /// Size in tokens of the publisher's own tokenizer. An entry has one of the three sizes or
+    /// more.
+    #[serde(default)]
+    pub tokens: Option<u64>,
     /// Access needs a token of an account that accepted the terms.
     #[serde(default)]
     pub gated: bool,
@@ -88,6 +92,18 @@ mod tests {
     }
 
     #[test]
+    fn each_entry_has_a_size() {
+        for CatalogueEntry { name, rows, bytes, tokens, .. } in catalogue() {
+            let sizes = [*rows, *bytes, *tokens];
+            assert!(sizes.iter().any(Option::is_some), "{name} has neither rows, bytes nor tokens");
+            assert!(sizes.iter().flatten().all(|size| *size > 0), "{name}");
+            // A row has a byte or more, and so has a token.
+            let least = rows.unwrap_or(0).max(tokens.unwrap_or(0));
+            assert!(bytes.is_none_or(|bytes| bytes > least), "{name}");
+        }
+    }
+
+    #[test]
     fn licences_are_of_the_collection_or_of_its_documents() {
         let mut unknown = Vec::new();
         for CatalogueEntry { name, spec, own_licences, .. } in catalogue() {
@@ -113,6 +129,7 @@ mod tests {
             "own_licences",
             "rows",
             "bytes",
+            "tokens",
             "gated",
             "kind",
             "rules",
