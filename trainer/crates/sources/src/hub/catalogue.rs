@@ -16,6 +16,10 @@ pub struct CatalogueEntry {
     /// Each document has a licence of its own, and the collection has none.
     #[serde(default)]
     pub own_licences: bool,
+    /// Column in which rows state these licences, so that they are recorded with the documents.
+    /// `None` if they do not, or in a form that is not read.
+    #[serde(default)]
+    pub licence_column: Option<String>,
     /// Number of rows as published.
     #[serde(default)]
     pub rows: Option<u64>,
@@ -72,7 +76,10 @@ mod tests {
     use crate::hub::{
         HubId,
         files::{Format, Patterns},
+        rows::Rows,
     };
+    use pol_corpus::{Content, Origin};
+    use serde_json::json;
 
     #[test]
     fn the_catalogue_is_complete_and_in_order() {
@@ -117,6 +124,29 @@ mod tests {
     }
 
     #[test]
+    fn licences_that_rows_state_are_recorded() {
+        let mut stated = 0;
+        for CatalogueEntry { name, spec, own_licences, licence_column, .. } in catalogue() {
+            let Some(column) = licence_column else { continue };
+            assert!(*own_licences, "{name}");
+            let mut row = json!("CC-BY-4.0");
+            for field in column.rsplit('.') {
+                row = json!({ field: row });
+            }
+            for column in &spec.columns {
+                row[column] = json!("A text.");
+            }
+            let origin = Origin { location: "a.jsonl".into(), ..Origin::default() };
+            let content = Content::Bytes(format!("{row}\n").into());
+            let mut rows = Rows::open(content, origin, Format::Json, &spec.columns, 0).unwrap();
+            let document = rows.next().unwrap().unwrap().unwrap();
+            assert_eq!(document.origin.licence.as_deref(), Some("CC-BY-4.0"), "{name}");
+            stated += 1;
+        }
+        assert_eq!(stated, 5);
+    }
+
+    #[test]
     fn entries_have_no_unknown_fields() {
         let known = [
             "name",
@@ -127,6 +157,7 @@ mod tests {
             "files",
             "licence",
             "own_licences",
+            "licence_column",
             "rows",
             "bytes",
             "tokens",
