@@ -7,6 +7,7 @@ use super::{
     admission::{
         self, AdmitOptions, KindOption, ListOptions, ManifestOptions, ReportOptions, RetireOptions,
     },
+    catalogue::CatalogueOptions,
     data_report::SummaryOptions,
     describe::DescribeOptions,
     governance::govern,
@@ -94,6 +95,8 @@ Examples:
 pub(crate) enum DataCommand {
     /// Fill a network's data from its sources: files, data sets, the web, and recipes.
     Acquire(AcquireOptions),
+    /// Show data sets of a hub that `data acquire` knows by a name.
+    Catalogue(CatalogueOptions),
     /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
     Ingest(IngestOptions),
     /// Make signatures of what others registered, to compare texts with.
@@ -177,6 +180,7 @@ pub(crate) struct RegisterOptions {
 pub(crate) async fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Acquire(options) => options.run().await,
+        DataCommand::Catalogue(options) => options.run(),
         DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || options.run()).await?,
         DataCommand::FetchSignatures(options) => options.run().await,
         DataCommand::FetchHeldOut(options) => options.run().await,
