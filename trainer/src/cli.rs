@@ -294,6 +294,7 @@ mod tests {
         };
         for line in [
             "pol-trainer data list --json",
+            "pol-trainer data list --parent 3 --json",
             "pol-trainer data ingest --input a --out b --json",
             "pol-trainer data acquire --config a --json",
             "pol-trainer data train-quality --good a --poor b --out c --json",

@@ -87,7 +87,10 @@ Examples:
 
 const LIST_EXAMPLES: &str = "\
 Examples:
-  pol-trainer data list --json    one JSON object per line";
+  pol-trainer data list --json
+      one JSON object per line
+  pol-trainer data list --parent 3
+      what was made from manifest 3, to retire it too when manifest 3 is";
 
 /// Subcommands of `data`.
 #[derive(Subcommand)]
@@ -109,7 +112,7 @@ pub(crate) enum DataCommand {
     Summary(SummaryOptions),
     /// Register an ingested folder on the chain: a source, a training manifest and a held-out one.
     Register(RegisterOptions),
-    /// List all manifests, with their stages and kinds.
+    /// List manifests, with their stages and kinds.
     #[command(after_help = LIST_EXAMPLES)]
     List(ListOptions),
     /// Admit a registered manifest to the pool, as governance.
