@@ -123,7 +123,8 @@ fn parquet(bytes: &[u8]) -> bool {
     read("a.parquet", &[b"PAR1", bytes, b"PAR1"].concat())
 }
 
-fn parquet_table() -> Vec<u8> {
+/// Returns a table of three rows in Parquet.
+pub(crate) fn parquet_table() -> Vec<u8> {
     let schema = "message rows { required binary text (STRING); }";
     let schema = parse_message_type(schema).expect("a schema");
     let table = || {

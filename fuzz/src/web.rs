@@ -5,7 +5,9 @@
 use crate::{
     Target,
     answers::{Answers, write},
+    formats::parquet_table,
 };
+use http::{Response, StatusCode, header::CONTENT_RANGE};
 use indicatif::ProgressBar;
 use pol_sources::{
     Batch, Source, Step,
@@ -21,7 +23,11 @@ use pol_sources::{
     robots::Robots,
 };
 use serde_json::{Value, json};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
@@ -38,6 +44,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "mastodon", run: mastodon, seeds: mastodon_seeds },
     Target { name: "github", run: github, seeds: github_seeds },
     Target { name: "hub", run: hub, seeds: hub_seeds },
+    Target { name: "hub_columns", run: hub_columns, seeds: hub_columns_seeds },
     Target { name: "files", run: files, seeds: || vec![b"200\n\n{\"text\": \"One.\"}\n".into()] },
     Target { name: "cursor", run: cursor, seeds: cursor_seeds },
 ];
@@ -305,35 +312,75 @@ fn github_seeds() -> Vec<Vec<u8>> {
 
 /// Reads bytes as the answers of a hub: the commit, the listing of its files, and the files.
 fn hub(bytes: &[u8]) -> bool {
+    read_hub(bytes, Transfer::Whole)
+}
+
+/// Reads bytes as the same answers, with a file in Parquet that is read where it is.
+fn hub_columns(bytes: &[u8]) -> bool {
+    read_hub(bytes, Transfer::Columns)
+}
+
+fn read_hub(bytes: &[u8], transfer: Transfer) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     steps(|| {
-        let answers = Answers::read(bytes);
+        let (answers, file) = (Answers::read(bytes), OnceLock::new());
         let hub = Hub::new("http://example.org", folder.path().to_owned(), None).answered_by(
-            Arc::new(move |_| {
-                let mut answer = answers.next();
+            Arc::new(move |_: &str, range: Option<&str>| {
+                let mut answer = match range.and_then(ends) {
+                    Some(ends) => part(file.get_or_init(|| answers.next().into_body()), ends),
+                    None => answers.next(),
+                };
                 // A busy hub would be asked again, after a time.
                 if answer.status() == 429 || answer.status().is_server_error() {
-                    *answer.status_mut() = http::StatusCode::NOT_FOUND;
+                    *answer.status_mut() = StatusCode::NOT_FOUND;
                 }
                 answer.into()
             }),
         );
         let spec = DatasetSpec::new("org/set");
-        HubSource::new(hub, spec, Transfer::Whole, ProgressBar::hidden()).expect("a data set")
+        HubSource::new(hub, spec, transfer, ProgressBar::hidden()).expect("a data set")
     })
 }
 
-fn hub_seeds() -> Vec<Vec<u8>> {
-    let files = |files: Value| {
-        json!({"_id": "0", "id": "org/set", "sha": "0123456789abcdef0123456789abcdef01234567",
-            "gated": false, "disabled": false, "cardData": {"configs": [{"config_name": "main",
-            "default": true, "data_files": files}]}})
+/// Returns the first and the last position of a range, if it names both.
+fn ends(range: &str) -> Option<(usize, usize)> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
+
+/// Answers with a range of a file, as a server does that has the file.
+fn part(file: &[u8], (first, last): (usize, usize)) -> Response<Vec<u8>> {
+    let answer = Response::builder();
+    let answer = match file.get(first..=last) {
+        Some(part) => answer
+            .status(StatusCode::PARTIAL_CONTENT)
+            .header(CONTENT_RANGE, format!("bytes {first}-{last}/{}", file.len()))
+            .body(part.to_vec()),
+        None => answer.status(StatusCode::RANGE_NOT_SATISFIABLE).body(Vec::new()),
     };
+    answer.expect("the status and the header are valid")
+}
+
+/// Returns the description of a commit whose card names files.
+fn commit(files: Value) -> Value {
+    json!({"_id": "0", "id": "org/set", "sha": "0123456789abcdef0123456789abcdef01234567",
+        "gated": false, "disabled": false, "cardData": {"configs": [{"config_name": "main",
+        "default": true, "data_files": files}]}})
+}
+
+fn hub_seeds() -> Vec<Vec<u8>> {
     let lines = b"{\"text\": \"One.\"}\n{\"text\": \"Two.\"}\n";
     let tree = json!([{"type": "file", "path": "a.jsonl", "size": lines.len()}]).to_string();
-    let one = files(json!("*.jsonl")).to_string();
-    let several = files(json!([{"split": "train", "path": ["a.*"]}])).to_string();
+    let one = commit(json!("*.jsonl")).to_string();
+    let several = commit(json!([{"split": "train", "path": ["a.*"]}])).to_string();
     [one, several].map(|commit| write(&[commit.as_bytes(), tree.as_bytes(), lines])).into()
+}
+
+fn hub_columns_seeds() -> Vec<Vec<u8>> {
+    let table = parquet_table();
+    let commit = commit(json!("*.parquet")).to_string();
+    let tree = json!([{"type": "file", "path": "a.parquet", "size": table.len()}]).to_string();
+    vec![write(&[commit.as_bytes(), tree.as_bytes(), &table])]
 }
 
 /// Reads bytes as the answers of a server that a listed file is on.

@@ -294,11 +294,13 @@ mod tests {
         };
         for line in [
             "pol-trainer data list --json",
+            "pol-trainer data list --parent 3 --json",
             "pol-trainer data ingest --input a --out b --json",
             "pol-trainer data acquire --config a --json",
             "pol-trainer data train-quality --good a --poor b --out c --json",
             "pol-trainer data fetch-signatures --out a --json",
             "pol-trainer data trace 0/1 --json",
+            "pol-trainer data catalogue wikipedia --json",
         ] {
             assert_eq!(format(line), ErrorFormat::Json, "{line}");
             assert_eq!(format(line.trim_end_matches(" --json")), ErrorFormat::Text, "{line}");

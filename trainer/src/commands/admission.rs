@@ -138,6 +138,10 @@ pub(crate) struct ReportOptions {
 pub(crate) struct ListOptions {
     #[command(flatten)]
     node: NodeOptions,
+    /// Number of a manifest. Only those that name it as a parent are listed, and not those that
+    /// were made from these in turn.
+    #[arg(long, value_name = "MANIFEST", value_parser = parse_manifest)]
+    parent: Option<ManifestId>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -226,12 +230,29 @@ pub(super) async fn retire(options: RetireOptions) -> Result<()> {
     of.decide(Call::RetireManifest { manifest: of.manifest, retirement }, "retired").await
 }
 
-/// Prints all manifests.
+/// Prints all manifests, or those that were made from one.
 pub(super) async fn list(options: ListOptions) -> Result<()> {
     let chain = options.node.connect().await?;
     let count = chain.manifest_count().await?;
-    ensure!(count > 0 || options.json, "no manifest is registered");
-    for id in 0..count {
+    let ids: Vec<ManifestId> = match options.parent {
+        None => {
+            ensure!(count > 0 || options.json, "no manifest is registered");
+            (0..count).collect()
+        }
+        Some(parent) => {
+            ensure!(
+                parent < count,
+                "the chain has no manifest {parent}; `pol-trainer data list` shows those that it \
+                 has"
+            );
+            let children = chain.children(parent).await?;
+            if children.is_empty() && !options.json {
+                println!("no manifest names manifest {parent} as a parent");
+            }
+            children
+        }
+    };
+    for id in ids {
         // The number of a withdrawn manifest stays unused.
         let Some(manifest) = chain.manifest(id).await? else { continue };
         if options.json {

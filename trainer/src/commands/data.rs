@@ -7,6 +7,7 @@ use super::{
     admission::{
         self, AdmitOptions, KindOption, ListOptions, ManifestOptions, ReportOptions, RetireOptions,
     },
+    catalogue::CatalogueOptions,
     data_report::SummaryOptions,
     describe::DescribeOptions,
     governance::govern,
@@ -86,7 +87,10 @@ Examples:
 
 const LIST_EXAMPLES: &str = "\
 Examples:
-  pol-trainer data list --json    one JSON object per line";
+  pol-trainer data list --json
+      one JSON object per line
+  pol-trainer data list --parent 3
+      what was made from manifest 3, to retire it too when manifest 3 is";
 
 /// Subcommands of `data`.
 #[derive(Subcommand)]
@@ -94,6 +98,8 @@ Examples:
 pub(crate) enum DataCommand {
     /// Fill a network's data from its sources: files, data sets, the web, and recipes.
     Acquire(AcquireOptions),
+    /// Show data sets of a hub that `data acquire` knows by a name.
+    Catalogue(CatalogueOptions),
     /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
     Ingest(IngestOptions),
     /// Make signatures of what others registered, to compare texts with.
@@ -106,7 +112,7 @@ pub(crate) enum DataCommand {
     Summary(SummaryOptions),
     /// Register an ingested folder on the chain: a source, a training manifest and a held-out one.
     Register(RegisterOptions),
-    /// List all manifests, with their stages and kinds.
+    /// List manifests, with their stages and kinds.
     #[command(after_help = LIST_EXAMPLES)]
     List(ListOptions),
     /// Admit a registered manifest to the pool, as governance.
@@ -177,6 +183,7 @@ pub(crate) struct RegisterOptions {
 pub(crate) async fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Acquire(options) => options.run().await,
+        DataCommand::Catalogue(options) => options.run(),
         DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || options.run()).await?,
         DataCommand::FetchSignatures(options) => options.run().await,
         DataCommand::FetchHeldOut(options) => options.run().await,

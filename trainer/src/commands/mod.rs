@@ -11,6 +11,7 @@ pub(crate) mod beacon;
 pub(crate) mod bench;
 mod bench_cell;
 pub(crate) mod calibrate;
+mod catalogue;
 pub(crate) mod config;
 mod consumption;
 mod controls;

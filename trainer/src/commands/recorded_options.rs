@@ -298,6 +298,34 @@ mod tests {
     }
 
     #[test]
+    fn damaged_options_are_refused_or_are_read_again_alike() {
+        let references = ReferenceDigests {
+            quality_model: Some(Digest([4; 32])),
+            signatures: vec![Digest([5; 32])],
+            ..ReferenceDigests::default()
+        };
+        let json = serde_json::to_vec(&RecordedOptions { references, ..options() }).unwrap();
+        let read = |bytes: &[u8]| serde_json::from_slice::<RecordedOptions>(bytes);
+        let (mut refused, mut accepted) = (0, 0);
+        for at in 0..json.len() {
+            for change in [1, 2, 0x10, 0x80] {
+                let mut damaged = json.clone();
+                damaged[at] ^= change;
+                let Ok(options) = read(&damaged) else {
+                    refused += 1;
+                    continue;
+                };
+                accepted += 1;
+                assert_eq!(read(&serde_json::to_vec(&options).unwrap()).unwrap(), options);
+                let lineage = LineageRecord::of_request([3; 32]);
+                options.ingestion("raw".into(), "out".into(), "t".into(), lineage);
+            }
+            assert!(read(&json[..at]).is_err());
+        }
+        assert!(refused > 0 && accepted > 0);
+    }
+
+    #[test]
     fn an_ingestion_is_repeated_with_the_memory_of_this_machine() {
         let lineage = LineageRecord::of_request([3; 32]);
         let config = options().ingestion("raw".into(), "out".into(), "t".into(), lineage);

@@ -171,12 +171,20 @@ impl Network {
         let refused = self.register(&own, &["--activity", "selection"]).unwrap_err();
         assert!(refused.contains("and none is named"), "{refused}");
         self.register(&own, &["--parent", "0", "--activity", "transformation"]).unwrap();
-        let listed = self.listed();
+        let listed = self.listed(&[]);
         let [.., train, held_out] = listed.as_slice() else { panic!("{listed:?}") };
         for made in [train, held_out] {
             assert_eq!(made["parents"].to_string(), "[0]", "{made}");
             assert_eq!(made["activity"], "transformation", "{made}");
         }
+        let is_child = |manifest: &&Value| manifest["parents"].to_string() == "[0]";
+        let children: Vec<_> = listed.iter().filter(is_child).cloned().collect();
+        assert_eq!(self.listed(&["--parent", "0"]), children);
+        let none = self.run(&["data", "list", "--parent", &held_out["id"].to_string()]);
+        assert!(none.contains("no manifest names manifest"), "{none}");
+        let refused = self.try_run(&["data", "list", "--parent", "4000000"]);
+        let refused = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.contains("the chain has no manifest 4000000"), "{refused}");
         let refused = self.register(&own, &["--parent", "1"]).unwrap_err();
         assert!(refused.contains("registered before as transformation from [0]"), "{refused}");
 
@@ -205,7 +213,7 @@ impl Network {
         let derived = self.path("derived/some/data");
         let derived = derived.to_str().unwrap();
         self.register(derived, &[]).unwrap();
-        let listed = self.listed();
+        let listed = self.listed(&[]);
         let child = listed.last().unwrap();
         assert_eq!(child["parents"].to_string(), "[0]", "{child}");
         assert_eq!(child["activity"], "selection", "{child}");
@@ -228,9 +236,9 @@ impl Network {
         if output.status.success() { Ok(()) } else { Err(said) }
     }
 
-    /// Returns the manifests on the chain.
-    fn listed(&self) -> Vec<Value> {
-        let listed = self.run(&["data", "list", "--json"]);
+    /// Returns the manifests on the chain that the options choose.
+    fn listed(&self, more: &[&str]) -> Vec<Value> {
+        let listed = self.run(&[&["data", "list", "--json"][..], more].concat());
         listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

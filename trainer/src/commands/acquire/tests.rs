@@ -20,6 +20,7 @@ use pol_sources::{Source, Step};
 use pol_synthesis::{ModelIdentity, Recipe};
 use std::{fs, path::Path};
 
+mod catalogue;
 mod derivation;
 
 /// Folder with a tokenizer, a text, and configurations.

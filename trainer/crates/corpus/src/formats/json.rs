@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::{
     Context, Event, Next, Parser, encoding,
-    rows::{Fields, MAX_LISTED, Row, Value},
+    rows::{Fields, Licences, MAX_LISTED, Row, Value},
     source::{Fault, Source},
 };
 
@@ -280,11 +280,12 @@ impl<'de> Visitor<'de> for Level<'_> {
         while let Some(key) = map.next_key_seed(Key { fields, prefix })? {
             match key {
                 Wanted::Field(at) => {
-                    row.values[at] = Some(map.next_value_seed(Cell { inside: None })?);
+                    let cell = Cell { inside: None, is_licence: fields.is_licence(at) };
+                    row.values[at] = Some(map.next_value_seed(cell)?);
                 }
                 Wanted::Inside(prefix) => {
                     let inside = Some(Level { fields, row, prefix: &prefix });
-                    map.next_value_seed(Cell { inside })?;
+                    map.next_value_seed(Cell { inside, is_licence: false })?;
                 }
                 Wanted::Nothing => {
                     map.next_value::<IgnoredAny>()?;
@@ -345,8 +346,11 @@ impl Visitor<'_> for Key<'_> {
 }
 
 /// Value of a field, which may be an object with wanted fields.
+#[derive(Default)]
 struct Cell<'a> {
     inside: Option<Level<'a>>,
+    /// The field tells the licence, which may be a list.
+    is_licence: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
@@ -393,8 +397,15 @@ impl<'de> Visitor<'de> for Cell<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Nested)
+        if !self.is_licence {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Value::Nested);
+        }
+        let mut licences = Licences::default();
+        while let Some(entry) = seq.next_element_seed(Cell::default())? {
+            licences.add(entry);
+        }
+        Ok(licences.value())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {

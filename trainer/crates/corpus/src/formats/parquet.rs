@@ -54,6 +54,8 @@ pub(super) fn open(
     let mut columns = Vec::new();
     let mut names = Vec::new();
     for (at, column) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
+        // Lists are passed over, also where they state licences: run lengths of a few bytes stand
+        // for any number of entries, and the library reads the entries of a row all at once.
         if column.max_rep_level() == 0 && column.physical_type() == Type::BYTE_ARRAY {
             columns.push(at);
             names.push(column.path().string());

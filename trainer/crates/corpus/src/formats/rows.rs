@@ -2,17 +2,30 @@
 
 //! Rows of tables: fields that hold text, and those that tell its origin.
 
+use std::borrow::Cow;
+
 use super::{Context, Event, NO_TEXT, encoding};
 
 /// Fields that hold the text in published datasets, in order of preference.
 pub const TEXT_FIELDS: &[&str] =
     &["text", "content", "body", "document", "article", "story", "raw_content", "markdown"];
-const LICENCE_FIELDS: &[&str] =
-    &["license", "licence", "metadata.license", "meta.license", "license_type"];
-const URL_FIELDS: &[&str] = &["url", "uri", "metadata.url", "meta.url", "source_url"];
+const LICENCE_FIELDS: &[&str] = &[
+    "license",
+    "licence",
+    "metadata.license",
+    "meta.license",
+    "licenses",
+    "detected_licenses",
+    "max_stars_repo_licenses",
+    "license_type",
+];
+const URL_FIELDS: &[&str] =
+    &["url", "uri", "metadata.url", "meta.url", "source_url", "func_code_url"];
 const ID_FIELDS: &[&str] = &["id", "_id", "doc_id", "uuid"];
 /// Longest value that tells an origin, in bytes. Longer ones are something else.
 const MAX_LABEL_BYTES: usize = 2 << 10;
+/// Most licences of a list. A longer one is something else.
+const MAX_LICENCES: usize = 64;
 /// Most names of fields that a refusal lists.
 pub(super) const MAX_LISTED: usize = 20;
 
@@ -34,6 +47,62 @@ pub(super) enum Value {
     Null,
     /// List or object.
     Nested,
+}
+
+/// Licences of a row that states them as a list.
+///
+/// All of them apply: those that were found in a repository, as The Stack lists them, are no choice
+/// of the reader. So they are joined by `AND`, as an SPDX expression has it, and not by `OR`.
+#[derive(Debug, Default)]
+pub(super) struct Licences {
+    all: Vec<String>,
+    /// An entry is no licence, or there are too many.
+    is_other: bool,
+}
+
+impl Licences {
+    /// Adds an entry of the list. Blank and repeated ones state nothing.
+    pub(super) fn add(&mut self, entry: Value) {
+        match entry {
+            Value::Null => {}
+            Value::Text(text) => {
+                let text = text.trim();
+                if text.is_empty() || self.all.iter().any(|known| known == text) {
+                    return;
+                }
+                if self.all.len() < MAX_LICENCES {
+                    self.all.push(text.to_owned());
+                } else {
+                    self.is_other = true;
+                }
+            }
+            Value::Scalar(_) | Value::Nested => self.is_other = true,
+        }
+    }
+
+    /// Returns the expression of all licences, if it is one.
+    pub(super) fn value(self) -> Value {
+        if self.is_other {
+            return Value::Nested;
+        }
+        match self.all.as_slice() {
+            [] => Value::Nested,
+            [only] => Value::Text(only.clone()),
+            all => {
+                let terms: Vec<_> = all.iter().map(|licence| operand(licence)).collect();
+                Value::Text(terms.join(" AND "))
+            }
+        }
+    }
+}
+
+/// Returns a licence as an operand of `AND`, which binds more tightly than `OR`.
+fn operand(licence: &str) -> Cow<'_, str> {
+    if licence.split_whitespace().any(|word| word.eq_ignore_ascii_case("or")) {
+        Cow::Owned(format!("({licence})"))
+    } else {
+        Cow::Borrowed(licence)
+    }
 }
 
 /// Fields that are taken from each row.
@@ -69,6 +138,12 @@ impl Fields {
             };
             labels.iter().filter_map(position).collect()
         });
+    }
+
+    /// Returns `true` if the field at a position tells the licence.
+    pub(super) fn is_licence(&self, at: usize) -> bool {
+        let [licences, ..] = &self.labels;
+        licences.contains(&at)
     }
 
     /// Restricts the fields to those that a table has. Returns their positions in it, or an error
@@ -216,6 +291,26 @@ pub(super) fn separator(text: &str, whole: bool, named: bool, fields: &[String])
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn listed_licences_all_apply() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let value = |entries: Vec<Value>| {
+            let mut licences = Licences::default();
+            entries.into_iter().for_each(|entry| licences.add(entry));
+            licences.value()
+        };
+        assert_eq!(value(vec![text("MIT")]), text("MIT"));
+        assert_eq!(value(vec![text("MIT OR ISC"), text(" ")]), text("MIT OR ISC"));
+        let several = vec![text("MIT"), Value::Null, text("Zlib OR ISC"), text(" MIT ")];
+        assert_eq!(value(several), text("MIT AND (Zlib OR ISC)"));
+        assert_eq!(value(Vec::new()), Value::Nested);
+        assert_eq!(value(vec![text("MIT"), Value::Nested]), Value::Nested);
+        assert_eq!(value(vec![Value::Scalar("1".into()), text("MIT")]), Value::Nested);
+        let many = |count: usize| (0..count).map(|number| text(&number.to_string())).collect();
+        assert!(matches!(value(many(MAX_LICENCES)), Value::Text(_)));
+        assert_eq!(value(many(MAX_LICENCES + 1)), Value::Nested);
+    }
 
     #[test]
     fn tables_are_told_from_prose() {

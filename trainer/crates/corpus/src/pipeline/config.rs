@@ -12,7 +12,7 @@ use pol_primitives::{Hash, MILLION, Ppm};
 use serde::{Deserialize, Serialize};
 
 /// Version of the steps. A change by which some inputs give other documents raises it.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Configuration of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

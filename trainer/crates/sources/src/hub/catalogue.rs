@@ -16,12 +16,20 @@ pub struct CatalogueEntry {
     /// Each document has a licence of its own, and the collection has none.
     #[serde(default)]
     pub own_licences: bool,
+    /// Column in which rows state these licences, so that they are recorded with the documents.
+    /// `None` if they do not, or in a form that is not read.
+    #[serde(default)]
+    pub licence_column: Option<String>,
     /// Number of rows as published.
     #[serde(default)]
     pub rows: Option<u64>,
     /// Size of the rows in bytes as published.
     #[serde(default)]
     pub bytes: Option<u64>,
+    /// Size in tokens of the publisher's own tokenizer. An entry has one of the three sizes or
+    /// more.
+    #[serde(default)]
+    pub tokens: Option<u64>,
     /// Access needs a token of an account that accepted the terms.
     #[serde(default)]
     pub gated: bool,
@@ -68,7 +76,10 @@ mod tests {
     use crate::hub::{
         HubId,
         files::{Format, Patterns},
+        rows::Rows,
     };
+    use pol_corpus::{Content, Origin};
+    use serde_json::json;
 
     #[test]
     fn the_catalogue_is_complete_and_in_order() {
@@ -88,6 +99,18 @@ mod tests {
     }
 
     #[test]
+    fn each_entry_has_a_size() {
+        for CatalogueEntry { name, rows, bytes, tokens, .. } in catalogue() {
+            let sizes = [*rows, *bytes, *tokens];
+            assert!(sizes.iter().any(Option::is_some), "{name} has neither rows, bytes nor tokens");
+            assert!(sizes.iter().flatten().all(|size| *size > 0), "{name}");
+            // A row has a byte or more, and so has a token.
+            let least = rows.unwrap_or(0).max(tokens.unwrap_or(0));
+            assert!(bytes.is_none_or(|bytes| bytes > least), "{name}");
+        }
+    }
+
+    #[test]
     fn licences_are_of_the_collection_or_of_its_documents() {
         let mut unknown = Vec::new();
         for CatalogueEntry { name, spec, own_licences, .. } in catalogue() {
@@ -101,6 +124,29 @@ mod tests {
     }
 
     #[test]
+    fn licences_that_rows_state_are_recorded() {
+        let mut stated = 0;
+        for CatalogueEntry { name, spec, own_licences, licence_column, .. } in catalogue() {
+            let Some(column) = licence_column else { continue };
+            assert!(*own_licences, "{name}");
+            let mut row = json!("CC-BY-4.0");
+            for field in column.rsplit('.') {
+                row = json!({ field: row });
+            }
+            for column in &spec.columns {
+                row[column] = json!("A text.");
+            }
+            let origin = Origin { location: "a.jsonl".into(), ..Origin::default() };
+            let content = Content::Bytes(format!("{row}\n").into());
+            let mut rows = Rows::open(content, origin, Format::Json, &spec.columns, 0).unwrap();
+            let document = rows.next().unwrap().unwrap().unwrap();
+            assert_eq!(document.origin.licence.as_deref(), Some("CC-BY-4.0"), "{name}");
+            stated += 1;
+        }
+        assert_eq!(stated, 5);
+    }
+
+    #[test]
     fn entries_have_no_unknown_fields() {
         let known = [
             "name",
@@ -111,8 +157,10 @@ mod tests {
             "files",
             "licence",
             "own_licences",
+            "licence_column",
             "rows",
             "bytes",
+            "tokens",
             "gated",
             "kind",
             "rules",

@@ -40,9 +40,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(400);
 /// Longest delay that a hub can ask for by `Retry-After`. A longer one is an error.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(300);
 
-/// Function that answers in the place of a hub.
+/// Function that answers in the place of a hub: requests of an address, or of a range of it.
 #[doc(hidden)]
-pub type HubAnswers = Arc<dyn Fn(&str) -> Response + Send + Sync>;
+pub type HubAnswers = Arc<dyn Fn(&str, Option<&str>) -> Response + Send + Sync>;
 
 /// Way to a hub.
 enum Transport {
@@ -357,7 +357,7 @@ impl HubClient {
                 }
                 request.send()?
             }
-            Transport::Answers(answers) => answers(url),
+            Transport::Answers(answers) => answers(url, range.as_deref()),
         };
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {

@@ -45,6 +45,23 @@ fn lines_of_json_are_documents() {
 }
 
 #[test]
+fn licences_of_a_list_are_joined() {
+    let lines = "{\"content\": \"One.\", \"max_stars_repo_licenses\": [\"MIT\", \"ISC\"]}\n\
+                 {\"content\": \"Two.\", \"detected_licenses\": [], \"license_type\": \"x\"}\n\
+                 {\"content\": \"Three.\", \"licenses\": [[\"MIT\"]], \"url\": [\"a\", \"b\"]}\n\
+                 {\"content\": \"Four.\", \"func_code_url\": \"https://a.org/4\"}\n";
+    let origins: Vec<_> =
+        read("a.jsonl", lines).into_iter().map(|item| item.unwrap().origin).collect();
+    let licences: Vec<_> = origins.iter().map(|origin| origin.licence.as_deref()).collect();
+    assert_eq!(licences, [Some("MIT AND ISC"), Some("x"), None, None]);
+    assert_eq!(origins[2].part, ["line 3"]);
+    assert_eq!(origins[3].part, ["line 4", "https://a.org/4"]);
+    // A list is no text, whatever its field is named.
+    let listed = with_fields("a.jsonl", "{\"licenses\": [\"MIT\", \"ISC\"]}\n", &["licenses"]);
+    assert!(listed[0].starts_with('!'), "{listed:?}");
+}
+
+#[test]
 fn fields_are_chosen_and_joined() {
     let lines = "{\"q\": {\"text\": \"Why?\"}, \"a\": \"So.\", \"text\": \"no\"}\n\
                  {\"q\": null, \"a\": \"So.\"}\n{\"q\": {\"text\": 1}, \"a\": \"So.\"}\n";
