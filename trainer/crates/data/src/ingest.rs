@@ -29,6 +29,9 @@ use std::{
 };
 use tokenise::{Tokenised, kept_tokenizer, tokenise};
 
+/// Domain of the digest of an ingestion. A change by which some inputs give other data raises it,
+/// unless the digest of the pipeline shows the change.
+const DOMAIN: &[u8] = b"pol/ingest/3";
 /// Start of the names of folders in which ingestions are made.
 const WORK: &str = ".ingest-";
 /// File in such a folder that holds the path of the output, and that a run locks.
@@ -90,7 +93,7 @@ impl IngestConfig {
     /// those of the documents.
     fn digest(&self, pipeline: &Hash, contents: &Hash, given: Option<&IngestTokenizer>) -> Hash {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"pol/ingest/2").update(pipeline).update(contents);
+        hasher.update(DOMAIN).update(pipeline).update(contents);
         match given {
             Some(tokenizer) => hasher.update(&[1]).update(&tokenizer.hash()),
             None => hasher.update(&[0]).update(&self.vocabulary.to_le_bytes()),
@@ -140,8 +143,10 @@ pub fn ingest(
     let (inputs, _spools) = spool_pipes(&config.inputs, parent)?;
     let contents = digest_of(&inputs, watch)?;
     let options = ReadOptions { text_fields: config.text_fields.clone(), ..ReadOptions::default() };
-    // Named by what the documents depend on: another tokenizer finds them prepared.
+    // Named by what the documents depend on: another tokenizer finds them prepared. It may find a
+    // trained tokenizer too, which is one of this version.
     let name = blake3::Hasher::new()
+        .update(DOMAIN)
         .update(serde_json::to_string(&config.corpus).unwrap_or_default().as_bytes())
         .update(&contents)
         .finalize()
