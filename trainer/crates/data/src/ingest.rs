@@ -4,6 +4,7 @@
 
 mod record;
 mod tokenise;
+mod watched;
 
 pub use record::IngestRecord;
 
@@ -28,6 +29,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokenise::{Tokenised, kept_tokenizer, tokenise};
+use watched::WatchedInputs;
 
 /// Domain of the digest of an ingestion. A change by which some inputs give other data raises it,
 /// unless the digest of the pipeline shows the change.
@@ -121,7 +123,8 @@ impl IngestConfig {
 /// # Errors
 ///
 /// Fails if an option is out of its range, if the text is too little for the vocabulary or for a
-/// shard, if `out` holds other files, or if a file cannot be read or written.
+/// shard, if `out` holds other files, if a file cannot be read or written, or if an input changes
+/// while it is read.
 pub fn ingest(
     config: &IngestConfig,
     references: References,
@@ -140,8 +143,9 @@ pub fn ingest(
         .unwrap_or(Path::new("."));
     fs::create_dir_all(parent).io_context("create the folder", parent)?;
     refuse_own_output(config)?;
-    let (inputs, _spools) = spool_pipes(&config.inputs, parent)?;
-    let contents = digest_of(&inputs, watch)?;
+    let (supplies, _spools) = spool_pipes(&config.inputs, parent)?;
+    let inputs = WatchedInputs::new(&supplies)?;
+    let contents = digest_of(&supplies, watch)?;
     let options = ReadOptions { text_fields: config.text_fields.clone(), ..ReadOptions::default() };
     // Named by what the documents depend on: another tokenizer finds them prepared. It may find a
     // trained tokenizer too, which is one of this version.
@@ -184,13 +188,16 @@ fn make(
     config: &IngestConfig,
     given: Option<IngestTokenizer>,
     pipeline: Pipeline,
-    inputs: &[Supply],
+    inputs: &WatchedInputs<'_>,
     request: Hash,
     work: &Path,
     watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestRecord, DataError> {
     remove_superseded(work, &config.out)?;
-    let mut selection = pipeline.run(inputs, watch)?;
+    let selection = pipeline.run(inputs.supplies(), watch);
+    // A change tells why reading failed, too.
+    inputs.check_unchanged()?;
+    let mut selection = selection?;
     let folder = work.join("new");
     if folder.exists() {
         fs::remove_dir_all(&folder).io_context("remove", &folder)?;
@@ -216,9 +223,11 @@ fn make(
 fn serves_next(error: &DataError) -> bool {
     match error {
         DataError::Corpus(error) => matches!(error, CorpusError::Io { .. }),
-        DataError::NothingLeft(_) | DataError::LongRecord { .. } | DataError::TooManyDocuments => {
-            false
-        }
+        // Documents of an input that changed are those of no state of it.
+        DataError::ChangedInput(_)
+        | DataError::NothingLeft(_)
+        | DataError::LongRecord { .. }
+        | DataError::TooManyDocuments => false,
         _ => true,
     }
 }
