@@ -26,9 +26,10 @@ nice -n -10 scripts/bench-data.sh
 datatrove 0.10.0 is installed from PyPI into a virtual environment of 0.9 GB below POL_CACHE, for
 which Python 3.11 to 3.13 is needed. Without it, only the tokenizer's trainer is installed.
 
---memory makes one text of 300 MB and a compressed source with so many GB of text, ingests each with
-the defaults on all cores, and prints time and largest resident memory. It fails above 300 MB and
-1 GB. 10 GB take 20 GB of disk, and half an hour on two cores.
+--memory makes one text of 300 MB, another one whose words nearly all occur once, and a compressed
+source with so many GB of text. It ingests each with the defaults on all cores, and prints time and
+largest resident memory. It fails above 300 MB for one text, and 1 GB for the source. 10 GB take
+20 GB of disk, and half an hour on two cores.
 
 --quality trains the model of quality that ships with the program again, and fastText on the same
 examples, and prints how well each tells poor text of other sources, in all and by kind: the area
@@ -131,14 +132,16 @@ memory() { # gigabytes
     step "building the pipeline"
     ./scripts/build.sh --example pipeline_bench
     [ -f "$POL_CORPUS/.complete" ] || ./scripts/setup.sh
-    local name bytes most failed=0
-    for name in one-text.txt source.jsonl.gz; do
+    local name kind bytes most failed=0
+    for name in one-text.txt noise.txt source.jsonl.gz; do
         case "$name" in
             *.txt) bytes=300000000 most=300 ;;
             *) bytes=$(($1 * 1000000000)) most=1000 ;;
         esac
+        kind=sentences
+        [ "$name" != noise.txt ] || kind=noise
         step "making $name with $((bytes / 1000000)) MB of text"
-        python3 scripts/bench-data/source.py "$POL_CORPUS" "$out/$name" "$bytes"
+        python3 scripts/bench-data/source.py "$kind" "$POL_CORPUS" "$out/$name" "$bytes"
         step "ingesting $name"
         rm -rf "$out/ingested"
         "$examples/pipeline_bench" ingest "$out/$name" "$out/ingested" >"$out/$name.jsonl"

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a large source of sentences of the corpus in any order: one text, or documents.
+"""Makes a large source: one text, or documents.
 
-usage: source.py CORPUS FILE BYTES
+usage: source.py KIND CORPUS FILE BYTES
 
 Writes BYTES of text to FILE: one text if its name ends in .txt, and JSON lines of documents of some
 3 kB if it ends in .jsonl.gz. The same arguments give the same text.
+
+KIND is `sentences`, for sentences of the corpus in any order, or `noise`, for words of six letters
+at random, of which nearly all occur once. Noise is one text.
 """
 
 import gzip
@@ -19,6 +22,8 @@ SEED = 20260701
 DOCUMENT, PARAGRAPH = 24, 6
 # Documents that are written at a time.
 BATCH = 1000
+# Letters of a word of noise, words of a line, and lines that are written at a time.
+WORD, LINE, LINES = 6, 12, 10_000
 
 
 def sentences(corpus):
@@ -35,7 +40,23 @@ def documents(pool):
             " ".join(chosen[at:at + PARAGRAPH]) for at in range(0, DOCUMENT, PARAGRAPH))
 
 
-def main(corpus, path, size):
+def write_noise(path, size):
+    rng = random.Random(SEED)
+    # Nearly each letter is as frequent as the others: 256 is no multiple of 26.
+    letters = bytes(ord("a") + byte % 26 for byte in range(256))
+    words = LINES * LINE
+    with path.open("wb") as file:
+        while size > 0:
+            drawn = rng.randbytes(words * WORD).translate(letters)
+            text = bytearray(b" " * (words * (WORD + 1)))
+            for at in range(WORD):
+                text[at::WORD + 1] = drawn[at::WORD]
+            text[LINE * (WORD + 1) - 1::LINE * (WORD + 1)] = b"\n" * LINES
+            file.write(text[:size])
+            size -= len(text)
+
+
+def write_sentences(corpus, path, size):
     pool, left = sentences(corpus), size
     is_lines = path.name.endswith(".gz")
     opened = gzip.open(path, "wb", compresslevel=1) if is_lines else path.open("wb")
@@ -51,5 +72,14 @@ def main(corpus, path, size):
                 return
 
 
+def main(kind, corpus, path, size):
+    if kind == "noise" and path.suffix == ".txt":
+        write_noise(path, size)
+    elif kind == "sentences":
+        write_sentences(corpus, path, size)
+    else:
+        sys.exit(f"source.py: no {kind} can be made in {path.name}; see the usage in this file")
+
+
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), int(sys.argv[4]))

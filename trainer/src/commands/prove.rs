@@ -8,7 +8,7 @@ use clap::Args;
 use pol_corpus::{Documents, ReadOptions, inputs};
 use pol_data::{
     IngestRecord,
-    documents::{DocumentIndex, DocumentProof, MAX_PROOF_BYTES, Presence},
+    documents::{DocumentIndex, DocumentProof, DocumentQuery, MAX_PROOF_BYTES, Presence},
 };
 use pol_primitives::Hash;
 use serde_json::json;
@@ -24,6 +24,9 @@ Examples:
       prove that these bytes are in the shards of the folder, or are not
   pol-trainer data prove posts.jsonl --number 17 --data data --out proof.json
       the same for the seventeenth document of a file that holds several
+  pol-trainer data prove test.jsonl --text-field question --text-field answer --number 3 \\
+      --data data --out proof.json
+      the same for the third row of a table that was ingested by these fields
   pol-trainer data prove 0x5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9 \\
       --data data
       the same for a document by its BLAKE3 hash, as `data trace --json` prints it";
@@ -44,6 +47,10 @@ pub(crate) struct ProveOptions {
     /// several.
     #[arg(long, value_name = "N")]
     number: Option<usize>,
+    /// Field of tables that holds the text, as for `data ingest`. Can be repeated. [default: text,
+    /// content, or another usual name]
+    #[arg(long, value_name = "NAME")]
+    text_field: Vec<String>,
     /// Folder made by `data ingest`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -67,6 +74,10 @@ pub(crate) struct VerifyOptions {
     /// Number of the document in that file, if it holds several.
     #[arg(long, value_name = "N", requires = "document")]
     number: Option<usize>,
+    /// Field of tables that holds the text, as for `data ingest`. Can be repeated. [default: text,
+    /// content, or another usual name]
+    #[arg(long, value_name = "NAME", requires = "document")]
+    text_field: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -74,21 +85,42 @@ pub(crate) struct VerifyOptions {
 
 /// Returns the hash that `document` is, or that of the document of this number in the file that it
 /// names. Rows, books, and pieces of long texts are documents of their own.
-fn document_hash(document: &str, number: Option<usize>) -> Result<Hash> {
+///
+/// Without a number, a file is a document as a whole if `is_known` knows its bytes, whatever it
+/// looks like: the text of a row may be JSON itself.
+fn document_hash(
+    document: &str,
+    number: Option<usize>,
+    text_fields: &[String],
+    is_known: impl FnOnce(&Hash) -> Result<bool>,
+) -> Result<Hash> {
     let hex = document.strip_prefix("0x").unwrap_or(document);
     let mut hash = Hash::default();
     if hex::decode_to_slice(hex, &mut hash).is_ok() {
         return Ok(hash);
     }
+    let path = PathBuf::from(document);
+    // A pipe can be read once.
+    if number.is_none() && path.is_file() {
+        let whole = hash_of_file(&path)?;
+        if is_known(&whole)? {
+            return Ok(whole);
+        }
+    }
+    let options = ReadOptions { text_fields: text_fields.to_vec(), ..ReadOptions::default() };
     let mut found = Vec::new();
-    for input in inputs(&[PathBuf::from(document)]) {
+    for input in inputs(&[path]) {
         let input = input.with_context(|| format!("{document} is no hash and no file"))?;
         let Ok(input) = input else { continue };
-        for document in Documents::open(input, &ReadOptions::default())? {
+        for document in Documents::open(input, &options)? {
             found.extend(document?.ok().map(|document| document.raw));
         }
     }
-    ensure!(!found.is_empty(), "{document} holds no text; name the hash of a document");
+    ensure!(
+        !found.is_empty(),
+        "{document} holds no text; name the field of a table with --text-field, or the hash of a \
+         document"
+    );
     let at = match number {
         Some(number) => number.checked_sub(1),
         None => (found.len() == 1).then_some(0),
@@ -103,13 +135,25 @@ fn document_hash(document: &str, number: Option<usize>) -> Result<Hash> {
     })
 }
 
+/// Returns the BLAKE3 of a file.
+fn hash_of_file(path: &Path) -> Result<Hash> {
+    let context = || format!("cannot read {}", path.display());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path).with_context(context)?).with_context(context)?;
+    Ok(hasher.finalize().into())
+}
+
 impl ProveOptions {
     /// Writes a proof.
     pub(crate) fn run(self) -> Result<()> {
         // Another folder is told by its name.
         IngestRecord::read(&self.data)?;
-        let key = document_hash(&self.document, self.number)?;
-        let proof = DocumentIndex::open(&self.data)?.prove(&key)?;
+        let index = DocumentIndex::open(&self.data)?;
+        let is_known = |hash: &Hash| -> Result<bool> {
+            Ok(!index.find(&DocumentQuery::Raw(*hash))?.is_empty())
+        };
+        let key = document_hash(&self.document, self.number, &self.text_field, is_known)?;
+        let proof = index.prove(&key)?;
         let json = serde_json::to_string(&proof)?;
         let Some(out) = self.out else {
             println!("{json}");
@@ -128,14 +172,28 @@ impl ProveOptions {
     }
 }
 
+/// Returns the hash of the document that a proof has to be about.
+fn proven_hash(
+    proof: &DocumentProof,
+    document: &str,
+    number: Option<usize>,
+    text_fields: &[String],
+) -> Result<Hash> {
+    document_hash(document, number, text_fields, |whole| {
+        // That a file with a row is no document does not show that the row is none.
+        Ok(*whole == proof.document() && proof.records().next().is_some())
+    })
+}
+
 impl VerifyOptions {
     /// Verifies a proof against the chain.
     pub(crate) async fn run(self) -> Result<()> {
         let name = || format!("{} is no proof that `data prove` wrote", self.proof.display());
         let proof = DocumentProof::parse(&read(&self.proof)?).with_context(name)?;
         if let Some(document) = &self.document {
+            let proven = proven_hash(&proof, document, self.number, &self.text_field)?;
             ensure!(
-                document_hash(document, self.number)? == proof.document(),
+                proven == proof.document(),
                 "the proof is about another document, {}",
                 short_hash(&proof.document())
             );
@@ -189,4 +247,83 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).with_context(context)?;
     file.take(limit).read_to_end(&mut bytes).with_context(context)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_corpus::pipeline::{PipelineConfig, References, Supply};
+    use pol_data::{EndOfText, IngestConfig, MIN_VOCABULARY, ingest};
+
+    /// Text that looks like a table of one row.
+    const JSON: &str = r#"{ "name": "left-pad", "content": "Pads a text on its left." }"#;
+
+    fn hash(text: &str) -> Hash {
+        *blake3::hash(text.as_bytes()).as_bytes()
+    }
+
+    /// Ingests rows with these texts, and returns the folder above and the ingested one.
+    fn ingested(texts: &[&str]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, out) = (folder.path().join("rows.jsonl"), folder.path().join("data"));
+        let rows = texts.iter().map(|text| json!({ "text": text }).to_string() + "\n");
+        fs::write(&input, rows.collect::<String>()).unwrap();
+        let config = IngestConfig {
+            inputs: vec![Supply::Path(input)],
+            out: out.clone(),
+            corpus: PipelineConfig::default(),
+            text_fields: Vec::new(),
+            vocabulary: MIN_VOCABULARY,
+            sequence: 16,
+            shard_tokens: 64,
+            tokenizer: None,
+            end_of_text: EndOfText::Known,
+            force: false,
+            lineage: None,
+        };
+        ingest(&config, References::default(), &|_| ()).unwrap();
+        (folder, out)
+    }
+
+    #[test]
+    fn the_text_of_a_row_is_a_document_whatever_it_looks_like() {
+        let fox = "A quick brown fox jumps over the lazy dog. ".repeat(20);
+        let (folder, data) = ingested(&[JSON, &fox]);
+        let (file, out) = (folder.path().join("package.json"), folder.path().join("proof.json"));
+        let document = file.to_str().unwrap().to_owned();
+        let prove = |text: &str| -> Result<DocumentProof> {
+            fs::write(&file, text).unwrap();
+            let (data, out) = (data.clone(), Some(out.clone()));
+            let document = document.clone();
+            ProveOptions { document, number: None, text_field: Vec::new(), data, out }.run()?;
+            Ok(DocumentProof::parse(&fs::read(folder.path().join("proof.json"))?)?)
+        };
+        let proof = prove(JSON).unwrap();
+        assert_eq!((proof.document(), proof.records().count()), (hash(JSON), 1));
+        assert_eq!(proven_hash(&proof, &document, None, &[]).unwrap(), hash(JSON));
+        // A row in a file that is itself no document is still found in it.
+        let first = proven_hash(&proof, &document, Some(1), &[]).unwrap();
+        assert_eq!(first, hash("Pads a text on its left."));
+
+        // That the bytes of a file are no document shows nothing about the row in it.
+        let other = JSON.replace("left-pad", "right-pad");
+        let proof = prove(&other).unwrap();
+        assert_eq!((proof.document(), proof.records().count()), (first, 0));
+        let absent = DocumentIndex::open(&data).unwrap().prove(&hash(&other)).unwrap();
+        assert_eq!(proven_hash(&absent, &document, None, &[]).unwrap(), first);
+    }
+
+    #[test]
+    fn rows_of_tables_are_named_by_their_fields() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.jsonl");
+        let row = |question: &str| json!({ "question": question, "answer": "Six." }).to_string();
+        fs::write(&path, [row("Two by three?"), row("Three by two?")].join("\n")).unwrap();
+        let path = path.to_str().unwrap();
+        let fields = ["question", "answer"].map(str::to_owned);
+        let found = document_hash(path, Some(2), &fields, |_| Ok(false)).unwrap();
+        assert_eq!(found, hash("Three by two?\n\nSix."));
+        let error = document_hash(path, Some(2), &[], |_| Ok(false)).unwrap_err().to_string();
+        assert!(error.contains("--text-field"), "{error}");
+    }
 }

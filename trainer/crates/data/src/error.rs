@@ -61,6 +61,14 @@ pub enum DataError {
         /// Another remedy.
         advice: &'static str,
     },
+    /// A file was written to while it was read, or a folder got other files. What names the
+    /// ingestion would be other bytes than those that are in it.
+    #[error(
+        "{} changed while it was read; wait until nothing writes to it any more, or name a copy of \
+         it, and ingest again",
+        .0.display()
+    )]
+    ChangedInput(PathBuf),
     /// There are more shards than a manifest can hold.
     #[error(
         "the text makes more than {} shards, the most a manifest can hold; use larger shards or \

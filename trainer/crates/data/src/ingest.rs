@@ -4,6 +4,7 @@
 
 mod record;
 mod tokenise;
+mod watched;
 
 pub use record::IngestRecord;
 
@@ -28,7 +29,11 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokenise::{Tokenised, kept_tokenizer, tokenise};
+use watched::WatchedInputs;
 
+/// Domain of the digest of an ingestion. A change by which some inputs give other data raises it,
+/// unless the digest of the pipeline shows the change.
+const DOMAIN: &[u8] = b"pol/ingest/3";
 /// Start of the names of folders in which ingestions are made.
 const WORK: &str = ".ingest-";
 /// File in such a folder that holds the path of the output, and that a run locks.
@@ -90,7 +95,7 @@ impl IngestConfig {
     /// those of the documents.
     fn digest(&self, pipeline: &Hash, contents: &Hash, given: Option<&IngestTokenizer>) -> Hash {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"pol/ingest/2").update(pipeline).update(contents);
+        hasher.update(DOMAIN).update(pipeline).update(contents);
         match given {
             Some(tokenizer) => hasher.update(&[1]).update(&tokenizer.hash()),
             None => hasher.update(&[0]).update(&self.vocabulary.to_le_bytes()),
@@ -118,7 +123,8 @@ impl IngestConfig {
 /// # Errors
 ///
 /// Fails if an option is out of its range, if the text is too little for the vocabulary or for a
-/// shard, if `out` holds other files, or if a file cannot be read or written.
+/// shard, if `out` holds other files, if a file cannot be read or written, or if an input changes
+/// while it is read.
 pub fn ingest(
     config: &IngestConfig,
     references: References,
@@ -137,11 +143,14 @@ pub fn ingest(
         .unwrap_or(Path::new("."));
     fs::create_dir_all(parent).io_context("create the folder", parent)?;
     refuse_own_output(config)?;
-    let (inputs, _spools) = spool_pipes(&config.inputs, parent)?;
-    let contents = digest_of(&inputs, watch)?;
+    let (supplies, _spools) = spool_pipes(&config.inputs, parent)?;
+    let inputs = WatchedInputs::new(&supplies)?;
+    let contents = digest_of(&supplies, watch)?;
     let options = ReadOptions { text_fields: config.text_fields.clone(), ..ReadOptions::default() };
-    // Named by what the documents depend on: another tokenizer finds them prepared.
+    // Named by what the documents depend on: another tokenizer finds them prepared. It may find a
+    // trained tokenizer too, which is one of this version.
     let name = blake3::Hasher::new()
+        .update(DOMAIN)
         .update(serde_json::to_string(&config.corpus).unwrap_or_default().as_bytes())
         .update(&contents)
         .finalize()
@@ -179,13 +188,16 @@ fn make(
     config: &IngestConfig,
     given: Option<IngestTokenizer>,
     pipeline: Pipeline,
-    inputs: &[Supply],
+    inputs: &WatchedInputs<'_>,
     request: Hash,
     work: &Path,
     watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestRecord, DataError> {
     remove_superseded(work, &config.out)?;
-    let mut selection = pipeline.run(inputs, watch)?;
+    let selection = pipeline.run(inputs.supplies(), watch);
+    // A change tells why reading failed, too.
+    inputs.check_unchanged()?;
+    let mut selection = selection?;
     let folder = work.join("new");
     if folder.exists() {
         fs::remove_dir_all(&folder).io_context("remove", &folder)?;
@@ -211,9 +223,11 @@ fn make(
 fn serves_next(error: &DataError) -> bool {
     match error {
         DataError::Corpus(error) => matches!(error, CorpusError::Io { .. }),
-        DataError::NothingLeft(_) | DataError::LongRecord { .. } | DataError::TooManyDocuments => {
-            false
-        }
+        // Documents of an input that changed are those of no state of it.
+        DataError::ChangedInput(_)
+        | DataError::NothingLeft(_)
+        | DataError::LongRecord { .. }
+        | DataError::TooManyDocuments => false,
         _ => true,
     }
 }

@@ -3,7 +3,7 @@
 //! Map from words, of which nearly all are short.
 
 use foldhash::fast::RandomState;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Longest word that is held as a number, in bytes.
 const MAX_SHORT_BYTES: usize = 15;
@@ -98,6 +98,60 @@ impl WordMap<u64> {
         }
     }
 
+    /// Returns the sizes of all words with their counts, in no order.
+    fn sizes(&self) -> impl Iterator<Item = (usize, u64)> {
+        let short = self.short.iter().map(|(number, count)| (size_of_short(*number), *count));
+        short.chain(self.long.iter().map(|(word, count)| (size_of_long(word), *count)))
+    }
+
+    /// Returns the size of all words: their bytes, and one more for each.
+    pub(crate) fn size(&self) -> usize {
+        self.sizes().map(|(size, _)| size).sum()
+    }
+
+    /// Drops the rarest words, so that the [size](Self::size) of the others is at most `most`.
+    ///
+    /// Of the words of one count that fit in part only, those with the least hashes stay. So words
+    /// and counts alone decide, and something stays if all words are equally rare.
+    pub(crate) fn keep_frequent(&mut self, most: usize) {
+        let mut of_count = BTreeMap::<u64, usize>::new();
+        for (size, count) in self.sizes() {
+            *of_count.entry(count).or_default() += size;
+        }
+        let mut room = most;
+        let partly = of_count.into_iter().rev().find(|(_, size)| match room.checked_sub(*size) {
+            Some(left) => {
+                room = left;
+                false
+            }
+            None => true,
+        });
+        let Some((rarest, _)) = partly else { return };
+        let short = self
+            .short
+            .iter()
+            .filter(|(_, count)| **count == rarest)
+            .map(|(number, _)| (stable_hash(&number.to_le_bytes()), size_of_short(*number)));
+        let long = self
+            .long
+            .iter()
+            .filter(|(_, count)| **count == rarest)
+            .map(|(word, _)| (stable_hash(word.as_bytes()), size_of_long(word)));
+        let mut candidates: Vec<_> = short.chain(long).collect();
+        candidates.sort_unstable();
+        let mut end = 0;
+        for (hash, size) in candidates {
+            end = hash;
+            let Some(left) = room.checked_sub(size) else { break };
+            room = left;
+        }
+        let stays = |word: &[u8], count: u64| {
+            count > rarest || (count == rarest && stable_hash(word) < end)
+        };
+        self.short.retain(|number, count| stays(&number.to_le_bytes(), *count));
+        self.long.retain(|word, count| stays(word.as_bytes(), *count));
+    }
+
     /// Adds the counts of another map.
     pub(crate) fn add(&mut self, other: Self) {
         for (number, count) in other.short {
@@ -107,6 +161,22 @@ impl WordMap<u64> {
             *self.long.entry(word).or_default() += count;
         }
     }
+}
+
+/// Returns the size of a word that is held as a number.
+fn size_of_short(number: u128) -> usize {
+    let [.., length] = number.to_le_bytes();
+    usize::from(length) + 1
+}
+
+/// Returns the size of a word that is held as text.
+fn size_of_long(word: &str) -> usize {
+    word.len() + 1
+}
+
+/// Returns a hash that is the same on every machine.
+fn stable_hash(word: &[u8]) -> u64 {
+    blake3::hash(word).as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 #[cfg(test)]
@@ -134,6 +204,46 @@ mod tests {
             }
             prop_assert_eq!(counts.into_words().collect::<BTreeMap<_, _>>(), expected);
         }
+    }
+
+    fn counted<'a>(words: impl IntoIterator<Item = &'a str>) -> WordMap<u64> {
+        let mut counts = WordMap::default();
+        words.into_iter().for_each(|word| counts.count(Word::at_start(word, word.len())));
+        counts
+    }
+
+    proptest! {
+        #[test]
+        fn the_most_frequent_words_stay_whatever_their_order(
+            words in prop::collection::vec("[ab]{1,3}|[ab]{16,18}", 0..60),
+            most in 0usize..200,
+        ) {
+            let mut counts = counted(words.iter().map(String::as_str));
+            let mut turned = counted(words.iter().rev().map(String::as_str));
+            let (size, all) = (counts.size(), turned.size());
+            prop_assert_eq!(size, all);
+            counts.keep_frequent(most);
+            turned.keep_frequent(most);
+            prop_assert!(counts.size() <= most);
+            prop_assert!(size > most || counts.size() == size, "nothing need go");
+            let stayed = counts.into_words().collect::<BTreeMap<_, _>>();
+            prop_assert_eq!(&stayed, &turned.into_words().collect::<BTreeMap<_, _>>());
+            let whole = counted(words.iter().map(String::as_str));
+            let gone = whole.into_words().filter(|(word, _)| !stayed.contains_key(word));
+            let most_frequent = gone.map(|(_, count)| count).max().unwrap_or(0);
+            prop_assert!(stayed.values().all(|count| *count >= most_frequent));
+        }
+    }
+
+    #[test]
+    fn of_equally_rare_words_as_many_stay_as_fit() {
+        let words: Vec<String> = (1_000..2_000).map(|number| number.to_string()).collect();
+        let mut counts = counted(words.iter().map(String::as_str));
+        assert_eq!((counts.len(), counts.size()), (1_000, 5_000));
+        counts.keep_frequent(504);
+        assert_eq!((counts.len(), counts.size()), (100, 500));
+        let first = counts.into_words().filter(|(word, _)| word.as_bytes()[1] < b'5').count();
+        assert!((25..=75).contains(&first), "a sample, not the first in order: {first}");
     }
 
     #[test]

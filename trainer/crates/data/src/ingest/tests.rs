@@ -11,7 +11,10 @@ use pol_corpus::{
     filters::{CleanConfig, Preset},
 };
 use pol_primitives::MILLION;
-use std::{ops::ControlFlow, sync::Mutex};
+use std::{
+    ops::ControlFlow,
+    sync::{Mutex, Once},
+};
 
 /// Returns a folder with three documents of different text, and a configuration for them.
 fn corpus() -> (tempfile::TempDir, IngestConfig) {
@@ -385,6 +388,36 @@ fn the_hashing_of_the_inputs_is_shown() {
     assert!(seen.len() > 2 * sizes.len() && seen.is_sorted_by_key(|progress| progress.done));
     let total = sizes.iter().sum();
     assert_eq!(seen.last(), Some(&Progress { stage: Stage::Hashing, done: total, total }));
+}
+
+#[test]
+fn an_input_that_changes_while_it_is_read_is_refused() {
+    let (folder, config) = corpus();
+    let (texts, grown) = (input(&config).to_owned(), input(&config).join("b.txt"));
+    let append = || {
+        let mut file = File::options().append(true).open(&grown).unwrap();
+        file.write_all(b" And it came to pass.").unwrap();
+    };
+    let add = || fs::write(texts.join("d.txt"), many_words(9_000)).unwrap();
+    let remove = || fs::remove_file(texts.join("d.txt")).unwrap();
+    let cases: [(&(dyn Fn() + Sync), &Path); 3] =
+        [(&append, &grown), (&add, &texts), (&remove, &texts)];
+    for (change, named) in cases {
+        let once = Once::new();
+        let watch = |progress: Progress| {
+            if progress.stage == Stage::Reading {
+                once.call_once(change);
+            }
+        };
+        let error = ingest(&config, References::default(), &watch).unwrap_err();
+        assert!(once.is_completed(), "{error}");
+        assert!(matches!(&error, DataError::ChangedInput(path) if path == named), "{error}");
+        // What was read is of no use to the next run.
+        assert_eq!(fs::read_dir(config.out.parent().unwrap()).unwrap().count(), 0);
+    }
+    let record = run(&config).unwrap();
+    let fresh = IngestConfig { out: folder.path().join("fresh"), ..config };
+    assert_eq!(run(&fresh).unwrap(), record, "it is named by the bytes that are in it");
 }
 
 #[test]

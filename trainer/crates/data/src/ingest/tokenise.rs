@@ -8,7 +8,7 @@ use crate::{
     end_of_text::IngestTokenizer,
     error::{DataError, IoContext},
     shards::{ShardWriter, write_synced},
-    tokenizer_trainer::TokenizerTrainer,
+    tokenizer_trainer::{TokenizerTrainer, kept_size},
 };
 use pol_corpus::{
     DocumentRecord, Place, Side,
@@ -17,7 +17,8 @@ use pol_corpus::{
 use pol_primitives::lineage::Documents;
 use std::{fs, path::Path};
 
-/// Text that is tokenised at a time, in bytes.
+/// Text whose words are counted, or that is tokenised, at a time, in bytes. Where a tokenizer is
+/// trained on very many distinct words, it depends on this.
 const BATCH_BYTES: usize = 4 << 20;
 /// Documents that are tokenised at a time, at most.
 const BATCH_DOCUMENTS: usize = 8_192;
@@ -48,7 +49,8 @@ fn train_tokenizer(
     watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestTokenizer, DataError> {
     let total = selection.things();
-    let (mut trainer, mut texts, mut bytes) = (TokenizerTrainer::default(), Vec::new(), 0);
+    let mut trainer = TokenizerTrainer::new(kept_size(vocabulary));
+    let (mut texts, mut bytes) = (Vec::new(), 0);
     let report = selection.for_each(|Selected { kept, .. }, before| {
         if let Some((text, Side::Train)) = kept {
             bytes += text.len();
