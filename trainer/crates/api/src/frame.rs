@@ -39,6 +39,9 @@ const PAGE_POLICY: HeaderValue =
 /// Path that tells supervisors, which may name no host, that the server runs, and nothing else.
 const HEALTH: &str = "/health";
 
+/// Name of the security scheme of tokens, in the description.
+pub(crate) const TOKEN_SCHEME: &str = "token";
+
 /// Address of the client of a request, which the server adds.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -80,11 +83,11 @@ impl Frame {
             .description(Some("Models of a proof-of-learning network."));
         let mut components = Components::new();
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        components.add_security_scheme("token", bearer);
+        components.add_security_scheme(TOKEN_SCHEME, bearer);
         let openapi = OpenApiBuilder::new()
             .info(info.build())
             .components(Some(components))
-            .security(Some([SecurityRequirement::new("token", [""; 0])]))
+            .security(Some([SecurityRequirement::new(TOKEN_SCHEME, [""; 0])]))
             .build();
         let routes = OpenApiRouter::with_openapi(openapi);
         let pages = Router::new();
@@ -122,7 +125,8 @@ impl Frame {
         Self { pages: self.pages.merge(pages), ..self }
     }
 
-    fn guarded(&self, scope: Scope, routes: OpenApiRouter) -> OpenApiRouter {
+    fn guarded(&self, scope: Scope, mut routes: OpenApiRouter) -> OpenApiRouter {
+        describe_scope(routes.get_openapi_mut(), scope);
         let access = Arc::clone(&self.access);
         routes.route_layer(from_fn(move |request: Request, next: Next| {
             let access = Arc::clone(&access);
@@ -200,6 +204,16 @@ fn is_stream(response: &Response) -> bool {
 fn end_with(response: Response, access: Arc<Access>, scope: Scope, secret: String) -> Response {
     let revoked = Box::pin(async move { access.revoked(scope, &secret).await });
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(revoked)))
+}
+
+/// Describes the scope that tokens need for all operations.
+fn describe_scope(openapi: &mut OpenApi, scope: Scope) {
+    for item in openapi.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            let requirement = SecurityRequirement::new(TOKEN_SCHEME, [scope.name()]);
+            operation.security = Some(vec![requirement]);
+        }
+    }
 }
 
 /// Names each operation after its path. The function behind it may stand for several.

@@ -281,11 +281,14 @@ pub(crate) struct Insight {
 }
 
 /// Part of a text, in an event.
-#[derive(Serialize)]
-struct Delta {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GeneratedPart {
     text: String,
+    /// Probability, surprise, and confidence of each token.
     insights: Vec<Insight>,
+    /// Calls of tools.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
     calls: Vec<ToolCall>,
 }
 
@@ -368,7 +371,7 @@ impl Answering {
         match answer {
             Answer::Part(Part { text, reports, calls }) => {
                 let insights = insights(reports, self.engine.text());
-                events::json(&Delta { text, insights, calls }).event("text")
+                events::json(&GeneratedPart { text, insights, calls }).event("text")
             }
             Answer::Step(step) => events::json(&step).event("step"),
             Answer::Done(completion) => match self.completed(completion) {
@@ -395,7 +398,14 @@ impl Answering {
     tag = "Generation",
     request_body = GenerateRequest,
     responses(
-        (status = 200, body = Generated),
+        (
+            status = 200,
+            description = "The text, or events with `stream: true`, with `GeneratedPart` for parts",
+            content(
+                (Generated = "application/json"),
+                (GeneratedPart = "text/event-stream"),
+            )
+        ),
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]

@@ -208,7 +208,14 @@ fn probabilities(part: &Part, mut offset: usize, text: &TextTokenizer) -> Comple
     tag = "OpenAI",
     request_body = CompletionRequest,
     responses(
-        (status = 200, body = Envelope<CompletionChoice>),
+        (
+            status = 200,
+            description = "The texts, or events of the same form with `stream: true`",
+            content(
+                (Envelope<CompletionChoice> = "application/json"),
+                (Envelope<CompletionChoice> = "text/event-stream"),
+            )
+        ),
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
