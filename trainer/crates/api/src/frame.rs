@@ -7,7 +7,7 @@ use crate::{
     body::MAX_BODY_BYTES,
     error::ApiError,
     observe::observe,
-    origins::share,
+    origins::{check_site, share},
     query::{KnownParameters, check_host},
     reference,
     tokens::Scope,
@@ -157,6 +157,7 @@ impl Frame {
         let page = reference::page(&openapi);
         let known = Arc::new(KnownParameters::of(&openapi));
         let (openapi, origins, access) = (Arc::new(openapi), self.origins, self.access);
+        let named = Arc::clone(&origins);
         router
             .merge(self.pages)
             .route("/openapi.json", get(move || async move { Json(&*openapi).into_response() }))
@@ -172,12 +173,15 @@ impl Frame {
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(from_fn(move |request: Request, next: Next| {
                 let (known, access) = (Arc::clone(&known), Arc::clone(&access));
+                let named = Arc::clone(&named);
                 async move {
                     let (headers, uri) = (request.headers(), request.uri());
                     let checked = check_host(&request)
                         .and_then(|()| match uri.path() {
                             HEALTH => Ok(()),
-                            _ => access.check_name(headers, uri),
+                            _ => access.check_name(headers, uri).and_then(|()| {
+                                check_site(&named, &request, known.describe(&request))
+                            }),
                         })
                         .and_then(|()| known.check(&request));
                     match checked {
