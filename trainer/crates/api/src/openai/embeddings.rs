@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::texts::Usage;
+use super::texts::{Usage, check_queue};
 use crate::{
     answers::stopped,
     body::JsonBody,
@@ -112,8 +112,10 @@ pub(crate) async fn create(
 ) -> Result<Json<Embeddings>, ApiError> {
     request.check()?;
     let engine = models.named(request.model.as_deref())?;
+    let inputs = request.input.into_vec();
+    check_queue(&engine, inputs.len(), "input")?;
     let begin = engine.begin();
-    let texts = encode(&engine, request.input.into_vec(), move |text, input| {
+    let texts = encode(&engine, inputs, move |text, input| {
         Ok(begin.into_iter().chain(text.encode(&input)?).collect())
     });
     let texts = texts.await?;
