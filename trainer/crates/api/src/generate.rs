@@ -9,7 +9,7 @@ use crate::{
     error::{ApiError, Problem},
     events,
     openai::messages::Message,
-    parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings},
+    parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings, check_reports},
     tokenize::{constrain, encode},
     worker::{Answer, Part},
 };
@@ -27,7 +27,7 @@ use pol_metrics::Operation;
 use pol_receipt::ReceiptFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 use tokio::sync::mpsc::Receiver;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -444,6 +444,9 @@ async fn generate(
     }
     let max_tokens = request.max_tokens.min(limit);
     let request = Request { prompt, max_tokens, constraint, ..request };
+    if !is_stream && search.is_none() {
+        check_reports(slice::from_ref(&request))?;
+    }
     if has_receipt {
         engine.receipts("receipt")?.check(&request, engine.text())?;
     }

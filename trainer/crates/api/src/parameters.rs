@@ -17,6 +17,9 @@ const MAX_STOP_BYTES: usize = 256;
 const MAX_CHOICES: usize = 16;
 /// Most likely tokens beside each token.
 const MAX_TOP: u8 = 20;
+/// Most tokens that an answer in one piece reports, with the likely ones beside them: some 25 MB of
+/// JSON.
+const MAX_REPORTS: usize = 1 << 18;
 
 /// One string, or several.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -234,6 +237,25 @@ impl Parameters {
     }
 }
 
+/// Checks that an answer in one piece can report the tokens of all `requests`. A stream can: the
+/// reports of its events are gone once they are sent.
+pub(crate) fn check_reports(requests: &[Request]) -> Result<(), ApiError> {
+    let reports = requests.iter().filter_map(|request| {
+        let tokens = request.reports?.saturating_add(1);
+        Some(request.max_tokens.saturating_mul(tokens))
+    });
+    let count = reports.fold(0, usize::saturating_add);
+    if count > MAX_REPORTS {
+        let detail = format!(
+            "the answer would report up to {count} tokens, the likely ones beside each included, \
+             and an answer in one piece reports at most {MAX_REPORTS}; ask for a stream, a smaller \
+             max_tokens, fewer texts, or fewer likely tokens"
+        );
+        return Err(ApiError::parameter("max_tokens", detail));
+    }
+    Ok(())
+}
+
 /// Returns a seed of 32 bits, which every JSON reader keeps exactly.
 fn random_seed() -> Result<u64, ApiError> {
     let mut bytes = [0; 4];
@@ -302,6 +324,24 @@ mod tests {
         ] {
             let refused = wrong.check(Sampling::default());
             assert!(matches!(refused, Err(ApiError::Invalid { .. })), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn reports_of_all_texts_are_bounded_together() {
+        let text = |max_tokens, reports| Request { max_tokens, reports, ..Request::default() };
+        let most = MAX_REPORTS / 4;
+        assert!(check_reports(&[text(usize::MAX, None)]).is_ok());
+        assert!(check_reports(&[text(most, Some(1)), text(most, Some(1))]).is_ok());
+        for wrong in [
+            vec![text(most, Some(1)), text(most + 1, Some(1))],
+            vec![text(most, Some(4))],
+            vec![text(usize::MAX, Some(20)), text(usize::MAX, Some(0))],
+        ] {
+            match check_reports(&wrong) {
+                Err(ApiError::Invalid { parameter: Some("max_tokens"), .. }) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     engine::Engine,
     error::ApiError,
     events,
+    parameters::check_reports,
     worker::{Answer, Part},
 };
 use axum::{
@@ -131,6 +132,9 @@ impl Texts {
     pub(crate) async fn respond<F: Form>(self) -> Result<Response, ApiError> {
         check_queue(&self.engine, self.prompts.len().saturating_mul(self.each), "n")?;
         let requests = self.requests()?;
+        if self.stream.is_none() {
+            check_reports(&requests)?;
+        }
         let kept = if self.receipts { requests.clone() } else { Vec::new() };
         let ask = |request| self.engine.generate(F::OPERATION, request);
         let receivers: Vec<_> = requests.into_iter().map(ask).collect::<Result<_, _>>()?;
