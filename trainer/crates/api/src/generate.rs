@@ -84,6 +84,14 @@ pub struct GenerateRequest {
     /// Penalty on tokens that occurred; 1 for none [default: 1.1].
     #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logit of a token for each time that the text
+    /// has it [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    frequency_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logits of all tokens that the text has
+    /// [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    presence_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
     logit_bias: Option<LogitBias>,
@@ -201,7 +209,11 @@ impl GenerateRequest {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
-            controls: SamplingControls::with_bias(self.controls.as_ref(), self.logit_bias.as_ref()),
+            controls: SamplingControls::with(
+                self.controls.as_ref(),
+                self.logit_bias.as_ref(),
+                [self.frequency_penalty, self.presence_penalty],
+            ),
             sensitivity: self.sensitivity,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),

@@ -151,11 +151,18 @@ impl From<MirostatControl> for Mirostat {
 }
 
 impl SamplingControls {
-    /// Returns the controls with biases of tokens.
-    pub(crate) fn with_bias(this: Option<&Self>, bias: Option<&LogitBias>) -> Controls {
+    /// Returns the controls with biases of tokens, and with the penalties of drawn tokens by their
+    /// number (`frequency`) and by their `presence`.
+    pub(crate) fn with(
+        this: Option<&Self>,
+        bias: Option<&LogitBias>,
+        [frequency, presence]: [Option<f32>; 2],
+    ) -> Controls {
         let Self { typical_p, dry, xtc, mirostat } = this.cloned().unwrap_or_default();
         Controls {
             logit_bias: bias.into_iter().flatten().map(|(&token, &bias)| (token, bias)).collect(),
+            frequency_penalty: frequency.unwrap_or(0.0),
+            presence_penalty: presence.unwrap_or(0.0),
             typical_p: typical_p.unwrap_or(1.0),
             dry: dry.map(Dry::from),
             xtc: xtc.map(Xtc::from),
@@ -361,7 +368,14 @@ mod tests {
     #[test]
     fn the_description_of_requests_has_the_bounds_of_the_checks() {
         fn hold<T: PartialSchema>(body: &Value, accepts: impl Fn(&[u8]) -> bool) {
-            for field in ["temperature", "top_p", "min_p", "repetition_penalty"] {
+            for field in [
+                "temperature",
+                "top_p",
+                "min_p",
+                "repetition_penalty",
+                "frequency_penalty",
+                "presence_penalty",
+            ] {
                 for (value, is_within) in edges::<T>(field) {
                     let mut body = body.clone();
                     body[field] = value.into();
@@ -384,7 +398,7 @@ mod tests {
     fn the_description_of_controls_has_the_bounds_of_the_checks() {
         let accepts = |controls: &Value| {
             let controls: SamplingControls = serde_json::from_value(controls.clone()).unwrap();
-            let controls = SamplingControls::with_bias(Some(&controls), None);
+            let controls = SamplingControls::with(Some(&controls), None, [None; 2]);
             Parameters { controls, ..given() }.check(Sampling::default()).is_ok()
         };
         for (value, is_within) in edges::<SamplingControls>("typical_p") {
@@ -417,7 +431,7 @@ mod tests {
     fn controls_have_usual_values() {
         let json = r#"{"dry": {"multiplier": 0.8}, "xtc": {"probability": 0.5}, "mirostat": {}}"#;
         let controls: SamplingControls = serde_json::from_str(json).unwrap();
-        let controls = SamplingControls::with_bias(Some(&controls), None);
+        let controls = SamplingControls::with(Some(&controls), None, [None; 2]);
         assert_eq!((controls.dry, controls.xtc), (Some(Dry::new(0.8)), Some(Xtc::new(0.5))));
         assert_eq!((controls.mirostat, controls.typical_p), (Some(Mirostat::new(5.0)), 1.0));
     }

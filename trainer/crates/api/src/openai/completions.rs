@@ -48,6 +48,14 @@ pub struct CompletionRequest {
     /// Penalty on tokens that occurred.
     #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logit of a token for each time that the text
+    /// has it [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    frequency_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logits of all tokens that the text has
+    /// [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    presence_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
     logit_bias: Option<LogitBias>,
@@ -70,10 +78,6 @@ pub struct CompletionRequest {
     response_format: Option<ResponseFormat>,
     /// Set if each text has a receipt, from which anybody can verify that the model made it.
     pol_receipt: Option<bool>,
-    /// Not supported, except as 0.
-    frequency_penalty: Option<f32>,
-    /// Not supported, except as 0.
-    presence_penalty: Option<f32>,
     /// Not supported, except as `false`.
     echo: Option<bool>,
     /// Ignored.
@@ -93,7 +97,6 @@ impl CompletionRequest {
     }
 
     fn parameters(&self) -> Result<Parameters, ApiError> {
-        refuse_penalties(self.frequency_penalty, self.presence_penalty)?;
         if self.echo == Some(true) {
             let remedy = "put the prompt before the text yourself";
             return Err(ApiError::Unsupported { parameter: "echo", remedy });
@@ -108,7 +111,11 @@ impl CompletionRequest {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
-            controls: SamplingControls::with_bias(self.controls.as_ref(), self.logit_bias.as_ref()),
+            controls: SamplingControls::with(
+                self.controls.as_ref(),
+                self.logit_bias.as_ref(),
+                [self.frequency_penalty, self.presence_penalty],
+            ),
             sensitivity: 0.0,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
@@ -116,20 +123,6 @@ impl CompletionRequest {
             top: self.logprobs,
         })
     }
-}
-
-/// Refuses penalties that the sampler does not have.
-pub(super) fn refuse_penalties(
-    frequency: Option<f32>,
-    presence: Option<f32>,
-) -> Result<(), ApiError> {
-    let remedy = "use repetition_penalty";
-    for (parameter, value) in [("frequency_penalty", frequency), ("presence_penalty", presence)] {
-        if value.is_some_and(|value| value != 0.0) {
-            return Err(ApiError::Unsupported { parameter, remedy });
-        }
-    }
-    Ok(())
 }
 
 /// Text of a completion, or a part of it.

@@ -72,10 +72,20 @@ async fn biases_and_controls_change_texts() {
     };
     let token = tokenizer(true).encode("z").unwrap()[0].to_string();
     let mut request = completion("Once", 5);
-    request["logit_bias"] = json!({ (token): 100 });
+    request["logit_bias"] = json!({ (token.clone()): 100 });
     assert_eq!(write(&request).await, "z".repeat(40));
     request["controls"] = json!({"dry": {"multiplier": 100}});
     assert_ne!(write(&request).await, "z".repeat(40));
+    // A token that is drawn forty times loses less than its bias, and two of them take turns.
+    request["controls"] = Value::Null;
+    request["frequency_penalty"] = 1.into();
+    assert_eq!(write(&request).await, "z".repeat(40));
+    let other = tokenizer(true).encode("y").unwrap()[0].to_string();
+    request["logit_bias"] = json!({ (token): 100, (other): 100 });
+    request["temperature"] = 0.into();
+    request["frequency_penalty"] = 2.into();
+    let text = write(&request).await;
+    assert!(text.contains('y') && text.contains('z'), "{text}");
     let mut request = completion("Once", 5);
     request["controls"] = json!({"typical_p": 1, "xtc": {"probability": 0}});
     assert_eq!(write(&request).await, expected("Once", 5, 40));
