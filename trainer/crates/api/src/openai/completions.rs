@@ -2,6 +2,7 @@
 
 use super::{
     form::{ResponseFormat, refuse_receipt},
+    inputs::Inputs,
     texts::{Ending, Envelope, Form, StreamOptions, Texts, finite, log_probability, token_text},
 };
 use crate::{
@@ -30,8 +31,8 @@ const DEFAULT_TOKENS: usize = 16;
 pub struct CompletionRequest {
     /// Name of the model; the newest one if it is missing.
     model: Option<String>,
-    /// Text to continue, or several.
-    prompt: Strings,
+    /// Text to continue, or several: strings, or the ids of their tokens.
+    prompt: Inputs,
     /// Largest number of tokens of each text.
     max_tokens: Option<usize>,
     /// Divisor of the logits; 0 takes the likeliest token.
@@ -103,7 +104,6 @@ impl CompletionRequest {
         }
         let has_form = self.response_format.clone().and_then(ResponseFormat::schema).is_some();
         refuse_receipt(self.pol_receipt.unwrap_or(false), has_form)?;
-        let prompts = self.prompt.clone().into_vec().len();
         Ok(Parameters {
             max_tokens: Some(self.max_tokens.unwrap_or(DEFAULT_TOKENS)),
             temperature: self.temperature,
@@ -119,7 +119,7 @@ impl CompletionRequest {
             sensitivity: 0.0,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
-            choices: prompts.saturating_mul(self.n.unwrap_or(1)),
+            choices: self.prompt.count().saturating_mul(self.n.unwrap_or(1)),
             top: self.logprobs,
         })
     }
@@ -219,12 +219,12 @@ pub(crate) async fn create(
     let parameters = request.parameters()?;
     let base = parameters.check(Sampling::default())?;
     let engine = models.named(request.model.as_deref())?;
+    request.prompt.check(engine.vocabulary(), "prompt")?;
     let schema = request.response_format.and_then(ResponseFormat::schema);
     let constraint = constrain(&engine, schema, Some("response_format")).await?;
     let begin = engine.begin();
-    let prompts = encode(&engine, request.prompt.into_vec(), move |text, prompt| {
-        Ok(begin.into_iter().chain(text.encode(&prompt)?).collect())
-    });
+    let prompts =
+        encode(&engine, request.prompt.into_vec(), move |text, prompt| prompt.encode(text, begin));
     let texts = Texts {
         prompts: prompts.await?,
         engine,

@@ -225,6 +225,30 @@ async fn embeddings_have_two_forms() {
 }
 
 #[tokio::test]
+async fn tokens_stand_for_their_text() {
+    let server = Server::start().await;
+    let tokens = |text: &str| tokenizer(true).encode(text).unwrap();
+    let mut request = completion("", 3);
+    request["prompt"] = json!([tokens("Once"), tokens("B")]);
+    let answer = server.client.post("/v1/completions", &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], expected("Once", 3, 40));
+    assert_eq!(answer["usage"]["prompt_tokens"], 5);
+    request["prompt"] = json!(tokens("Once"));
+    let answer = server.client.post("/v1/completions", &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], expected("Once", 3, 40));
+    let embed = async |input: Value| {
+        let answer = server.client.post("/v1/embeddings", &json!({"input": input})).await.json();
+        answer["data"][0]["embedding"].clone()
+    };
+    assert_eq!(embed(json!(tokens("one text"))).await, embed(json!("one text")).await);
+    for (path, parameter) in [("/v1/completions", "prompt"), ("/v1/embeddings", "input")] {
+        let unknown = server.client.post(path, &json!({(parameter): [[1], [259]]})).await;
+        assert_eq!(unknown.status, 400, "{path}");
+        assert_eq!(unknown.json()["error"]["param"], parameter, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_model_is_listed() {
     let server = Server::start().await;
     let answer = server.client.get("/v1/models").await.json();
