@@ -56,7 +56,7 @@ pub(crate) struct ApiPartOptions {
     pub(crate) library: Option<PathBuf>,
     /// Index of the chain's past that the HTTP interface reads: a file for SQLite, or the URL of a
     /// PostgreSQL database. [default: index.db in the folder of the chain or of the state]
-    #[arg(long, value_name = "FILE|URL", env = "POL_INDEX")]
+    #[arg(long, value_name = "FILE|URL", env = "POL_INDEX", hide_env_values = true)]
     pub(crate) index: Option<String>,
     /// Connections that one client over HTTP may have, by its address. A proxy is one client.
     /// [default: 128]

@@ -14,6 +14,12 @@ pub(crate) struct ControlOptions {
     /// Add a number, -100 to 100, to the logit of a token. Can be repeated.
     #[arg(long, value_name = "TOKEN=NUMBER", value_parser = parse_bias)]
     logit_bias: Vec<(u32, f32)>,
+    /// Subtract a number, -2 to 2, from the logit of a token for each time that it was drawn.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, allow_negative_numbers = true)]
+    frequency_penalty: f32,
+    /// Subtract a number, -2 to 2, from the logits of all tokens that were drawn.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, allow_negative_numbers = true)]
+    presence_penalty: f32,
     /// Sample from tokens that are as surprising as expected and whose probabilities sum to this,
     /// above 0 to 1.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
@@ -67,6 +73,8 @@ impl ControlOptions {
     pub(crate) fn read(&self, has_receipt: bool) -> Result<TextControls> {
         let controls = Controls {
             logit_bias: self.logit_bias.clone(),
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
             typical_p: self.typical_p,
             dry: self.dry.map(|multiplier| Dry {
                 multiplier,
@@ -84,8 +92,8 @@ impl ControlOptions {
         let schema = schema.transpose()?;
         ensure!(
             !has_receipt || (schema.is_none() && controls.is_default()),
-            "a receipt cannot name a schema, biases, typical-p, DRY, XTC, or mirostat; leave them \
-             out, or --receipt"
+            "a receipt cannot name a schema, biases, frequency and presence penalties, typical-p, \
+             DRY, XTC, or mirostat; leave them out, or --receipt"
         );
         Ok(TextControls { controls, schema })
     }

@@ -27,7 +27,7 @@ pub(crate) struct IndexOptions {
     metrics: MetricsOptions,
     /// File of an SQLite database, which is made if it does not exist, or the URL of a PostgreSQL
     /// database, postgres://user@host/name.
-    #[arg(long, value_name = "FILE|URL", env = "POL_DATABASE")]
+    #[arg(long, value_name = "FILE|URL", env = "POL_DATABASE", hide_env_values = true)]
     database: String,
     /// Stop at the best block.
     #[arg(long)]

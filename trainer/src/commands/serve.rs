@@ -27,11 +27,13 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Time between two looks at the model, which another may have replaced.
 const LOOK: Duration = Duration::from_secs(5);
+/// Longest time between two tries to serve a model that cannot be served.
+const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -261,7 +263,7 @@ impl ServeOptions {
     /// Serves each model that takes the place of the one with this root.
     async fn follow(&self, models: Option<Models>, mut root: Option<Hash>) {
         let Some(models) = models else { return std::future::pending().await };
-        let (mut is_lost, mut chain) = (false, None);
+        let (mut is_lost, mut chain, mut retry) = (false, None, Retry::default());
         loop {
             tokio::time::sleep(LOOK).await;
             let newest = self.newest(&mut chain).await;
@@ -269,9 +271,12 @@ impl ServeOptions {
                 tracing::warn!("{notice}");
             }
             let has_stopped = models.is_stopped();
-            match newest {
-                Ok(newest) if Some(newest) != root || has_stopped => {}
+            let newest = match newest {
+                Ok(newest) if Some(newest) != root || has_stopped => newest,
                 _ => continue,
+            };
+            if !retry.is_due(newest, Instant::now()) {
+                continue;
             }
             if has_stopped {
                 tracing::error!(
@@ -286,10 +291,16 @@ impl ServeOptions {
             };
             match replaced.await {
                 Ok(newest) => {
-                    root = Some(newest);
+                    (root, retry) = (Some(newest), Retry::default());
                     tracing::info!("serving the model 0x{}", hex::encode(newest));
                 }
-                Err(error) => tracing::warn!("cannot serve the newer model: {error:#}"),
+                Err(error) => {
+                    let pause = retry.fail(newest, Instant::now()).as_secs();
+                    tracing::warn!(
+                        "cannot serve the newer model: {error:#}; trying again in {pause} s, and \
+                         at once with another model"
+                    );
+                }
             }
         }
     }
@@ -307,6 +318,29 @@ impl ServeOptions {
         let head = connected.overview().await?.head;
         *chain = Some(connected);
         Ok(head.context("the chain has no model")?.root)
+    }
+}
+
+/// Tries to serve a model, each of which fetches and reads it again.
+#[derive(Default)]
+struct Retry {
+    /// Root of the model that could not be served, the pause after the last try, and its end.
+    failed: Option<(Hash, Duration, Instant)>,
+}
+
+impl Retry {
+    /// Returns `true` if the model with this root may be tried `now`.
+    fn is_due(&self, root: Hash, now: Instant) -> bool {
+        self.failed.is_none_or(|(failed, _, until)| failed != root || until <= now)
+    }
+
+    /// Notes that the model with this root could not be served, and returns the pause before the
+    /// next try.
+    fn fail(&mut self, root: Hash, now: Instant) -> Duration {
+        let last = self.failed.filter(|&(failed, ..)| failed == root);
+        let pause = last.map_or(LOOK, |(_, pause, _)| (2 * pause).min(MAX_PAUSE));
+        self.failed = Some((root, pause, now + pause));
+        pause
     }
 }
 
@@ -354,6 +388,23 @@ mod tests {
     fn float16_keys_and_values_take_half_the_memory() {
         let spec = ModelSpec::gpt2(37, 24, 2, 3, 40, 150);
         assert_eq!([false, true].map(|half| token_bytes(&spec, half)), [384, 192]);
+    }
+
+    #[test]
+    fn a_model_that_fails_again_is_tried_less_often_than_another() {
+        let (mut retry, mut now) = (Retry::default(), Instant::now());
+        assert!(retry.is_due([1; 32], now));
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let pause = retry.fail([1; 32], now);
+            pauses.push(pause.as_secs());
+            now += pause - Duration::from_secs(1);
+            assert!(!retry.is_due([1; 32], now) && retry.is_due([2; 32], now));
+            now += Duration::from_secs(1);
+            assert!(retry.is_due([1; 32], now));
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(retry.fail([2; 32], now), LOOK);
     }
 
     #[test]

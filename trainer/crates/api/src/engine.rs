@@ -148,6 +148,11 @@ impl Engine {
         self.begin
     }
 
+    /// Returns the number of tokens of the model.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
     /// Returns the maker of receipts, which the parameter `parameter` asks for.
     pub(crate) fn receipts(&self, parameter: &'static str) -> Result<&Receipts, ApiError> {
         let remedy = "this server has no key for receipts; start it with --receipts";

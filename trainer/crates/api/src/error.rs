@@ -13,6 +13,9 @@ use utoipa::ToSchema;
 /// Media type of problem details.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// Type of errors, as clients of OpenAI know it, of requests that are not allowed.
+const DENIED: &str = "permission_error";
+
 /// Error of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -64,6 +67,12 @@ pub enum ApiError {
     /// A request without a token names a host that is not this machine.
     #[error("the host of the request is not this machine; ask for localhost, or use tokens")]
     Host,
+    /// A page of another site asks, whose origin is not allowed.
+    #[error(
+        "a page of another site asks; open the server's own page, or start the server with \
+         --allow-origin and the origin of that site"
+    )]
+    Site,
     /// There is no such endpoint.
     #[error("there is no such endpoint; GET /openapi.json lists all")]
     NotFound,
@@ -190,12 +199,12 @@ impl ApiError {
                 status(StatusCode::UNAUTHORIZED, "unauthorized", "Token required", kind)
             }
             Self::Forbidden(_) => {
-                status(StatusCode::FORBIDDEN, "forbidden", "Scope required", "permission_error")
+                status(StatusCode::FORBIDDEN, "forbidden", "Scope required", DENIED)
             }
             Self::Host => {
-                let title = "Host refused";
-                status(StatusCode::MISDIRECTED_REQUEST, "host-refused", title, "permission_error")
+                status(StatusCode::MISDIRECTED_REQUEST, "host-refused", "Host refused", DENIED)
             }
+            Self::Site => status(StatusCode::FORBIDDEN, "site-refused", "Site refused", DENIED),
             Self::NotFound | Self::Missing(_) => {
                 status(StatusCode::NOT_FOUND, "not-found", "Not found", INVALID)
             }

@@ -7,7 +7,7 @@ use crate::{
     body::MAX_BODY_BYTES,
     error::ApiError,
     observe::observe,
-    origins::share,
+    origins::{check_site, share},
     query::{KnownParameters, check_host},
     reference,
     tokens::Scope,
@@ -38,6 +38,9 @@ const PAGE_POLICY: HeaderValue =
 
 /// Path that tells supervisors, which may name no host, that the server runs, and nothing else.
 const HEALTH: &str = "/health";
+
+/// Name of the security scheme of tokens, in the description.
+pub(crate) const TOKEN_SCHEME: &str = "token";
 
 /// Address of the client of a request, which the server adds.
 #[derive(Clone, Copy, Debug)]
@@ -80,11 +83,11 @@ impl Frame {
             .description(Some("Models of a proof-of-learning network."));
         let mut components = Components::new();
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        components.add_security_scheme("token", bearer);
+        components.add_security_scheme(TOKEN_SCHEME, bearer);
         let openapi = OpenApiBuilder::new()
             .info(info.build())
             .components(Some(components))
-            .security(Some([SecurityRequirement::new("token", [""; 0])]))
+            .security(Some([SecurityRequirement::new(TOKEN_SCHEME, [""; 0])]))
             .build();
         let routes = OpenApiRouter::with_openapi(openapi);
         let pages = Router::new();
@@ -122,7 +125,8 @@ impl Frame {
         Self { pages: self.pages.merge(pages), ..self }
     }
 
-    fn guarded(&self, scope: Scope, routes: OpenApiRouter) -> OpenApiRouter {
+    fn guarded(&self, scope: Scope, mut routes: OpenApiRouter) -> OpenApiRouter {
+        describe_scope(routes.get_openapi_mut(), scope);
         let access = Arc::clone(&self.access);
         routes.route_layer(from_fn(move |request: Request, next: Next| {
             let access = Arc::clone(&access);
@@ -153,6 +157,7 @@ impl Frame {
         let page = reference::page(&openapi);
         let known = Arc::new(KnownParameters::of(&openapi));
         let (openapi, origins, access) = (Arc::new(openapi), self.origins, self.access);
+        let named = Arc::clone(&origins);
         router
             .merge(self.pages)
             .route("/openapi.json", get(move || async move { Json(&*openapi).into_response() }))
@@ -168,12 +173,15 @@ impl Frame {
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(from_fn(move |request: Request, next: Next| {
                 let (known, access) = (Arc::clone(&known), Arc::clone(&access));
+                let named = Arc::clone(&named);
                 async move {
                     let (headers, uri) = (request.headers(), request.uri());
                     let checked = check_host(&request)
                         .and_then(|()| match uri.path() {
                             HEALTH => Ok(()),
-                            _ => access.check_name(headers, uri),
+                            _ => access.check_name(headers, uri).and_then(|()| {
+                                check_site(&named, &request, known.describe(&request))
+                            }),
                         })
                         .and_then(|()| known.check(&request));
                     match checked {
@@ -200,6 +208,16 @@ fn is_stream(response: &Response) -> bool {
 fn end_with(response: Response, access: Arc<Access>, scope: Scope, secret: String) -> Response {
     let revoked = Box::pin(async move { access.revoked(scope, &secret).await });
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(revoked)))
+}
+
+/// Describes the scope that tokens need for all operations.
+fn describe_scope(openapi: &mut OpenApi, scope: Scope) {
+    for item in openapi.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            let requirement = SecurityRequirement::new(TOKEN_SCHEME, [scope.name()]);
+            operation.security = Some(vec![requirement]);
+        }
+    }
 }
 
 /// Names each operation after its path. The function behind it may stand for several.

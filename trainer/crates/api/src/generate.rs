@@ -9,7 +9,7 @@ use crate::{
     error::{ApiError, Problem},
     events,
     openai::messages::Message,
-    parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings},
+    parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings, check_reports},
     tokenize::{constrain, encode},
     worker::{Answer, Part},
 };
@@ -27,7 +27,7 @@ use pol_metrics::Operation;
 use pol_receipt::ReceiptFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 use tokio::sync::mpsc::Receiver;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -84,6 +84,14 @@ pub struct GenerateRequest {
     /// Penalty on tokens that occurred; 1 for none [default: 1.1].
     #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logit of a token for each time that the text
+    /// has it [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    frequency_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logits of all tokens that the text has
+    /// [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    presence_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
     logit_bias: Option<LogitBias>,
@@ -201,7 +209,11 @@ impl GenerateRequest {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
-            controls: SamplingControls::with_bias(self.controls.as_ref(), self.logit_bias.as_ref()),
+            controls: SamplingControls::with(
+                self.controls.as_ref(),
+                self.logit_bias.as_ref(),
+                [self.frequency_penalty, self.presence_penalty],
+            ),
             sensitivity: self.sensitivity,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
@@ -281,11 +293,14 @@ pub(crate) struct Insight {
 }
 
 /// Part of a text, in an event.
-#[derive(Serialize)]
-struct Delta {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GeneratedPart {
     text: String,
+    /// Probability, surprise, and confidence of each token.
     insights: Vec<Insight>,
+    /// Calls of tools.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
     calls: Vec<ToolCall>,
 }
 
@@ -368,7 +383,7 @@ impl Answering {
         match answer {
             Answer::Part(Part { text, reports, calls }) => {
                 let insights = insights(reports, self.engine.text());
-                events::json(&Delta { text, insights, calls }).event("text")
+                events::json(&GeneratedPart { text, insights, calls }).event("text")
             }
             Answer::Step(step) => events::json(&step).event("step"),
             Answer::Done(completion) => match self.completed(completion) {
@@ -395,7 +410,14 @@ impl Answering {
     tag = "Generation",
     request_body = GenerateRequest,
     responses(
-        (status = 200, body = Generated),
+        (
+            status = 200,
+            description = "The text, or events with `stream: true`, with `GeneratedPart` for parts",
+            content(
+                (Generated = "application/json"),
+                (GeneratedPart = "text/event-stream"),
+            )
+        ),
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -434,6 +456,9 @@ async fn generate(
     }
     let max_tokens = request.max_tokens.min(limit);
     let request = Request { prompt, max_tokens, constraint, ..request };
+    if !is_stream && search.is_none() {
+        check_reports(slice::from_ref(&request))?;
+    }
     if has_receipt {
         engine.receipts("receipt")?.check(&request, engine.text())?;
     }

@@ -17,6 +17,9 @@ const MAX_STOP_BYTES: usize = 256;
 const MAX_CHOICES: usize = 16;
 /// Most likely tokens beside each token.
 const MAX_TOP: u8 = 20;
+/// Most tokens that an answer in one piece reports, with the likely ones beside them: some 25 MB of
+/// JSON.
+const MAX_REPORTS: usize = 1 << 18;
 
 /// One string, or several.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -148,11 +151,18 @@ impl From<MirostatControl> for Mirostat {
 }
 
 impl SamplingControls {
-    /// Returns the controls with biases of tokens.
-    pub(crate) fn with_bias(this: Option<&Self>, bias: Option<&LogitBias>) -> Controls {
+    /// Returns the controls with biases of tokens, and with the penalties of drawn tokens by their
+    /// number (`frequency`) and by their `presence`.
+    pub(crate) fn with(
+        this: Option<&Self>,
+        bias: Option<&LogitBias>,
+        [frequency, presence]: [Option<f32>; 2],
+    ) -> Controls {
         let Self { typical_p, dry, xtc, mirostat } = this.cloned().unwrap_or_default();
         Controls {
             logit_bias: bias.into_iter().flatten().map(|(&token, &bias)| (token, bias)).collect(),
+            frequency_penalty: frequency.unwrap_or(0.0),
+            presence_penalty: presence.unwrap_or(0.0),
             typical_p: typical_p.unwrap_or(1.0),
             dry: dry.map(Dry::from),
             xtc: xtc.map(Xtc::from),
@@ -234,6 +244,25 @@ impl Parameters {
     }
 }
 
+/// Checks that an answer in one piece can report the tokens of all `requests`. A stream can: the
+/// reports of its events are gone once they are sent.
+pub(crate) fn check_reports(requests: &[Request]) -> Result<(), ApiError> {
+    let reports = requests.iter().filter_map(|request| {
+        let tokens = request.reports?.saturating_add(1);
+        Some(request.max_tokens.saturating_mul(tokens))
+    });
+    let count = reports.fold(0, usize::saturating_add);
+    if count > MAX_REPORTS {
+        let detail = format!(
+            "the answer would report up to {count} tokens, the likely ones beside each included, \
+             and an answer in one piece reports at most {MAX_REPORTS}; ask for a stream, a smaller \
+             max_tokens, fewer texts, or fewer likely tokens"
+        );
+        return Err(ApiError::parameter("max_tokens", detail));
+    }
+    Ok(())
+}
+
 /// Returns a seed of 32 bits, which every JSON reader keeps exactly.
 fn random_seed() -> Result<u64, ApiError> {
     let mut bytes = [0; 4];
@@ -305,6 +334,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn reports_of_all_texts_are_bounded_together() {
+        let text = |max_tokens, reports| Request { max_tokens, reports, ..Request::default() };
+        let most = MAX_REPORTS / 4;
+        assert!(check_reports(&[text(usize::MAX, None)]).is_ok());
+        assert!(check_reports(&[text(most, Some(1)), text(most, Some(1))]).is_ok());
+        for wrong in [
+            vec![text(most, Some(1)), text(most + 1, Some(1))],
+            vec![text(most, Some(4))],
+            vec![text(usize::MAX, Some(20)), text(usize::MAX, Some(0))],
+        ] {
+            match check_reports(&wrong) {
+                Err(ApiError::Invalid { parameter: Some("max_tokens"), .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     /// Returns whole numbers at the bounds and beyond them that the description of a type gives to
     /// one of its fields, each with `true` if it is within.
     fn edges<T: PartialSchema>(field: &str) -> Vec<(i64, bool)> {
@@ -321,7 +368,14 @@ mod tests {
     #[test]
     fn the_description_of_requests_has_the_bounds_of_the_checks() {
         fn hold<T: PartialSchema>(body: &Value, accepts: impl Fn(&[u8]) -> bool) {
-            for field in ["temperature", "top_p", "min_p", "repetition_penalty"] {
+            for field in [
+                "temperature",
+                "top_p",
+                "min_p",
+                "repetition_penalty",
+                "frequency_penalty",
+                "presence_penalty",
+            ] {
                 for (value, is_within) in edges::<T>(field) {
                     let mut body = body.clone();
                     body[field] = value.into();
@@ -344,7 +398,7 @@ mod tests {
     fn the_description_of_controls_has_the_bounds_of_the_checks() {
         let accepts = |controls: &Value| {
             let controls: SamplingControls = serde_json::from_value(controls.clone()).unwrap();
-            let controls = SamplingControls::with_bias(Some(&controls), None);
+            let controls = SamplingControls::with(Some(&controls), None, [None; 2]);
             Parameters { controls, ..given() }.check(Sampling::default()).is_ok()
         };
         for (value, is_within) in edges::<SamplingControls>("typical_p") {
@@ -377,7 +431,7 @@ mod tests {
     fn controls_have_usual_values() {
         let json = r#"{"dry": {"multiplier": 0.8}, "xtc": {"probability": 0.5}, "mirostat": {}}"#;
         let controls: SamplingControls = serde_json::from_str(json).unwrap();
-        let controls = SamplingControls::with_bias(Some(&controls), None);
+        let controls = SamplingControls::with(Some(&controls), None, [None; 2]);
         assert_eq!((controls.dry, controls.xtc), (Some(Dry::new(0.8)), Some(Xtc::new(0.5))));
         assert_eq!((controls.mirostat, controls.typical_p), (Some(Mirostat::new(5.0)), 1.0));
     }

@@ -41,15 +41,21 @@ impl KnownParameters {
     /// Refuses parameters that an endpoint does not know, so that a mistyped filter does not select
     /// all, and parameters that are repeated. What is not described takes any.
     pub(crate) fn check(&self, request: &Request) -> Result<(), ApiError> {
-        let Some(path) = request.extensions().get::<MatchedPath>() else { return Ok(()) };
+        self.of_request(request).map_or(Ok(()), |known| check_names(request, known))
+    }
+
+    /// Returns `true` if the description has the endpoint that a request asks for.
+    pub(crate) fn describe(&self, request: &Request) -> bool {
+        self.of_request(request).is_some()
+    }
+
+    fn of_request(&self, request: &Request) -> Option<&[String]> {
+        let path = request.extensions().get::<MatchedPath>()?;
         let method = match request.method() {
             &Method::HEAD => Method::GET,
             method => method.clone(),
         };
-        match self.0.get(&(path.as_str().to_owned(), method)) {
-            Some(known) => check_names(request, known),
-            None => Ok(()),
-        }
+        self.0.get(&(path.as_str().to_owned(), method)).map(Vec::as_slice)
     }
 }
 

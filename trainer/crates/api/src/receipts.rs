@@ -31,7 +31,8 @@ impl Receipts {
     /// Checks that a text of `request` can have a receipt.
     pub(crate) fn check(&self, request: &Request, text: &TextTokenizer) -> Result<(), ApiError> {
         if !request.controls.is_default() {
-            let detail = "a receipt cannot name logit_bias or controls; leave them out";
+            let detail = "a receipt cannot name logit_bias, frequency_penalty, presence_penalty, \
+                          or controls; leave them out";
             return Err(ApiError::parameter("receipt", detail));
         }
         let nothing = Completion {

@@ -2,6 +2,7 @@
 
 //! The reference: a page about all endpoints, made of their description, without scripts.
 
+use crate::frame::TOKEN_SCHEME;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 use utoipa::openapi::OpenApi;
@@ -11,6 +12,9 @@ const STYLE: &str = "\
 padding:1rem}code,pre{font-family:ui-monospace,monospace}summary{cursor:pointer;padding:.3rem 0}\
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.2rem \
 .6rem .2rem 0;border-bottom:1px solid #8884}h2{margin-top:2rem}.method{font-weight:bold}";
+
+/// End of every table.
+const TABLE_END: &str = "</tbody></table>";
 
 /// Returns the page of an interface.
 pub(crate) fn page(openapi: &OpenApi) -> String {
@@ -46,6 +50,11 @@ fn endpoint(page: &mut String, path: &str, method: &str, operation: &Value) {
         escape(summary)
     );
     let _ = write!(page, "<p>{}</p>", described(operation));
+    if let Some(scope) = operation["security"][0][TOKEN_SCHEME][0].as_str() {
+        let scope = escape(scope);
+        let _ = write!(page, "<p>Tokens need the scope <code>{scope}</code>.</p>");
+    }
+    parameters(page, &operation["parameters"]);
     for (media, content) in entries(&operation["requestBody"]["content"]) {
         let _ = write!(page, "<p>Takes {} ({}).</p>", kind(&content["schema"]), escape(media));
     }
@@ -58,6 +67,18 @@ fn endpoint(page: &mut String, path: &str, method: &str, operation: &Value) {
     page.push_str("</details>");
 }
 
+/// Writes the parameters in the URL of an endpoint, if it has some.
+fn parameters(page: &mut String, parameters: &Value) {
+    let Some(parameters) = parameters.as_array().filter(|all| !all.is_empty()) else { return };
+    table(page, "parameter");
+    for parameter in parameters {
+        let name = parameter["name"].as_str().unwrap_or_default();
+        let is_required = parameter["required"] == true;
+        row(page, name, is_required, &parameter["schema"], parameter);
+    }
+    page.push_str(TABLE_END);
+}
+
 /// Writes the fields of a type, or its variants.
 fn fields(page: &mut String, schema: &Value) {
     let properties = entries(&schema["properties"]);
@@ -65,20 +86,29 @@ fn fields(page: &mut String, schema: &Value) {
         let _ = write!(page, "<p>{}</p>", kind(schema));
         return;
     }
-    page.push_str("<table><thead><tr><th>field</th><th>type</th><th></th></tr></thead><tbody>");
+    table(page, "field");
     let required = |name: &str| {
         let names = schema["required"].as_array();
         names.is_some_and(|names| names.iter().any(|required| required == name))
     };
     for (name, field) in properties {
-        let mark = if required(name) { " (required)" } else { "" };
-        let (name, kind, text) = (escape(name), kind(field), described(field));
-        let _ = write!(
-            page,
-            "<tr><td><code>{name}</code>{mark}</td><td>{kind}</td><td>{text}</td></tr>"
-        );
+        row(page, name, required(name), field, field);
     }
-    page.push_str("</tbody></table>");
+    page.push_str(TABLE_END);
+}
+
+/// Begins a table of things of a kind.
+fn table(page: &mut String, kind: &str) {
+    let _ =
+        write!(page, "<table><thead><tr><th>{kind}</th><th>type</th><th></th></tr></thead><tbody>");
+}
+
+/// Writes the row of a thing with a name and a type, which `about` describes.
+fn row(page: &mut String, name: &str, is_required: bool, schema: &Value, about: &Value) {
+    let mark = if is_required { " (required)" } else { "" };
+    let (name, kind, text) = (escape(name), kind(schema), described(about));
+    let _ =
+        write!(page, "<tr><td><code>{name}</code>{mark}</td><td>{kind}</td><td>{text}</td></tr>");
 }
 
 /// Returns the name of a type, with a link if it has one.
@@ -128,6 +158,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn types_have_names_and_links() {
@@ -137,5 +168,33 @@ mod tests {
         assert_eq!(kind(r#"{"type": "array", "items": {"type": "number"}}"#), "array of number");
         assert_eq!(kind(r#"{"enum": ["<a>"]}"#), "<code>&quot;&lt;a&gt;&quot;</code>");
         assert_eq!(kind("{}"), "");
+    }
+
+    #[test]
+    fn endpoints_have_their_parameters_and_their_scope() {
+        let operation = json!({
+            "security": [{ (TOKEN_SCHEME): ["read"] }],
+            "parameters": [
+                {
+                    "name": "limit", "in": "query", "required": false,
+                    "description": "Most items, <b>1</b> or more.",
+                    "schema": {"type": ["integer", "null"]},
+                },
+                {"name": "id", "in": "path", "required": true, "schema": {"type": "string"}},
+            ],
+        });
+        let mut page = String::new();
+        endpoint(&mut page, "/items/{id}", "get", &operation);
+        for part in [
+            "Tokens need the scope <code>read</code>.",
+            "<td><code>limit</code></td><td>integer or null</td>",
+            "<td>Most items, &lt;b&gt;1&lt;/b&gt; or more.</td>",
+            "<td><code>id</code> (required)</td><td>string</td>",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        let mut page = String::new();
+        endpoint(&mut page, "/health", "get", &json!({}));
+        assert!(!page.contains("<table>") && !page.contains("scope"), "{page}");
     }
 }

@@ -19,6 +19,8 @@ const PREFIX: &str = "pol_";
 const MAX_TOKENS: usize = 1_000;
 /// Largest file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// End of the name of the file that is locked beside the one of tokens while that changes.
+const LOCK_SUFFIX: &str = ".lock";
 
 /// Permission that an endpoint requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,7 +86,7 @@ impl Token {
 /// Error of a file of tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file cannot be read or written.
+    /// The file cannot be read, changed, or written.
     #[error("cannot {action} the tokens in {}: {source}", path.display())]
     Io {
         /// Action that failed.
@@ -205,6 +207,7 @@ impl TokenFile {
         if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
             return Err(TokenError::Name);
         }
+        let _lock = self.lock()?;
         let mut tokens = self.list()?.to_vec();
         if tokens.iter().any(|token| token.name == name) {
             return Err(TokenError::Exists(name.into()));
@@ -231,11 +234,17 @@ impl TokenFile {
     ///
     /// Fails if no token has this name, or if the file cannot be read or written.
     pub fn revoke(&self, name: &str) -> Result<(), TokenError> {
+        let unknown = || TokenError::Unknown(name.into());
+        // Where there are no tokens, there need be no folder for a lock.
+        if self.list()?.is_empty() {
+            return Err(unknown());
+        }
+        let _lock = self.lock()?;
         let mut tokens = self.list()?.to_vec();
         let count = tokens.len();
         tokens.retain(|token| token.name != name);
         if tokens.len() == count {
-            return Err(TokenError::Unknown(name.into()));
+            return Err(unknown());
         }
         self.write(tokens)
     }
@@ -251,12 +260,31 @@ impl TokenFile {
         Ok(self.list()?.iter().find(|token| hash == token.hash).cloned())
     }
 
-    /// Replaces the file as a whole. Only its owner can read it.
-    fn write(&self, tokens: Vec<Token>) -> Result<(), TokenError> {
-        let parent = match self.path.parent() {
+    /// Waits for the right to change the file, which lasts until the result is dropped. Of two
+    /// changes at once, one would bring back what the other removed.
+    fn lock(&self) -> Result<fs::File, TokenError> {
+        let mut path = self.path.clone();
+        path.as_mut_os_string().push(LOCK_SUFFIX);
+        let lock = || -> io::Result<fs::File> {
+            fs::create_dir_all(self.parent())?;
+            let file = fs::File::create(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(self.failed("change"))
+    }
+
+    /// Returns the folder of the file.
+    fn parent(&self) -> &Path {
+        match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
-        };
+        }
+    }
+
+    /// Replaces the file as a whole. Only its owner can read it.
+    fn write(&self, tokens: Vec<Token>) -> Result<(), TokenError> {
+        let parent = self.parent();
         let write = || -> io::Result<()> {
             fs::create_dir_all(parent)?;
             let mut file = tempfile::NamedTempFile::new_in(parent)?;
@@ -278,6 +306,7 @@ impl TokenFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     #[test]
     fn tokens_come_and_go() {
@@ -299,6 +328,37 @@ mod tests {
         writer.revoke("laptop").unwrap();
         assert_eq!(server.find(&first).unwrap(), None);
         assert!(server.find(&second).unwrap().is_some());
+    }
+
+    #[test]
+    fn changes_at_once_all_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/tokens.json");
+        let names: Vec<String> = (0..16).map(|number| number.to_string()).collect();
+        // Each of these files is as one of another process.
+        let at_once = |change: &(dyn Fn(&TokenFile, &str) + Sync)| {
+            thread::scope(|scope| {
+                for name in &names {
+                    let path = &path;
+                    scope.spawn(move || change(&TokenFile::new(path), name));
+                }
+            });
+        };
+        let file = TokenFile::new(&path);
+        at_once(&|file, name| drop(file.add(name, &[Scope::Read]).unwrap()));
+        assert_eq!(file.list().unwrap().len(), names.len());
+        file.add("stays", &[Scope::Read]).unwrap();
+        at_once(&|file, name| file.revoke(name).unwrap());
+        assert_eq!(file.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_token_of_no_file_is_revoked_without_making_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let parent = folder.path().join("new");
+        let file = TokenFile::new(&parent.join("tokens.json"));
+        assert!(matches!(file.revoke("a"), Err(TokenError::Unknown(_))));
+        assert!(!parent.exists());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::{
     AiTraining, Blockchain, ConfigError, DataAcquisition, Node, Problem, field_names,
-    keys::refusal, parse_tree, unknown_key,
+    keys::refusal, parse_tree, settings::without_password, unknown_key,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -111,6 +111,11 @@ impl Config {
             connections <= MAX_CONNECTIONS,
             "node.api_client_connections",
             "there are at most 512 connections",
+        );
+        require(
+            node.api_index.as_deref().and_then(without_password).is_none(),
+            "node.api_index",
+            "a password never stands in a file; remove the key, and give the address in POL_INDEX",
         );
         require(
             node.state_budget.is_none_or(|size| (0.0..=MAX_GIB).contains(&size)),
@@ -363,6 +368,10 @@ mod tests {
             (json!({"node": {"account": "a", "key_file": "b"}}), "node.key_file names a key too"),
             (json!({"node": {"workers": 2000}}), "node.workers: there are at most 1,024"),
             (json!({"node": {"api_client_connections": 513}}), "at most 512 connections"),
+            (
+                json!({"node": {"api_index": "postgres://pol:x@localhost/pol"}}),
+                "node.api_index: a password never stands in a file",
+            ),
             (json!({"node": {"state_budget": -1}}), "node.state_budget: a size is a number of GiB"),
             (json!({"node": {"state_budget": 1e300}}), "from 0 to 1,048,576"),
             (json!({"blockchain": {"block_time": 0}}), "blockchain.block_time: a time is"),

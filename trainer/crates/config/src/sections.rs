@@ -157,7 +157,8 @@ pub struct Node {
     #[schemars(example = &"models")]
     pub api_library: Option<PathBuf>,
     /// Index of the chain's past that the HTTP interface reads: a file for SQLite, or the URL of a
-    /// PostgreSQL database. [default: index.db in the folder of the state]
+    /// PostgreSQL database. One with a password stands in the environment variable POL_INDEX
+    /// instead. [default: index.db in the folder of the state]
     #[serde(alias = "index", alias = "database", skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"index.db")]
     pub api_index: Option<String>,

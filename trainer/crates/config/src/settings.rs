@@ -67,10 +67,10 @@ impl Settings {
         self.note(key, &*slot, source);
     }
 
-    /// Notes a value.
+    /// Notes a value, without the passwords of the URLs in it.
     pub fn note<T: Serialize>(&mut self, key: &str, value: &T, source: Source) {
         // A path that is no Unicode has no form in JSON.
-        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        let value = hide_passwords(serde_json::to_value(value).unwrap_or(Value::Null));
         self.0.insert(key.to_owned(), Setting { value, source });
     }
 
@@ -80,9 +80,63 @@ impl Settings {
     }
 }
 
+/// Returns a value without the passwords of the URLs in it.
+fn hide_passwords(value: Value) -> Value {
+    match value {
+        Value::String(text) => without_password(&text).unwrap_or(text).into(),
+        Value::Array(items) => Value::Array(items.into_iter().map(hide_passwords).collect()),
+        Value::Object(fields) => {
+            let hidden = fields.into_iter().map(|(name, value)| (name, hide_passwords(value)));
+            Value::Object(hidden.collect())
+        }
+        value => value,
+    }
+}
+
+/// Returns a URL without its password, or `None` if it has none. A password may have letters that
+/// no URL should have, since people forget to encode them.
+pub(crate) fn without_password(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let mut hidden = rest.to_owned();
+    if let Some((place, query)) = rest.split_once('?') {
+        let hide = |pair| if is_password(pair) { "password=…" } else { pair };
+        let pairs: Vec<&str> = query.split('&').map(hide).collect();
+        hidden = format!("{place}?{}", pairs.join("&"));
+    }
+    if let Some((user, host)) = hidden.rsplit_once('@')
+        && let Some((name, _)) = user.split_once(':')
+    {
+        hidden = format!("{name}:…@{host}");
+    }
+    (hidden != rest).then(|| format!("{scheme}://{hidden}"))
+}
+
+/// Returns `true` for a pair of a query that gives a password.
+fn is_password(pair: &str) -> bool {
+    pair.starts_with("password=")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn passwords_are_noted_nowhere() {
+        let mut settings = Settings::default();
+        let urls = json!({
+            "index": "postgres://pol:secret@localhost/pol",
+            "all": ["postgres://pol:sec/ret?@[", "postgres://h/p?user=pol&password=secret&x=1"],
+            "none": ["ws://127.0.0.1:9944", "postgres://pol@localhost/pol", "a:b@c", "index.db"],
+        });
+        settings.note("a", &urls, Source::File);
+        let expected = json!({
+            "index": "postgres://pol:…@localhost/pol",
+            "all": ["postgres://pol:…@[", "postgres://h/p?user=pol&password=…&x=1"],
+            "none": ["ws://127.0.0.1:9944", "postgres://pol@localhost/pol", "a:b@c", "index.db"],
+        });
+        assert_eq!(settings.iter().next().unwrap().1.value, expected);
+    }
 
     #[test]
     fn flags_come_before_the_environment_the_file_and_defaults() {

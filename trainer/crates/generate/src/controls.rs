@@ -4,6 +4,8 @@
 
 /// Largest bias of a token, in either direction.
 const MAX_BIAS: f32 = 100.0;
+/// Largest penalty of the tokens that were drawn, in either direction, as OpenAI has it.
+const MAX_PENALTY: f32 = 2.0;
 /// Most tokens with a bias.
 const MAX_BIASES: usize = 1_024;
 
@@ -12,6 +14,12 @@ const MAX_BIASES: usize = 1_024;
 pub struct Controls {
     /// Numbers that are added to the logits of tokens, before all else.
     pub logit_bias: Vec<(u32, f32)>,
+    /// Number that is subtracted from the logit of a token for each time that it was drawn (OpenAI
+    /// 2026, "API reference"); 0 for no penalty.
+    pub frequency_penalty: f32,
+    /// Number that is subtracted from the logit of each token that was drawn, however often; 0 for
+    /// no penalty.
+    pub presence_penalty: f32,
     /// Total probability of the tokens to draw from whose surprise is nearest to the expected one
     /// (Meister et al. 2023, "Locally Typical Sampling"); 1 for all.
     pub typical_p: f32,
@@ -86,7 +94,15 @@ impl Default for Mirostat {
 impl Default for Controls {
     /// Returns controls that change nothing.
     fn default() -> Self {
-        Self { logit_bias: Vec::new(), typical_p: 1.0, dry: None, xtc: None, mirostat: None }
+        Self {
+            logit_bias: Vec::new(),
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            typical_p: 1.0,
+            dry: None,
+            xtc: None,
+            mirostat: None,
+        }
     }
 }
 
@@ -109,6 +125,11 @@ pub enum SamplingError {
 }
 
 impl Controls {
+    /// Returns `true` if the tokens that were drawn have a penalty.
+    pub(crate) fn has_penalty(&self) -> bool {
+        self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
+    }
+
     /// Returns `true` if these controls change nothing.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
@@ -125,8 +146,12 @@ impl Controls {
         let mirostat = self.mirostat.unwrap_or(Mirostat::new(1.0));
         let (biases, length) = (self.logit_bias.len(), dry.allowed_length);
         let from_0_to = |value: f32, most: f32| (0.0..=most).contains(&value);
+        let is_penalty = |value: f32| (-MAX_PENALTY..=MAX_PENALTY).contains(&value);
+        let (frequency, presence) = (self.frequency_penalty, self.presence_penalty);
         let mut checks = vec![
             ("the number of biased tokens", "at most 1024", biases as f32, biases <= MAX_BIASES),
+            ("the frequency penalty", "-2 to 2", frequency, is_penalty(frequency)),
+            ("the presence penalty", "-2 to 2", presence, is_penalty(presence)),
             (
                 "typical-p",
                 "above 0 and at most 1",
@@ -173,6 +198,8 @@ mod tests {
         assert_eq!((default.validate(0), default.is_default()), (Ok(()), true));
         let usual = Controls {
             logit_bias: vec![(6, 100.0), (0, -100.0)],
+            frequency_penalty: 2.0,
+            presence_penalty: -2.0,
             typical_p: 0.5,
             dry: Some(Dry::new(0.8)),
             xtc: Some(Xtc::new(0.5)),
@@ -184,6 +211,8 @@ mod tests {
             (Controls { logit_bias: vec![(7, 1.0)], ..Default::default() }, "vocabulary"),
             (Controls { logit_bias: vec![(1, f32::NAN)], ..Default::default() }, "a bias"),
             (Controls { logit_bias: vec![(1, 0.0); 1_025], ..Default::default() }, "1025"),
+            (Controls { frequency_penalty: -2.1, ..Default::default() }, "frequency"),
+            (Controls { presence_penalty: f32::NAN, ..Default::default() }, "presence"),
             (Controls { typical_p: 0.0, ..Default::default() }, "typical-p"),
             (Controls { dry: Some(Dry { base: 0.5, ..dry }), ..Default::default() }, "base"),
             (Controls { dry: Some(Dry { allowed_length: 0, ..dry }), ..default.clone() }, "length"),

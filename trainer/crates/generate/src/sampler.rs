@@ -11,6 +11,7 @@ use crate::{
     repeats::Repeats,
 };
 use pol_primitives::prf::Prf;
+use std::collections::BTreeMap;
 
 /// Sampling parameters. They apply in this order: repetition penalty, temperature, top-k, top-p,
 /// min-p.
@@ -86,6 +87,8 @@ pub struct Sampler {
     is_seen: Vec<bool>,
     candidates: Vec<Candidate>,
     controls: Controls,
+    /// Numbers of times that tokens were drawn, if they have a penalty.
+    drawn: BTreeMap<u32, u32>,
     /// Tokens so far, if repeated sequences are penalised.
     repeats: Option<Repeats>,
     /// Surprise in bits up to which tokens are drawn, if it is controlled.
@@ -108,6 +111,7 @@ impl Sampler {
             is_seen: Vec::new(),
             candidates: Vec::new(),
             controls: Controls::default(),
+            drawn: BTreeMap::new(),
             repeats: None,
             most_surprise: 0.0,
         })
@@ -158,7 +162,16 @@ impl Sampler {
         }
     }
 
-    /// Draws a token. The repetition penalty changes `logits` in place.
+    /// Records an occurrence of `token` that was drawn, for the penalties of repetitions and of
+    /// drawn tokens.
+    pub(super) fn accept_drawn(&mut self, token: u32) {
+        self.accept(token);
+        if self.controls.has_penalty() {
+            *self.drawn.entry(token).or_default() += 1;
+        }
+    }
+
+    /// Draws a token. Biases and penalties change `logits` in place.
     ///
     /// # Errors
     ///
@@ -176,6 +189,12 @@ impl Sampler {
                 if let Some(score) = logits.get_mut(token as usize) {
                     *score = if *score > 0.0 { *score / penalty } else { *score * penalty };
                 }
+            }
+        }
+        let Controls { frequency_penalty, presence_penalty, .. } = self.controls;
+        for (&token, &count) in &self.drawn {
+            if let Some(score) = logits.get_mut(token as usize) {
+                *score -= frequency_penalty * count as f32 + presence_penalty;
             }
         }
         if let Some((repeats, dry)) = self.repeats.as_ref().zip(self.controls.dry) {
@@ -386,6 +405,33 @@ mod tests {
         let logit_bias = vec![(4, 100.0)];
         let mut sampler = controlled(greedy, Controls { logit_bias, ..Default::default() });
         assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(1));
+    }
+
+    #[test]
+    fn drawn_tokens_are_penalised_by_their_number_and_their_presence() {
+        let greedy = Sampling { temperature: 0.0, ..Default::default() };
+        let controls =
+            Controls { frequency_penalty: 0.25, presence_penalty: 0.5, ..Default::default() };
+        let mut sampler = controlled(greedy, controls);
+        let mut sample = |drawn: &[u32]| {
+            drawn.iter().for_each(|&token| sampler.accept_drawn(token));
+            let mut logits = SCORES;
+            let token = sampler.sample(&mut logits).unwrap();
+            (token, logits)
+        };
+        assert_eq!(sample(&[]), (1, SCORES));
+        // Token 4 is ruled out, and stays so.
+        let (token, logits) = sample(&[1, 4]);
+        assert_eq!((token, logits[1], logits[4]), (3, 2.25, f32::NEG_INFINITY));
+        let (_, logits) = sample(&[1, 3, 1]);
+        assert_eq!((logits[1], logits[3], logits[0]), (1.75, 1.75, 1.0));
+        // The prompt has no such penalty, and one below 0 is a reward.
+        let controls = Controls { presence_penalty: -2.0, ..Default::default() };
+        let mut sampler = controlled(greedy, controls);
+        sampler.accept(3);
+        assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(1));
+        sampler.accept_drawn(3);
+        assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(3));
     }
 
     #[test]

@@ -383,7 +383,7 @@ impl<P: SequenceCache> Sequence<P> {
         if let Some(constraint) = &mut self.constraint {
             constraint.accept(token)?;
         }
-        self.sampler.accept(token);
+        self.sampler.accept_drawn(token);
         self.remember(&[token]);
         self.written += 1;
         self.pending.push(token);

@@ -10,6 +10,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 use std::{
+    borrow::Cow,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -33,6 +34,8 @@ const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL";
 /// of pages stay in memory.
 const CONNECTION_SETTINGS: &str =
     "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY";
+/// Parameter of the URL of a server in which a password can stand.
+const PASSWORD: &str = "password";
 /// Beginning of the URL of an SQLite database.
 const SQLITE: &str = "sqlite";
 
@@ -97,7 +100,7 @@ fn for_postgres(sql: &str) -> String {
 pub(crate) fn parse(address: &str) -> Result<Url, IndexError> {
     let not_a_database = || match address.parse() {
         Ok(url) => IndexError::NotADatabase { url: without_password(url) },
-        Err(_) => IndexError::NotADatabase { url: address.to_owned() },
+        Err(_) => IndexError::NotADatabase { url: without_user(address) },
     };
     if address.starts_with("postgres://") || address.starts_with("postgresql://") {
         return address.parse().map_err(|_| not_a_database());
@@ -128,7 +131,25 @@ pub(crate) fn without_password(mut url: Url) -> String {
         // It fails only for URLs that cannot have a password.
         let _ = url.set_password(Some("…"));
     }
+    if url.query_pairs().any(|(name, _)| name == PASSWORD) {
+        let others: Vec<(String, String)> =
+            url.query_pairs().filter(|(name, _)| name != PASSWORD).map(owned).collect();
+        url.query_pairs_mut().clear().extend_pairs(others).append_pair(PASSWORD, "…");
+    }
     url.into()
+}
+
+fn owned((name, value): (Cow<'_, str>, Cow<'_, str>)) -> (String, String) {
+    (name.into_owned(), value.into_owned())
+}
+
+/// Returns an address that is no URL, for people and logs. A user and a password end with the last
+/// `@`, whatever letters they have.
+fn without_user(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((_, place)) => format!("…@{place}"),
+        None => address.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -149,10 +170,28 @@ mod tests {
 
     #[test]
     fn other_addresses_are_refused_without_their_password() {
-        for address in ["", "mysql://user:secret@localhost/pol", "postgres://[", "http://x/y"] {
+        for address in [
+            "",
+            "mysql://user:secret@localhost/pol",
+            "mysql://localhost/pol?user=a&password=secret",
+            "postgres://user:secret@[",
+            "postgres://user:sec/@ret@localhost:port/pol",
+            "postgres://[",
+            "http://x/y",
+        ] {
             let error = parse(address).unwrap_err().to_string();
             assert!(error.contains("postgres://") && !error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn addresses_keep_all_but_their_password() {
+        let shown = |address: &str| without_password(parse(address).unwrap());
+        let plain = "postgres://user@localhost/pol?sslmode=require";
+        assert_eq!(shown(plain), plain);
+        let hidden = shown("postgres://user:secret@localhost/pol?password=secret&sslmode=require");
+        assert!(!hidden.contains("secret"), "{hidden}");
+        assert!(hidden.starts_with("postgres://user:") && hidden.contains("sslmode=require"));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{
-    completions::refuse_penalties,
     form::{ResponseFormat, refuse_receipt},
     functions::{Call, Functions, Tool, ToolChoice},
     messages::Message,
@@ -55,6 +54,14 @@ pub struct ChatRequest {
     /// Penalty on tokens that occurred.
     #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logit of a token for each time that the answer
+    /// has it [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    frequency_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logits of all tokens that the answer has
+    /// [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    presence_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
     logit_bias: Option<LogitBias>,
@@ -77,10 +84,6 @@ pub struct ChatRequest {
     top_logprobs: Option<u8>,
     /// Form of the answer.
     response_format: Option<ResponseFormat>,
-    /// Not supported, except as 0.
-    frequency_penalty: Option<f32>,
-    /// Not supported, except as 0.
-    presence_penalty: Option<f32>,
     /// Functions that the model may call.
     tools: Option<Vec<Tool>>,
     /// Choice of calls [default: `auto`].
@@ -113,7 +116,6 @@ impl ChatRequest {
     }
 
     fn parameters(&self) -> Result<Parameters, ApiError> {
-        refuse_penalties(self.frequency_penalty, self.presence_penalty)?;
         let schema = self.schema(&self.functions()?);
         refuse_receipt(self.pol_receipt.unwrap_or(false), schema.is_some())?;
         self.messages.iter().try_for_each(Message::check)?;
@@ -136,7 +138,11 @@ impl ChatRequest {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
-            controls: SamplingControls::with_bias(self.controls.as_ref(), self.logit_bias.as_ref()),
+            controls: SamplingControls::with(
+                self.controls.as_ref(),
+                self.logit_bias.as_ref(),
+                [self.frequency_penalty, self.presence_penalty],
+            ),
             sensitivity: 0.0,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
@@ -358,7 +364,8 @@ mod tests {
             r#""tools": null, "tool_choice": "none""#,
             r#""tools": [{"type": "function", "function": {"name": "f"}}],
                 "tool_choice": "required", "parallel_tool_calls": false"#,
-            r#""presence_penalty": 0, "user": "u", "store": false, "metadata": {}"#,
+            r#""presence_penalty": -2, "frequency_penalty": 0.5"#,
+            r#""user": "u", "store": false, "metadata": {}"#,
             r#""logprobs": true, "top_logprobs": 5, "n": 4, "stop": "x", "seed": 1"#,
             r#""logit_bias": {}"#,
             r#""logit_bias": {"50256": -100, "7": 1.5}"#,
@@ -374,7 +381,8 @@ mod tests {
             (r#""tool_choice": "required""#, "tools"),
             (r#""tool_choice": "sometimes""#, "tool_choice"),
             (r#""pol_receipt": true, "response_format": {"type": "json_object"}"#, "pol_receipt"),
-            (r#""frequency_penalty": 0.5"#, "frequency_penalty"),
+            (r#""frequency_penalty": 2.5"#, "frequency penalty"),
+            (r#""presence_penalty": -3"#, "presence penalty"),
             (r#""logit_bias": {"x": 1}"#, "logit_bias"),
             (r#""logit_bias": {"7": 101}"#, "bias"),
             (r#""controls": {"typical": 0.5}"#, "typical"),

@@ -2,6 +2,7 @@
 
 use super::{
     form::{ResponseFormat, refuse_receipt},
+    inputs::Inputs,
     texts::{Ending, Envelope, Form, StreamOptions, Texts, finite, log_probability, token_text},
 };
 use crate::{
@@ -30,8 +31,8 @@ const DEFAULT_TOKENS: usize = 16;
 pub struct CompletionRequest {
     /// Name of the model; the newest one if it is missing.
     model: Option<String>,
-    /// Text to continue, or several.
-    prompt: Strings,
+    /// Text to continue, or several: strings, or the ids of their tokens.
+    prompt: Inputs,
     /// Largest number of tokens of each text.
     max_tokens: Option<usize>,
     /// Divisor of the logits; 0 takes the likeliest token.
@@ -48,6 +49,14 @@ pub struct CompletionRequest {
     /// Penalty on tokens that occurred.
     #[schema(exclusive_minimum = 0)]
     repetition_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logit of a token for each time that the text
+    /// has it [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    frequency_penalty: Option<f32>,
+    /// Number, -2 to 2, that is subtracted from the logits of all tokens that the text has
+    /// [default: 0].
+    #[schema(minimum = -2, maximum = 2)]
+    presence_penalty: Option<f32>,
     /// Numbers, -100 to 100, that are added to the logits of tokens, by their ids.
     #[schema(value_type = Option<Object>)]
     logit_bias: Option<LogitBias>,
@@ -70,10 +79,6 @@ pub struct CompletionRequest {
     response_format: Option<ResponseFormat>,
     /// Set if each text has a receipt, from which anybody can verify that the model made it.
     pol_receipt: Option<bool>,
-    /// Not supported, except as 0.
-    frequency_penalty: Option<f32>,
-    /// Not supported, except as 0.
-    presence_penalty: Option<f32>,
     /// Not supported, except as `false`.
     echo: Option<bool>,
     /// Ignored.
@@ -93,14 +98,12 @@ impl CompletionRequest {
     }
 
     fn parameters(&self) -> Result<Parameters, ApiError> {
-        refuse_penalties(self.frequency_penalty, self.presence_penalty)?;
         if self.echo == Some(true) {
             let remedy = "put the prompt before the text yourself";
             return Err(ApiError::Unsupported { parameter: "echo", remedy });
         }
         let has_form = self.response_format.clone().and_then(ResponseFormat::schema).is_some();
         refuse_receipt(self.pol_receipt.unwrap_or(false), has_form)?;
-        let prompts = self.prompt.clone().into_vec().len();
         Ok(Parameters {
             max_tokens: Some(self.max_tokens.unwrap_or(DEFAULT_TOKENS)),
             temperature: self.temperature,
@@ -108,28 +111,18 @@ impl CompletionRequest {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
-            controls: SamplingControls::with_bias(self.controls.as_ref(), self.logit_bias.as_ref()),
+            controls: SamplingControls::with(
+                self.controls.as_ref(),
+                self.logit_bias.as_ref(),
+                [self.frequency_penalty, self.presence_penalty],
+            ),
             sensitivity: 0.0,
             seed: self.seed,
             stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
-            choices: prompts.saturating_mul(self.n.unwrap_or(1)),
+            choices: self.prompt.count().saturating_mul(self.n.unwrap_or(1)),
             top: self.logprobs,
         })
     }
-}
-
-/// Refuses penalties that the sampler does not have.
-pub(super) fn refuse_penalties(
-    frequency: Option<f32>,
-    presence: Option<f32>,
-) -> Result<(), ApiError> {
-    let remedy = "use repetition_penalty";
-    for (parameter, value) in [("frequency_penalty", frequency), ("presence_penalty", presence)] {
-        if value.is_some_and(|value| value != 0.0) {
-            return Err(ApiError::Unsupported { parameter, remedy });
-        }
-    }
-    Ok(())
 }
 
 /// Text of a completion, or a part of it.
@@ -208,7 +201,14 @@ fn probabilities(part: &Part, mut offset: usize, text: &TextTokenizer) -> Comple
     tag = "OpenAI",
     request_body = CompletionRequest,
     responses(
-        (status = 200, body = Envelope<CompletionChoice>),
+        (
+            status = 200,
+            description = "The texts, or events of the same form with `stream: true`",
+            content(
+                (Envelope<CompletionChoice> = "application/json"),
+                (Envelope<CompletionChoice> = "text/event-stream"),
+            )
+        ),
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -219,12 +219,12 @@ pub(crate) async fn create(
     let parameters = request.parameters()?;
     let base = parameters.check(Sampling::default())?;
     let engine = models.named(request.model.as_deref())?;
+    request.prompt.check(engine.vocabulary(), "prompt")?;
     let schema = request.response_format.and_then(ResponseFormat::schema);
     let constraint = constrain(&engine, schema, Some("response_format")).await?;
     let begin = engine.begin();
-    let prompts = encode(&engine, request.prompt.into_vec(), move |text, prompt| {
-        Ok(begin.into_iter().chain(text.encode(&prompt)?).collect())
-    });
+    let prompts =
+        encode(&engine, request.prompt.into_vec(), move |text, prompt| prompt.encode(text, begin));
     let texts = Texts {
         prompts: prompts.await?,
         engine,

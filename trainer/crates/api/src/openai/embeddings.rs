@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::texts::Usage;
+use super::{
+    inputs::Inputs,
+    texts::{Usage, check_queue},
+};
 use crate::{
     answers::stopped,
     body::JsonBody,
     engine::Models,
     error::{ApiError, Problem},
-    parameters::Strings,
     tokenize::encode,
     worker::Answer,
 };
@@ -25,8 +27,8 @@ const MAX_TEXTS: usize = 16;
 pub struct EmbeddingRequest {
     /// Name of the model; the newest one if it is missing.
     model: Option<String>,
-    /// Text, or several.
-    input: Strings,
+    /// Text, or several: strings, or the ids of their tokens.
+    input: Inputs,
     /// Form of the numbers.
     #[serde(default)]
     encoding_format: Encoding,
@@ -45,8 +47,7 @@ impl EmbeddingRequest {
     ///
     /// Fails if there are too many texts or none.
     pub fn check(&self) -> Result<(), ApiError> {
-        let texts = self.input.clone().into_vec().len();
-        if (1..=MAX_TEXTS).contains(&texts) {
+        if (1..=MAX_TEXTS).contains(&self.input.count()) {
             return Ok(());
         }
         Err(ApiError::parameter("input", format!("a request has 1 to {MAX_TEXTS} texts")))
@@ -112,10 +113,11 @@ pub(crate) async fn create(
 ) -> Result<Json<Embeddings>, ApiError> {
     request.check()?;
     let engine = models.named(request.model.as_deref())?;
+    request.input.check(engine.vocabulary(), "input")?;
+    check_queue(&engine, request.input.count(), "input")?;
     let begin = engine.begin();
-    let texts = encode(&engine, request.input.into_vec(), move |text, input| {
-        Ok(begin.into_iter().chain(text.encode(&input)?).collect())
-    });
+    let texts =
+        encode(&engine, request.input.into_vec(), move |text, input| input.encode(text, begin));
     let texts = texts.await?;
     let tokens = texts.iter().map(Vec::len).sum();
     let receivers: Vec<_> =

@@ -8,6 +8,7 @@ mod completions;
 mod embeddings;
 mod form;
 mod functions;
+mod inputs;
 pub(crate) mod messages;
 mod models;
 mod texts;

@@ -70,6 +70,49 @@ async fn pages_of_other_sites_are_refused() {
 }
 
 #[tokio::test]
+async fn pages_of_other_sites_neither_ask_nor_count() {
+    let served = engine(native(1), "r1", options());
+    let server = Server::with(served, Limits::default(), None, Some(1)).await;
+    let ask = async |path: &str, more: &str| {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
+        server.client.send(request.as_bytes()).await
+    };
+    let picture =
+        "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n";
+    let opened =
+        "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
+    let framed = opened.replace("document", "iframe");
+    let foreign = format!("{picture}Origin: https://evil.example\r\n");
+    for (path, more) in [
+        ("/v1/models", picture),
+        ("/reference", picture),
+        ("/unknown", picture),
+        ("/v1/models", foreign.as_str()),
+        ("/v1/models", opened),
+        ("/reference", framed.as_str()),
+    ] {
+        let answer = ask(path, more).await;
+        assert_eq!(answer.status, 403, "{path} {more}");
+        assert!(answer.body.contains("--allow-origin"), "{answer:?}");
+    }
+    assert_eq!(ask("/reference", opened).await.status, 200, "a link leads to a page");
+    assert_eq!(ask("/health", picture).await.status, 200);
+    // None of them took the only request that there is room for.
+    let own = "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n";
+    assert_eq!(ask("/v1/models", own).await.status, 200);
+}
+
+#[tokio::test]
+async fn pages_of_allowed_sites_ask() {
+    let server = Server::start().await;
+    let allowed = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n\
+        Origin: https://friend.example\r\n\r\n";
+    assert_eq!(server.client.send(allowed).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_client_that_asks_too_often_is_told_when() {
     let served = engine(native(1), "r1", options());
     let server = Server::with(served, Limits::default(), None, Some(2)).await;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 /// Parameters of all endpoints.
-const NAMES: [&str; 41] = [
+const NAMES: [&str; 43] = [
     "model",
     "prompt",
     "messages",
@@ -23,6 +23,8 @@ const NAMES: [&str; 41] = [
     "min_p",
     "repetition_penalty",
     "logit_bias",
+    "frequency_penalty",
+    "presence_penalty",
     "controls",
     "n",
     "seed",

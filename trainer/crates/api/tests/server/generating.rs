@@ -118,7 +118,18 @@ async fn the_interface_describes_itself() {
         let name = part.split('"').next().unwrap();
         assert!(openapi["components"]["schemas"].get(name).is_some(), "{name}");
     }
+    for path in ["/generate", "/v1/generate", "/v1/completions", "/v1/chat/completions"] {
+        let operation = &paths[path]["post"];
+        assert_eq!(operation["security"], json!([{"token": ["generate"]}]), "{path}");
+        let media = &operation["responses"]["200"]["content"];
+        for kind in ["application/json", "text/event-stream"] {
+            assert!(media[kind]["schema"].is_object(), "{path}: {kind}");
+        }
+    }
+    assert_eq!(paths["/v1/models"]["get"]["security"], json!([{"token": ["read"]}]));
     let page = server.client.get("/reference").await;
+    assert!(page.body.contains("Tokens need the scope <code>generate</code>."));
+    assert!(page.body.contains("<th>parameter</th>"), "the model in the path is one");
     assert!(page.head.contains("default-src 'none'"), "{}", page.head);
     assert!(page.body.contains("/v1/chat/completions") && !page.body.contains("<script"));
     assert!(!page.body.contains("https://"), "nothing is fetched from elsewhere");

@@ -75,6 +75,42 @@ async fn requests_beyond_the_queue_are_told_to_come_again() {
 }
 
 #[tokio::test]
+async fn more_texts_than_can_ever_wait_are_refused_for_good() {
+    let small = EngineOptions { places: 8, queue: 2, ..options() };
+    let server = Server::with(engine(native(1), "r1", small), Limits::default(), None, None).await;
+    let mut texts = few();
+    texts["n"] = 3.into();
+    let many = json!({"input": ["a", "b", "c"]});
+    for (path, request, parameter) in
+        [("/v1/completions", &texts, "n"), ("/v1/embeddings", &many, "input")]
+    {
+        let answer = server.client.post(path, request).await;
+        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(parameter)));
+        assert!(answer.body.contains("--queue"), "{answer:?}");
+    }
+    texts["n"] = 2.into();
+    assert_eq!(server.client.post("/v1/completions", &texts).await.status, 200);
+}
+
+#[tokio::test]
+async fn answers_that_grow_too_large_are_refused_or_streamed() {
+    let server = Server::endless(options(), Limits::default()).await;
+    let chat = json!({"messages": [{"role": "user", "content": "x"}], "logprobs": true,
+        "top_logprobs": 20, "max_tokens": 1 << 20});
+    let completion = json!({"prompt": "x", "logprobs": 20, "max_tokens": 1 << 20});
+    let text = json!({"prompt": "x", "alternatives": 20, "max_tokens": 1 << 20});
+    for (path, mut request) in
+        [("/v1/chat/completions", chat), ("/v1/completions", completion), ("/generate", text)]
+    {
+        let answer = server.client.post(path, &request).await;
+        assert!(answer.status == 400 && answer.body.contains("ask for a stream"), "{answer:?}");
+        request["stream"] = true.into();
+        let (_, first) = server.client.start(path, &request).await;
+        assert!(first.starts_with(b"HTTP/1.1 200"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn answers_finish_with_the_model_that_they_began_with() {
     let server = Server::endless(options(), Limits::default()).await;
     let mut long = endless();

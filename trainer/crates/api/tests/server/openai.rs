@@ -72,10 +72,20 @@ async fn biases_and_controls_change_texts() {
     };
     let token = tokenizer(true).encode("z").unwrap()[0].to_string();
     let mut request = completion("Once", 5);
-    request["logit_bias"] = json!({ (token): 100 });
+    request["logit_bias"] = json!({ (token.clone()): 100 });
     assert_eq!(write(&request).await, "z".repeat(40));
     request["controls"] = json!({"dry": {"multiplier": 100}});
     assert_ne!(write(&request).await, "z".repeat(40));
+    // A token that is drawn forty times loses less than its bias, and two of them take turns.
+    request["controls"] = Value::Null;
+    request["frequency_penalty"] = 1.into();
+    assert_eq!(write(&request).await, "z".repeat(40));
+    let other = tokenizer(true).encode("y").unwrap()[0].to_string();
+    request["logit_bias"] = json!({ (token): 100, (other): 100 });
+    request["temperature"] = 0.into();
+    request["frequency_penalty"] = 2.into();
+    let text = write(&request).await;
+    assert!(text.contains('y') && text.contains('z'), "{text}");
     let mut request = completion("Once", 5);
     request["controls"] = json!({"typical_p": 1, "xtc": {"probability": 0}});
     assert_eq!(write(&request).await, expected("Once", 5, 40));
@@ -212,6 +222,30 @@ async fn embeddings_have_two_forms() {
     assert_eq!(decoded, numbers(1));
     request["dimensions"] = 7.into();
     assert_eq!(server.client.post("/v1/embeddings", &request).await.status, 400);
+}
+
+#[tokio::test]
+async fn tokens_stand_for_their_text() {
+    let server = Server::start().await;
+    let tokens = |text: &str| tokenizer(true).encode(text).unwrap();
+    let mut request = completion("", 3);
+    request["prompt"] = json!([tokens("Once"), tokens("B")]);
+    let answer = server.client.post("/v1/completions", &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], expected("Once", 3, 40));
+    assert_eq!(answer["usage"]["prompt_tokens"], 5);
+    request["prompt"] = json!(tokens("Once"));
+    let answer = server.client.post("/v1/completions", &request).await.json();
+    assert_eq!(answer["choices"][0]["text"], expected("Once", 3, 40));
+    let embed = async |input: Value| {
+        let answer = server.client.post("/v1/embeddings", &json!({"input": input})).await.json();
+        answer["data"][0]["embedding"].clone()
+    };
+    assert_eq!(embed(json!(tokens("one text"))).await, embed(json!("one text")).await);
+    for (path, parameter) in [("/v1/completions", "prompt"), ("/v1/embeddings", "input")] {
+        let unknown = server.client.post(path, &json!({(parameter): [[1], [259]]})).await;
+        assert_eq!(unknown.status, 400, "{path}");
+        assert_eq!(unknown.json()["error"]["param"], parameter, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -124,6 +124,7 @@ async fn texts_that_can_have_none_are_refused_by_name() {
     let schema = json!({"prompt": "x", "receipt": true, "schema": {}});
     let reason = json!({"prompt": "x", "receipt": true, "reason": "chain"});
     let controls = json!({"prompt": "x", "receipt": true, "controls": {"typical_p": 0.5}});
+    let penalty = json!({"prompt": "x", "receipt": true, "presence_penalty": 0.5});
     let digits = r#"{"prompt": "x", "receipt": true, "sensitivity": 0.1234567890123456789}"#;
     let digits: Value = serde_json::from_str(digits).unwrap();
     let silent = Server::start().await;
@@ -134,6 +135,7 @@ async fn texts_that_can_have_none_are_refused_by_name() {
         (&signing, "/generate", schema, "receipt"),
         (&signing, "/generate", reason, "receipt"),
         (&signing, "/generate", controls, "receipt"),
+        (&signing, "/generate", penalty, "receipt"),
         (&silent, "/generate", plain, "receipt"),
         (&silent, "/v1/completions", text, "pol_receipt"),
     ] {
