@@ -30,6 +30,12 @@ const STATES = {
   expired: "warn",
   unsettled: "warn",
 };
+/** Words before the first round in which a reward that waits can be claimed. */
+const CLAIMS = {
+  unsettled: "claimable from round",
+  escrow: "claimable from round",
+  claimable: "claimable since round",
+};
 
 export function economyPage(page) {
   const owner = page.parameters.get("account");
@@ -471,9 +477,10 @@ function explanation(reward) {
       {
         name: "State",
         value: words(reward.state),
+        // Only the node tells the round.
         note:
-          reward.state === "unclaimed" && reward.from_round !== null
-            ? `claimable from round ${count(reward.from_round)}`
+          reward.state in CLAIMS && reward.from_round !== null
+            ? `${CLAIMS[reward.state]} ${count(reward.from_round)}`
             : null,
       },
       { name: "Explained by", value: reward.source === "node" ? "the node" : "the index" },

@@ -409,6 +409,7 @@ async fn earners(State(sample): State<Sample>) -> Json<Value> {
 
 async fn explanation(State(sample): State<Sample>, Query(asked): Query<Asked>) -> Json<Value> {
     let round = asked.round.unwrap_or(1);
+    let from_round = round + 4;
     let training = json!({
         "source": "training", "weight": "1234000", "weights": "4321000", "pool": "24.1",
         "amount": "6.88125",
@@ -424,9 +425,10 @@ async fn explanation(State(sample): State<Sample>, Query(asked): Query<Asked>) -
         "measured": {"audits": [round]}, "sentence": "One seat in an audit was kept.",
     });
     Json(json!({
-        "account": asked.account, "round": round, "state": "unclaimed", "source": "node",
-        "from_round": sample.rounds + 4, "total": "7.81875", "paid": null, "parts": [training,
-        seats],
+        "account": asked.account, "round": round,
+        "state": if from_round > sample.rounds + 1 { "escrow" } else { "claimable" },
+        "source": "node", "from_round": from_round, "total": "7.81875", "paid": null,
+        "parts": [training, seats],
         "held_back": ["The reward waits in escrow, so that a later audit can still take it."],
         "text": ["This account earned 7.81875 POL, 17.2 % of what the round paid."],
     }))

@@ -242,6 +242,7 @@ const modes = {
     const numbers = latencies.map((text) => parseFloat(text));
     assert.deepEqual(numbers, [...numbers].sort((a, b) => b - a));
     await walkFromDocument(page, "plays");
+    await readReward(page);
     await readNorms(page);
     await readExperts(page);
     if (options.hostile) await meetHostileText(page);
@@ -705,6 +706,17 @@ async function walkFromDocument(page, address) {
   await follow(page, ".lineage a:text('Shard')", documents);
   await follow(page, `${documents} th a`, "h2:text('Document 0x')");
   await page.waitForSelector(".lineage a:text('Source')");
+}
+
+/** Reads when a reward that waits can be claimed. */
+async function readReward(page) {
+  const address = deepPages().at(-1);
+  const tile = ".tile:has(dt:text-is('State'))";
+  await visit(page, address);
+  await page.waitForSelector(`${tile}:has-text('escrow')`);
+  await page.waitForSelector(`${tile}:has-text('claimable from round 10,002')`);
+  await visit(page, address.replace("round=9998", "round=9990"));
+  await page.waitForSelector(`${tile}:has-text('claimable since round 9,994')`);
 }
 
 /** Looks at the norms of a trainer's gradients, and at their definitions. */
