@@ -20,7 +20,7 @@ use std::{
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use utoipa_axum::router::OpenApiRouter;
 
-const SAMPLE: Sample = Sample { rounds: 10_000, behind: 0, is_silent: false };
+const SAMPLE: Sample = Sample { rounds: 10_000, behind: 0, is_silent: false, is_library: false };
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/browser.mjs");
 
@@ -124,6 +124,13 @@ async fn pages_explain_what_is_not_there() {
 async fn pages_show_one_of_each_in_the_singular() {
     let server = Server::start(0, Sample { rounds: 2, ..SAMPLE }, None).await;
     run(&server, &["young"]).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_epochs_are_shown_where_nothing_trains_for_the_network() {
+    let server = Server::start(0, Sample { is_library: true, ..SAMPLE }, None).await;
+    run(&server, &["library"]).await;
     server.end().await;
 }
 

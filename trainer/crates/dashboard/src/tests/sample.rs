@@ -34,6 +34,8 @@ pub(crate) struct Sample {
     pub(crate) behind: u64,
     /// Set if the node ceases to answer for some seconds.
     pub(crate) is_silent: bool,
+    /// Set if the process trains a model of its library, and none for the network.
+    pub(crate) is_library: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +60,8 @@ impl Sample {
     /// Returns its endpoints.
     pub(crate) fn routes(self) -> Router {
         let parts = json!({
-            "generation": true, "model": true, "chain": true, "documents": true, "train": true,
+            "generation": true, "model": true, "chain": true, "documents": true,
+            "train": !self.is_library, "local_training": self.is_library,
         });
         Router::new()
             .route("/endpoints", get(move || async move { Json(parts) }))

@@ -318,6 +318,20 @@ const modes = {
     }
   },
 
+  async library() {
+    const page = await openTab("light");
+    await visit(page, "machine");
+    await page.waitForSelector("strong:text-is('server')");
+    const training = "section:has(h2:text-is('Training'))";
+    await page.waitForSelector(`${training} label:has-text('smollm2 → mine: running')`);
+    await page.waitForSelector(`${training} .facts:has-text('12 of 96')`);
+    assert.ok(await page.isEnabled(`${training} button:text-is('Cancel')`));
+    assert.equal(await page.$("button:text-is('Pause')"), null);
+    const events = "section:has(h2:text-is('Events of the training'))";
+    await page.waitForSelector(`${events} li:has-text('Step 12 of 96, running.')`);
+    await check(page, "a local epoch");
+  },
+
   async silent() {
     const page = await openTab("light");
     // This page asks for nothing that needs the node.
