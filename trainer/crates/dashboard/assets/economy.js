@@ -446,6 +446,9 @@ function earned(wallet) {
 const product = ({ weight, weights, pool, amount: share }) =>
   `${weight} ÷ ${weights} × ${amount(pool)} = ${amount(share)}`;
 
+/** Returns `false` for a part without weights by which something is divided. */
+const hasFormula = ({ weights }) => Number(weights ?? 0) !== 0;
+
 /** Returns the explanation of a reward as a sum of parts. */
 function explanation(reward) {
   const part = (one) =>
@@ -460,9 +463,7 @@ function explanation(reward) {
         el("span", { class: "figure" }, amount(one.amount)),
       ),
       el("p", {}, one.sentence),
-      one.weights === null || one.weights === undefined
-        ? null
-        : el("p", { class: "formula" }, product(one)),
+      hasFormula(one) ? el("p", { class: "formula" }, product(one)) : null,
       facts(
         Object.entries(one.measured).map(([name, value]) => [
           capital(words(name)),

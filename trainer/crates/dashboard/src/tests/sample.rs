@@ -427,11 +427,15 @@ async fn explanation(State(sample): State<Sample>, Query(asked): Query<Asked>) -
         "source": "seats", "weight": "1", "weights": "10", "pool": "9.375", "amount": "0.9375",
         "measured": {"audits": [round]}, "sentence": "One seat in an audit was kept.",
     });
+    let data = json!({
+        "source": "data", "weight": "0", "weights": "0", "pool": "0", "amount": "0",
+        "measured": {}, "sentence": "The account has no share of the pot for data.",
+    });
     Json(json!({
         "account": asked.account, "round": round,
         "state": if from_round > sample.rounds + 1 { "escrow" } else { "claimable" },
         "source": "node", "from_round": from_round, "total": "7.81875", "paid": null,
-        "parts": [training, seats],
+        "parts": [training, seats, data],
         "held_back": ["The reward waits in escrow, so that a later audit can still take it."],
         "text": ["This account earned 7.81875 POL, 17.2 % of what the round paid."],
     }))

@@ -722,13 +722,22 @@ async function walkFromDocument(page, address) {
   await page.waitForSelector(".lineage a:text('Source')");
 }
 
-/** Reads when a reward that waits can be claimed. */
+/** Reads when a reward that waits can be claimed, and how its parts follow from weights. */
 async function readReward(page) {
   const address = deepPages().at(-1);
   const tile = ".tile:has(dt:text-is('State'))";
   await visit(page, address);
   await page.waitForSelector(`${tile}:has-text('escrow')`);
   await page.waitForSelector(`${tile}:has-text('claimable from round 10,002')`);
+  const formulas = await page.$$eval(".parts > li", (parts) =>
+    parts.map((part) => part.querySelector(".formula")?.textContent.replaceAll("\u00a0", " ") ?? ""),
+  );
+  assert.deepEqual(formulas, [
+    "1234000 ÷ 4321000 × 24.1 POL = 6.88125 POL",
+    "1 ÷ 10 × 9.375 POL = 0.9375 POL",
+    // Nothing is divided by a sum of 0.
+    "",
+  ]);
   await visit(page, address.replace("round=9998", "round=9990"));
   await page.waitForSelector(`${tile}:has-text('claimable since round 9,994')`);
 }
