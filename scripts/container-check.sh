@@ -279,6 +279,10 @@ for service in api validator trainer node; do
     echo "$service: exit $code after $((SECONDS - begin)) s"
     [ "$code" = 0 ] || { logs "$service"; fail "$service ended with $code"; }
 done
+# A database that keeps all states refuses to forget some.
+run_compose run -T --rm node timeout 60 \
+    pol-node --chain=dev --base-path=/data --state-pruning=256 || true
+grep -q 'stored: ArchiveAll' "$work/compose.log" || fail "the node does not keep all states"
 must "removing the containers" run_compose down
 
 say "starting again with the same data"
