@@ -258,6 +258,10 @@ curl -sfL http://127.0.0.1:8000/ | grep '<html' >/dev/null || fail "the dashboar
 rpc author_rotateKeys | jq -e .error >/dev/null || fail "the node lets others act on it"
 curl -sf http://127.0.0.1:9090/api/v1/rules | grep PolEndpointDown >/dev/null ||
     fail "Prometheus has no alerts"
+for service in "${services[@]}"; do
+    [ "$(podman inspect --format '{{len .BoundingCaps}}' "pol_${service}_1")" = 0 ] ||
+        fail "$service has capabilities"
+done
 case " ${services[*]} " in *" grafana "*)
     within "Grafana has the dashboards" grafana 120 sh -c \
         'curl -sf -u admin:admin "http://127.0.0.1:3000/api/search?type=dash-db" | grep -q POL' ;;
