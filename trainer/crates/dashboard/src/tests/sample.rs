@@ -32,6 +32,8 @@ pub(crate) struct Sample {
     pub(crate) rounds: u64,
     /// Blocks by which the index is behind.
     pub(crate) behind: u64,
+    /// Reason why the index does not go on.
+    pub(crate) trouble: Option<&'static str>,
     /// Set if the node ceases to answer for some seconds.
     pub(crate) is_silent: bool,
     /// Set if the process trains a model of its library, and none for the network.
@@ -83,7 +85,10 @@ impl Sample {
 
     fn as_of(self) -> Value {
         let block = self.now();
-        json!({"block": block, "time": time(0), "final": block - 2, "behind": self.behind})
+        json!({
+            "block": block, "time": time(0), "final": block - 2, "behind": self.behind,
+            "trouble": self.trouble,
+        })
     }
 
     /// Returns the seconds since round `round` ended.

@@ -367,6 +367,23 @@ const modes = {
     await check(page, "behind");
   },
 
+  async stuck() {
+    const page = await openTab("phone");
+    await visit(page, "learning");
+    await state(page, "stuck");
+    await page.waitForSelector("#state:has-text('index stuck')");
+    await page.waitForSelector("#banner:has-text('no longer has the state of block 12')");
+    await check(page, "a stuck index");
+  },
+
+  async foreign() {
+    const page = await openTab("light", /404|503/);
+    await visit(page, "audits");
+    await state(page, "stuck");
+    await page.waitForSelector("#banner:has-text('the index of another chain')");
+    await check(page, "the index of another chain");
+  },
+
   async restart() {
     const page = await openTab("light", /401|ERR_|Failed to load resource/);
     await page.goto(`${base}/dashboard/learning`);
