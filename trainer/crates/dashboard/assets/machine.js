@@ -319,8 +319,9 @@ function metrics({ metrics: all }) {
       columns: [
         {
           title: "Name",
-          cell: ({ name, help }) => el("span", { class: "mono", title: help }, name),
+          cell: ({ name }) => el("span", { class: "mono" }, name),
         },
+        { title: "Meaning", cell: ({ help }) => el("span", { class: "prose" }, help) },
         { title: "Labels", cell: (entry) => labels(entry) || "none" },
         { title: "Value", cell: value, number: true },
       ],
