@@ -258,6 +258,10 @@ curl -sfL http://127.0.0.1:8000/ | grep '<html' >/dev/null || fail "the dashboar
 rpc author_rotateKeys | jq -e .error >/dev/null || fail "the node lets others act on it"
 curl -sf http://127.0.0.1:9090/api/v1/rules | grep PolEndpointDown >/dev/null ||
     fail "Prometheus has no alerts"
+for service in "${services[@]}"; do
+    [ "$(podman inspect --format '{{len .BoundingCaps}}' "pol_${service}_1")" = 0 ] ||
+        fail "$service has capabilities"
+done
 case " ${services[*]} " in *" grafana "*)
     within "Grafana has the dashboards" grafana 120 sh -c \
         'curl -sf -u admin:admin "http://127.0.0.1:3000/api/search?type=dash-db" | grep -q POL' ;;
@@ -279,6 +283,10 @@ for service in api validator trainer node; do
     echo "$service: exit $code after $((SECONDS - begin)) s"
     [ "$code" = 0 ] || { logs "$service"; fail "$service ended with $code"; }
 done
+# A database that keeps all states refuses to forget some.
+run_compose run -T --rm node timeout 60 \
+    pol-node --chain=dev --base-path=/data --state-pruning=256 || true
+grep -q 'stored: ArchiveAll' "$work/compose.log" || fail "the node does not keep all states"
 must "removing the containers" run_compose down
 
 say "starting again with the same data"

@@ -4,6 +4,7 @@
 
 use crate::{
     answers::stopped,
+    clients::{ClientName, Clients},
     error::ApiError,
     receipts::{Notary, Receipts},
     time::Time,
@@ -80,6 +81,14 @@ pub struct EngineOptions {
     pub max_tokens: usize,
 }
 
+impl EngineOptions {
+    /// Returns the largest number of texts that a client with a token has under way or waiting:
+    /// half of all.
+    fn share(&self) -> usize {
+        self.places.max(1).saturating_add(self.queue.max(1)) / 2
+    }
+}
+
 /// Most prompts that are encoded at once. The tokens of a body of the largest size take a hundred
 /// times its memory meanwhile.
 const MAX_ENCODERS: usize = 4;
@@ -95,6 +104,8 @@ pub struct Engine {
     vocabulary: usize,
     receipts: Option<Receipts>,
     jobs: mpsc::Sender<Job>,
+    /// Texts under way and waiting, by client.
+    clients: Clients,
 }
 
 impl Engine {
@@ -119,8 +130,8 @@ impl Engine {
         thread::Builder::new().name("model".into()).spawn(move || worker.run())?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let encoders = Arc::new(Semaphore::new(cores.min(MAX_ENCODERS)));
-        let (receipts, jobs) = (None, sender);
-        Ok(Self { card, text, encoders, begin, options, vocabulary, receipts, jobs })
+        let (receipts, jobs, clients) = (None, sender, Clients::default());
+        Ok(Self { card, text, encoders, begin, options, vocabulary, receipts, jobs, clients })
     }
 
     /// Gives receipts of the texts of `generator`, the model of this engine, to those who ask.
@@ -163,23 +174,44 @@ impl Engine {
         &self.options
     }
 
+    /// Checks that `client` may ever have as many texts at once, which the parameter `parameter`
+    /// asks for.
+    pub(crate) fn check_share(
+        &self,
+        client: &ClientName,
+        texts: usize,
+        parameter: &'static str,
+    ) -> Result<(), ApiError> {
+        let most = self.options.share();
+        if client.get().is_none() || texts <= most {
+            return Ok(());
+        }
+        let detail = format!(
+            "this server makes at most {most} texts of one client at once, not {texts}; ask for \
+             fewer, or start it with a longer --queue"
+        );
+        Err(ApiError::parameter(parameter, detail))
+    }
+
     /// Asks for a text. The answers have room for every token, so that a slow reader holds up
     /// nobody.
     pub(crate) fn generate(
         &self,
+        client: &ClientName,
         operation: Operation,
         request: Request,
     ) -> Result<mpsc::Receiver<Answer>, ApiError> {
         self.check_tokens(&request)?;
         let parts = request.max_tokens.min(self.card.context) + 2;
         let measured = GenerationRequest::begin(operation, request.prompt.len());
-        self.submit(Task::Generate(request), measured, parts)
+        self.submit(client, Task::Generate(request), measured, parts)
     }
 
     /// Asks for steps of reasoning and an answer. A tree for which there is never enough memory is
     /// refused.
     pub(crate) fn reason(
         &self,
+        client: &ClientName,
         request: Request,
         search: SearchOptions,
     ) -> Result<mpsc::Receiver<Answer>, ApiError> {
@@ -192,7 +224,7 @@ impl Engine {
         // A step has at least a token, and a call of a tool several.
         let parts = 2 * search.budget + 2;
         let measured = GenerationRequest::begin(Operation::TextCompletion, request.prompt.len());
-        self.submit(Task::Reason(request, search), measured, parts)
+        self.submit(client, Task::Reason(request, search), measured, parts)
     }
 
     /// Checks that tokens with a bias are the model's, before a stream begins.
@@ -202,19 +234,32 @@ impl Engine {
     }
 
     /// Asks for the embedding of a text.
-    pub(crate) fn embed(&self, tokens: Vec<u32>) -> Result<mpsc::Receiver<Answer>, ApiError> {
+    pub(crate) fn embed(
+        &self,
+        client: &ClientName,
+        tokens: Vec<u32>,
+    ) -> Result<mpsc::Receiver<Answer>, ApiError> {
         let measured = GenerationRequest::begin(Operation::Embeddings, tokens.len());
-        self.submit(Task::Embed(tokens), measured, 1)
+        self.submit(client, Task::Embed(tokens), measured, 1)
     }
 
     fn submit(
         &self,
+        client: &ClientName,
         task: Task,
         measured: GenerationRequest,
         parts: usize,
     ) -> Result<mpsc::Receiver<Answer>, ApiError> {
         let (sender, receiver) = mpsc::channel(parts);
         let answers = Reply::new(sender, measured);
+        if let Some(name) = client.get() {
+            let share = self.options.share();
+            let Some(place) = self.clients.enter(name.to_owned(), share) else {
+                answers.refuse();
+                return Err(ApiError::Share(share));
+            };
+            answers.keep(place);
+        }
         self.jobs.try_send(Job { task, answers }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(job) => {
                 job.answers.refuse();

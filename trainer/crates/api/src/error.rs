@@ -111,6 +111,12 @@ pub enum ApiError {
          requests, or start a server behind a proxy with a larger --client-connections"
     )]
     Connections(usize),
+    /// The client has its share of the places and of the queue.
+    #[error(
+        "this client has {0} texts under way or waiting, and more are refused, so that others are \
+         served too; try again once one of them has ended"
+    )]
+    Share(usize),
     /// All places are taken, and the queue is full.
     #[error("all places are taken and the queue is full; try again in a few seconds")]
     Busy,
@@ -243,6 +249,10 @@ impl ApiError {
                 let (code, kind) = (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error");
                 status(code, "too-many-connections", "Too many connections", kind)
             }
+            Self::Share(_) => {
+                let (code, kind) = (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error");
+                status(code, "too-many-texts", "Too many texts", kind)
+            }
             Self::Busy => status(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", "server_error"),
             Self::NoModel => {
                 status(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", "server_error")
@@ -301,7 +311,7 @@ impl IntoResponse for ApiError {
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let wait = match &self {
             Self::Rate(wait) => Some(wait.as_secs().max(1)),
-            Self::Busy | Self::Connections(_) => Some(2),
+            Self::Busy | Self::Connections(_) | Self::Share(_) => Some(2),
             Self::NoModel => Some(5),
             Self::Unavailable { retry, .. } => Some(retry.as_secs().max(1)),
             _ => None,

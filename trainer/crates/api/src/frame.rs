@@ -5,6 +5,7 @@
 use crate::{
     access::Access,
     body::MAX_BODY_BYTES,
+    clients::ClientName,
     error::ApiError,
     observe::observe,
     origins::{check_site, share},
@@ -128,7 +129,7 @@ impl Frame {
     fn guarded(&self, scope: Scope, mut routes: OpenApiRouter) -> OpenApiRouter {
         describe_scope(routes.get_openapi_mut(), scope);
         let access = Arc::clone(&self.access);
-        routes.route_layer(from_fn(move |request: Request, next: Next| {
+        routes.route_layer(from_fn(move |mut request: Request, next: Next| {
             let access = Arc::clone(&access);
             async move {
                 let peer = peer(&request);
@@ -137,6 +138,9 @@ impl Frame {
                     Ok(client) => {
                         tracing::Span::current().record("client", client.as_str());
                         let secret = access.secret(headers);
+                        if secret.is_some() {
+                            request.extensions_mut().insert(ClientName::of_token(&client));
+                        }
                         let response = next.run(request).await;
                         match secret.filter(|_| is_stream(&response)) {
                             Some(secret) => end_with(response, access, scope, secret),

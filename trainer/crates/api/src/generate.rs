@@ -5,6 +5,7 @@
 use crate::{
     answers,
     body::JsonBody,
+    clients::ClientName,
     engine::{Engine, Models},
     error::{ApiError, Problem},
     events,
@@ -423,6 +424,7 @@ impl Answering {
 )]
 async fn generate(
     State(models): State<Models>,
+    client: ClientName,
     JsonBody(asked): JsonBody<GenerateRequest>,
 ) -> Result<Response, ApiError> {
     let (request, search) = (asked.request()?, asked.search()?);
@@ -464,8 +466,8 @@ async fn generate(
     }
     let (seed, receipted) = (request.sampling.seed, has_receipt.then(|| request.clone()));
     let answers = match search {
-        Some(search) => engine.reason(request, search)?,
-        None => engine.generate(Operation::TextCompletion, request)?,
+        Some(search) => engine.reason(&client, request, search)?,
+        None => engine.generate(&client, Operation::TextCompletion, request)?,
     };
     let answering = Answering { engine, prompt_tokens: tokens, seed, receipted };
     if is_stream {

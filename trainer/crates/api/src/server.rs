@@ -3,7 +3,8 @@
 //! Connections, within limits.
 
 use crate::{
-    clients::Clients, error::ApiError, frame::Peer, observe::refuse, stream::ClientStream,
+    access::network, clients::Clients, error::ApiError, frame::Peer, observe::refuse,
+    stream::ClientStream,
 };
 use axum::Router;
 use hyper::{
@@ -96,7 +97,7 @@ pub async fn serve(
             (place, accepted) = accepted => match accepted {
                 Ok((stream, peer)) => {
                     let most = limits.client_connections.max(1);
-                    let Some(client) = clients.enter(peer.ip(), most) else {
+                    let Some(client) = clients.enter(network(peer.ip()), most) else {
                         pol_metrics::http().refused_connections_total.inc();
                         if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
                             connections.spawn(async move {

@@ -2,6 +2,7 @@
 
 //! The thread that owns a model: requests join a batch and leave it between steps.
 
+use crate::clients::ClientPlace;
 use pol_generate::{
     Batch, Completion, Embedding, Error, Event, LanguageModel, ReasoningResult, ReasoningStep,
     Request, SearchEvent, SearchOptions, SequenceInput, TextTokenizer, TokenReport, ToolCall,
@@ -96,11 +97,18 @@ impl Part {
 pub(crate) struct Reply {
     answers: Sender<Answer>,
     measured: RefCell<GenerationRequest>,
+    /// Part of the client's share, until the last answer.
+    place: RefCell<Option<ClientPlace>>,
 }
 
 impl Reply {
     pub(crate) fn new(answers: Sender<Answer>, measured: GenerationRequest) -> Self {
-        Self { answers, measured: RefCell::new(measured) }
+        Self { answers, measured: RefCell::new(measured), place: RefCell::new(None) }
+    }
+
+    /// Keeps a place of the client until the last answer is sent.
+    pub(crate) fn keep(&self, place: ClientPlace) {
+        *self.place.borrow_mut() = Some(place);
     }
 
     /// Notes that the request found no place to wait in.
@@ -125,6 +133,10 @@ impl Reply {
                 measured.set_end(RequestEnd::Success);
             }
             Answer::Failed(_) => measured.set_end(RequestEnd::Other),
+        }
+        if !matches!(answer, Answer::Part(_) | Answer::Step(_)) {
+            // Who has an answer may ask at once for the next one.
+            *self.place.borrow_mut() = None;
         }
         let _ = self.answers.try_send(answer);
     }

@@ -42,6 +42,9 @@ const POLL: Duration = Duration::from_secs(1);
 #[derive(Serialize)]
 struct Hello {
     as_of: Option<AsOf>,
+    /// Reason why the index is not shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
 }
 
 /// New block.
@@ -249,7 +252,8 @@ impl Facts<'_> {
 
 /// Streams what is new on the chain, as server-sent events.
 ///
-/// `hello` comes first, with the last block of the index. Then come, in the order of the chain,
+/// `hello` comes first, with the last block of the index, or in `trouble` the reason why the index
+/// is that of another chain. Then come, in the order of the chain,
 /// `block`, `phase`, `round` (a round ended), `measured` (a head was), `audit` (one was drawn),
 /// `settled` (an update ended), and `penalty`, with the fields that the lists have. `reorganised`
 /// says that the blocks after a height were taken back, `skipped` that some are not reported,
@@ -266,7 +270,8 @@ impl Facts<'_> {
 )]
 async fn events(State(state): State<ChainState>) -> Result<Response, Failure> {
     let subscription = state.feed().subscribe(state.patience()).await?;
-    let hello = Notice::new("hello", &Hello { as_of: state.as_of().await.ok() });
+    let trouble = state.check_index().err().map(|Failure(error)| error.to_string());
+    let hello = Notice::new("hello", &Hello { as_of: state.as_of().await.ok(), trouble });
     let rest = stream::unfold(subscription, |mut subscription| async move {
         subscription.next().await.map(|event| (event, subscription))
     });

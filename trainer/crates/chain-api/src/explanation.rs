@@ -294,6 +294,7 @@ async fn of_index(
     account: AccountId,
     round: RoundNumber,
 ) -> Result<Option<ExplainedReward>, Failure> {
+    state.check_index()?;
     let range = Range { order: Order::OldestFirst, ..Range::default() };
     let rows = state.index().page(Rewards::AccountRound(account, round), range).await?.items;
     let ends = Ends::read(state, &rows).await?;

@@ -12,8 +12,9 @@ impl ChainState {
     ///
     /// # Errors
     ///
-    /// Fails if the index does.
+    /// Fails if the index does, or is that of another chain.
     pub async fn manifest_of_content(&self, content: Hash) -> Result<Option<ManifestId>, ApiError> {
+        self.check_index().map_err(|Failure(error)| error)?;
         let found = self.index().newest(Manifests::Content(content)).await;
         let found = found.map_err(|error| Failure::from(error).0)?;
         Ok(found.map(|row| row.fact.manifest))
@@ -23,11 +24,12 @@ impl ChainState {
     ///
     /// # Errors
     ///
-    /// Fails if the index does.
+    /// Fails if the index does, or is that of another chain.
     pub async fn content_of_manifest(
         &self,
         manifest: ManifestId,
     ) -> Result<Option<Hash>, ApiError> {
+        self.check_index().map_err(|Failure(error)| error)?;
         let found = self.index().newest(Manifests::Manifest(manifest)).await;
         let found = found.map_err(|error| Failure::from(error).0)?;
         Ok(found.map(|row| row.fact.content))

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Block up to which the index knows the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct AsOf {
     /// Last block of the index.
     #[schema(example = 812)]
@@ -22,6 +22,9 @@ pub(crate) struct AsOf {
     /// Blocks by which the node is ahead; null while no node answers.
     #[schema(example = 0)]
     pub(crate) behind: Option<u32>,
+    /// Reason why the index does not go on, with the remedy; null while it does, and where another
+    /// process fills it.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Page of items.

@@ -88,11 +88,11 @@ async fn follow(index: Index, mut node: NodeWatch, indexed: Arc<Notify>, trouble
             _ => return,
         };
         let step = || {
-            trouble.set(None);
+            trouble.clear();
             indexed.notify_one();
         };
         let Err(error) = Follower::new(index.clone()).run(&chain, |_| step()).await;
-        trouble.set(Some(error.to_string()));
+        trouble.note(&error);
         tracing::warn!(%error, "cannot follow the chain; trying again");
         sleep(FOLLOWER_PAUSE).await;
     }

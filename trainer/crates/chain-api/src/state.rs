@@ -130,17 +130,28 @@ impl ChainState {
         found.ok_or_else(|| self.indexing())
     }
 
-    /// Returns the newest survey, if there is one.
+    /// Returns the newest survey, if there is one of the node's chain.
     pub(crate) fn survey_now(&self) -> Option<Arc<Survey>> {
+        self.check_index().ok()?;
         self.parts.survey.borrow().clone()
+    }
+
+    /// Returns the reason why the index does not go on, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the index is that of another chain.
+    pub(crate) fn check_index(&self) -> Result<Option<String>, Failure> {
+        self.parts.trouble.check()
     }
 
     /// Returns the block up to which the index knows the chain.
     ///
     /// # Errors
     ///
-    /// Fails if the index has no block.
+    /// Fails if the index has no block, or is that of another chain.
     pub(crate) async fn as_of(&self) -> Result<AsOf, Failure> {
+        let trouble = self.check_index()?;
         let newest = self.index().blocks(None, 1).await?;
         let last = newest.first().ok_or_else(|| self.indexing())?;
         let finalised = self.index().finalised_block().await?.map(|block| block.number);
@@ -150,6 +161,7 @@ impl ChainState {
             time: Time::new(last.time),
             finalised,
             behind: best.map(|best| best.saturating_sub(last.block.number)),
+            trouble,
         })
     }
 }

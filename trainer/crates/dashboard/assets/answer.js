@@ -6,6 +6,7 @@ import { el } from "./dom.js";
 import { compact, count, decimal, hash, noun, percent } from "./format.js";
 import { facts } from "./page.js";
 import { ReasoningTree } from "./reasoning.js";
+import { localTable } from "./table.js";
 
 /** Steps of the shading, and the surprise in nats at which the last one begins. */
 const SHADES = { steps: 5, most: 5 };
@@ -31,6 +32,8 @@ export class Answer {
   #tree = new ReasoningTree();
   #foot = el("footer", {}, el("span", { class: "muted" }, "writing…"));
   #tokens = 0;
+  /** Tokens with what the model expected of them. */
+  #insights = [];
   #hasEnded = false;
   /** The whole text, once it is here. */
   text = null;
@@ -83,6 +86,7 @@ export class Answer {
       this.#text.append(text);
       return;
     }
+    this.#insights.push({ text, insight });
     const { surprise, confidence, log_probability: log } = insight;
     const title =
       `surprise ${decimal(surprise, 2)} nats, probability ${percent(Math.exp(log))}, ` +
@@ -111,6 +115,7 @@ export class Answer {
           .filter(Boolean)
           .join(" · "),
       ),
+      ...figures(this.#insights),
       ...receipt(done.receipt),
     );
     this.spoken = this.#text.textContent;
@@ -130,6 +135,30 @@ export class Answer {
   tell() {
     return `${this.element.ariaLabel}: ${this.spoken}`;
   }
+}
+
+/** Returns a table of the figures that tokens have as their titles. */
+function figures(tokens) {
+  if (tokens.length === 0) return [];
+  const column = (title, cell) => ({ title, cell: ({ insight }) => cell(insight), number: true });
+  return [
+    el(
+      "details",
+      { class: "tokens" },
+      el("summary", {}, "Surprise of each token"),
+      localTable({
+        caption: "Tokens of the answer",
+        rows: tokens,
+        columns: [
+          // Quotes show spaces, and escapes the ends of lines.
+          { title: "Token", cell: ({ text }) => el("code", {}, JSON.stringify(text)) },
+          column("Surprise in nats", ({ surprise }) => decimal(surprise, 2)),
+          column("Probability", ({ log_probability: log }) => percent(Math.exp(log))),
+          column("Confidence", ({ confidence }) => percent(confidence)),
+        ],
+      }),
+    ),
+  ];
 }
 
 /** Returns the receipt of an answer, as a file and in words. */

@@ -96,7 +96,10 @@ export function forgetParts() {
   parts = null;
 }
 
-/** Returns `false` if the server lacks a part: `generation`, `chain`, `documents`, or `train`. */
+/**
+ * Returns `false` if the server lacks a part (`generation`, `chain`, `documents`, `train`, or
+ * `local_training`), or all parts of a list.
+ */
 export async function has(part) {
   if (parts === null) {
     const asked = get("/endpoints").catch((failure) => {
@@ -107,7 +110,8 @@ export async function has(part) {
     });
     parts = asked;
   }
-  return (await parts)[part] !== false;
+  const there = await parts;
+  return [part].flat().some((name) => there[name] !== false);
 }
 
 /** Returns the JSON of an endpoint. Parameters that are null are left out. */

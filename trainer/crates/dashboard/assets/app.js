@@ -29,12 +29,13 @@ const STATES = {
   live: "live",
   reconnecting: "reconnecting",
   away: "node away",
+  stuck: "index stuck",
   behind: "index behind",
   token: "token needed",
   none: "no chain",
 };
 
-/** Explanations of states in which figures are old. */
+/** Explanations of states in which figures are old. The server has the one of `stuck`. */
 const BANNERS = {
   reconnecting:
     "The server does not answer. These are the last figures; it is asked again and again.",
@@ -83,12 +84,15 @@ function followLinks() {
 
 function showState() {
   const badge = byId("state");
-  const { state, behind } = live;
+  const { state, behind, trouble } = live;
   badge.dataset.state = state;
   const text = state === "behind" ? `index ${count(behind)} blocks behind` : STATES[state];
   badge.querySelector("span").textContent = text;
   const banner = byId("banner");
-  banner.textContent = BANNERS[state] ?? "";
+  banner.textContent =
+    state === "stuck"
+      ? `There are no newer figures, since the index cannot follow the chain: ${trouble}.`
+      : (BANNERS[state] ?? "");
   banner.hidden = banner.textContent === "";
   announce(`Connection: ${text}`);
 }

@@ -30,6 +30,12 @@ const STATES = {
   expired: "warn",
   unsettled: "warn",
 };
+/** Words before the first round in which a reward that waits can be claimed. */
+const CLAIMS = {
+  unsettled: "claimable from round",
+  escrow: "claimable from round",
+  claimable: "claimable since round",
+};
 
 export function economyPage(page) {
   const owner = page.parameters.get("account");
@@ -440,6 +446,9 @@ function earned(wallet) {
 const product = ({ weight, weights, pool, amount: share }) =>
   `${weight} ÷ ${weights} × ${amount(pool)} = ${amount(share)}`;
 
+/** Returns `false` for a part without weights by which something is divided. */
+const hasFormula = ({ weights }) => Number(weights ?? 0) !== 0;
+
 /** Returns the explanation of a reward as a sum of parts. */
 function explanation(reward) {
   const part = (one) =>
@@ -454,9 +463,7 @@ function explanation(reward) {
         el("span", { class: "figure" }, amount(one.amount)),
       ),
       el("p", {}, one.sentence),
-      one.weights === null || one.weights === undefined
-        ? null
-        : el("p", { class: "formula" }, product(one)),
+      hasFormula(one) ? el("p", { class: "formula" }, product(one)) : null,
       facts(
         Object.entries(one.measured).map(([name, value]) => [
           capital(words(name)),
@@ -471,9 +478,10 @@ function explanation(reward) {
       {
         name: "State",
         value: words(reward.state),
+        // Only the node tells the round.
         note:
-          reward.state === "unclaimed" && reward.from_round !== null
-            ? `claimable from round ${count(reward.from_round)}`
+          reward.state in CLAIMS && reward.from_round !== null
+            ? `${CLAIMS[reward.state]} ${count(reward.from_round)}`
             : null,
       },
       { name: "Explained by", value: reward.source === "node" ? "the node" : "the index" },

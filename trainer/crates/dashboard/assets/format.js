@@ -104,18 +104,32 @@ export function shorten(text, head = 6, tail = 4) {
   return name.length > head + tail + 1 ? `${name.slice(0, head)}…${name.slice(-tail)}` : name;
 }
 
-function copyButton(text, what) {
+/** Copies a text, or selects it where it is `shown`. Returns `false` if it is selected alone. */
+async function copied(text, shown) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without TLS a page of another machine has no clipboard, but may have the way before it.
+    getSelection().selectAllChildren(shown);
+    return document.execCommand("copy");
+  }
+}
+
+/** Returns a button that shows a long name in full and copies it. */
+function copyButton(text, what, shown) {
   const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      announce(`${what} copied`);
-      button.classList.add("done");
-      setTimeout(() => button.classList.remove("done"), 1200);
-    } catch {
-      announce(`The browser does not allow to copy: ${text}`);
+    shown.textContent = text;
+    button.parentElement.classList.add("full");
+    if (!(await copied(text, shown))) {
+      announce(`The browser does not allow to copy. The ${what} is selected: ${text}`);
+      return;
     }
+    announce(`${what} copied`);
+    button.classList.add("done");
+    setTimeout(() => button.classList.remove("done"), 1200);
   };
-  const label = `Copy ${what} ${shorten(text)}`;
+  const label = `Copy ${what} ${text}`;
   const icon = svg(
     "svg",
     { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" },
@@ -135,7 +149,7 @@ export function account(address) {
   if (!address) return NONE;
   const href = `/dashboard/economy?account=${encodeURIComponent(address)}`;
   const link = el("a", { href, title: address, class: "mono" }, shorten(address));
-  return el("span", { class: "name" }, link, copyButton(address, "account"));
+  return el("span", { class: "name" }, link, copyButton(address, "account", link));
 }
 
 /** Returns a shortened hash or another long name. */
@@ -145,7 +159,7 @@ export function hash(text, href = null) {
   const shown = href
     ? el("a", { href, title: text, class: "mono" }, name)
     : el("span", { title: text, class: "mono" }, name);
-  return el("span", { class: "name" }, shown, copyButton(text, "hash"));
+  return el("span", { class: "name" }, shown, copyButton(text, "hash", shown));
 }
 
 /** Returns a word on a coloured ground. The word itself carries the meaning. */

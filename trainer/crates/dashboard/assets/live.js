@@ -17,12 +17,17 @@ const STILL = 20;
  * when the node begins or ceases to answer, `state` when the state changes, and `resumed` after a
  * break.
  *
- * States: `connecting`, `live`, `reconnecting`, `away` for a node that does not answer, `behind`
- * for an index that has much to read, `token`, and `none` for a server without a chain.
+ * States: `connecting`, `live`, `reconnecting`, `away` for a node that does not answer, `stuck` for
+ * an index that cannot go on, `behind` for one that has much to read, `token`, and `none` for a
+ * server without a chain.
  */
 class Live extends EventTarget {
   state = "connecting";
   behind = 0;
+  /** Reason why the index does not go on. */
+  trouble = null;
+  /** The reason that was told with the state. */
+  #told = null;
   #stream = "connecting";
   /** Set when an answer says that the node does not answer. */
   #isAway = false;
@@ -103,7 +108,10 @@ class Live extends EventTarget {
     } catch {
       return;
     }
-    if (type === "hello") this.#learn(detail);
+    if (type === "hello") {
+      if (detail.trouble) this.trouble = detail.trouble;
+      this.#learn(detail);
+    }
     if (type === "block") {
       this.#lastBlock = Date.now();
       this.#isAway = false;
@@ -126,7 +134,10 @@ class Live extends EventTarget {
   }
 
   #learn(answer) {
-    if (answer?.as_of) this.behind = answer.as_of.behind ?? 0;
+    if (answer?.as_of) {
+      this.behind = answer.as_of.behind ?? 0;
+      this.trouble = answer.as_of.trouble ?? null;
+    }
     if (answer?.block_seconds) {
       // Only a node that answers knows it.
       this.#blockSeconds = answer.block_seconds;
@@ -137,6 +148,7 @@ class Live extends EventTarget {
 
   #fail(failure) {
     if (failure.problem === "node-away") this.#isAway = true;
+    if (failure.problem === "other-chain") this.trouble = failure.message;
     if (failure.kind === "token" && !token.get()) this.#stream = "token";
     this.#judge();
   }
@@ -144,12 +156,16 @@ class Live extends EventTarget {
   #judge() {
     const still = (Date.now() - this.#lastBlock) / 1000 > this.#blockSeconds * STILL;
     let state = this.#stream;
-    const isAway = this.#isAway || this.#isSilent || still;
+    const isAway = this.#isAway || this.#isSilent;
+    // Blocks come by the index, so that one that is stuck has none of a node that makes some.
     if (state === "live" && isAway) state = "away";
+    else if (state === "live" && this.trouble !== null) state = "stuck";
+    else if (state === "live" && still) state = "away";
     else if (state === "live" && this.behind > FAR) state = "behind";
     else if (state === "reconnecting" && this.#isAway) state = "away";
-    if (state === this.state) return;
+    if (state === this.state && this.trouble === this.#told) return;
     this.state = state;
+    this.#told = this.trouble;
     this.#tell("state", state);
   }
 

@@ -22,9 +22,15 @@ import {
 import { facts, tiles } from "./page.js";
 import { localTable } from "./table.js";
 
-const NO_TRAINING = {
-  text: "This process does not train. A trainer with --api shows its progress here:",
-  command: "pol-trainer --key-file key.json --api",
+/** Sections of the training, for the network or of the models of a library. */
+const TRAINING = {
+  needs: ["train", "local_training"],
+  missing: {
+    text:
+      "This process does not train. A server with --library shows its local epochs here, and a " +
+      "trainer with --api its progress:",
+    command: "pol-trainer --key-file key.json --api",
+  },
 };
 /** Roles whose names are not words for people. */
 const ROLES = { api: "server" };
@@ -51,8 +57,7 @@ export function machinePage(page) {
   const training = page.section({
     title: "Training",
     size: "wide",
-    needs: "train",
-    missing: NO_TRAINING,
+    ...TRAINING,
     events: ["block"],
     pause: 3_000,
     load: (signal) => get("/train", {}, signal),
@@ -142,7 +147,10 @@ function show(train, section) {
   const button = (text, body, isOff) =>
     el("button", { type: "button", disabled: isOff, onclick: act(body) }, text);
   if (!train.trains) {
-    return [el("p", { class: "empty" }, train.sentence), local(train.local, button)];
+    const text = train.local
+      ? "This process trains models of its library, and none for the network."
+      : "No local epoch has begun yet. POST /train with a text, a model, and a name starts one.";
+    return [el("p", { class: "empty" }, text), local(train.local, button), problem];
   }
   const isIn = (...states) => states.includes(train.state);
   return [
@@ -221,9 +229,8 @@ function story(page, training) {
   const log = el("ol", { class: "timeline", hidden: true });
   const section = page.section({
     title: "Events of the training",
-    needs: "train",
-    missing: NO_TRAINING,
     size: "wide",
+    ...TRAINING,
     load: async () => null,
     show: () => [nothing, log],
   });
@@ -255,7 +262,7 @@ async function listen(signal, tell) {
   let pause = PAUSES.first;
   while (!signal.aborted) {
     try {
-      if (!(await has("train"))) return;
+      if (!(await has(TRAINING.needs))) return;
       const response = await send("/train/events", { accept: "text/event-stream", signal });
       pause = PAUSES.first;
       for await (const { data } of events(response)) if (data !== "") tell(JSON.parse(data));
@@ -312,8 +319,9 @@ function metrics({ metrics: all }) {
       columns: [
         {
           title: "Name",
-          cell: ({ name, help }) => el("span", { class: "mono", title: help }, name),
+          cell: ({ name }) => el("span", { class: "mono" }, name),
         },
+        { title: "Meaning", cell: ({ help }) => el("span", { class: "prose" }, help) },
         { title: "Labels", cell: (entry) => labels(entry) || "none" },
         { title: "Value", cell: value, number: true },
       ],

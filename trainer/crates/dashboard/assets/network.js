@@ -16,7 +16,6 @@ import {
   hash,
   noun,
   percent,
-  shorten,
   time,
 } from "./format.js";
 import { CHAIN, facts, tiles } from "./page.js";
@@ -241,11 +240,7 @@ function memberColumns() {
   ];
   const reached = ({ endpoint }) =>
     endpoint
-      ? el(
-          "span",
-          { class: "mono", title: endpoint.id },
-          endpoint.addresses.join(", ") || shorten(endpoint.id),
-        )
+      ? [el("span", { class: "mono" }, endpoint.addresses.join(", ")), " ", hash(endpoint.id)]
       : "–";
   return [
     { title: "Account", cell: (member) => account(member.account) },

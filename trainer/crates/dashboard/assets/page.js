@@ -165,7 +165,10 @@ export class Page {
 /** Characters of an amount that fit a narrow tile. */
 const SHORT_AMOUNT = 8;
 
-/** Returns tiles of one figure each. A tile has a `name`, a `value`, and maybe a `note`. */
+/**
+ * Returns tiles of one figure each. A tile has a `name`, a `value`, and maybe a `note` about the
+ * value and a `help` about the name.
+ */
 export function tiles(items) {
   const isMoney = (value) => typeof value === "string" && value.endsWith(UNIT);
   const figure = (value) =>
@@ -178,13 +181,14 @@ export function tiles(items) {
   const tile = ({ name, value, note = null, help = null }) =>
     el(
       "div",
-      { class: kind(value), title: help },
+      { class: kind(value) },
       el("dt", {}, name),
       el(
         "dd",
         {},
         el("span", { class: "figure" }, figure(value)),
         note === null ? null : el("span", { class: "muted" }, note),
+        help === null ? null : el("span", { class: "muted" }, help),
       ),
     );
   return el("dl", { class: "tiles" }, items.map(tile));

@@ -7,15 +7,23 @@ import { count } from "./format.js";
 
 const ROWS = 10;
 
+/** Returns a text about the columns that are not clear by their titles, or `null`. */
+function explain(columns) {
+  const texts = columns
+    .filter(({ help }) => help)
+    .map(({ title, help }) => `${title}: ${help.charAt(0).toLowerCase()}${help.slice(1)}.`);
+  return texts.length === 0 ? null : texts.join(" ");
+}
+
 /**
  * Returns a table. A column has a `title`, a function `cell` of a row, and maybe `number: true` for
- * figures. The first one names the rows.
+ * figures and a `help` about the title, which is shown below. The first one names the rows.
  */
 export function table({ caption, isTitled = false, columns, rows, empty = "Nothing here yet." }) {
   if (rows.length === 0) return el("p", { class: "empty" }, empty);
   const kind = (column) => (column.number ? "number" : null);
   const headings = columns.map((column) =>
-    el("th", { scope: "col", class: kind(column), title: column.help }, column.title),
+    el("th", { scope: "col", class: kind(column) }, column.title),
   );
   const line = (row) =>
     el(
@@ -28,18 +36,22 @@ export function table({ caption, isTitled = false, columns, rows, empty = "Nothi
       ),
     );
   const name = unique("caption");
-  return el(
+  const help = explain(columns);
+  const about = help === null ? null : unique("help");
+  const scroll = el(
     "div",
     { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": name },
     el(
       "table",
-      {},
+      { "aria-describedby": about },
       // A heading above the table says the same.
       el("caption", { id: name, class: isTitled ? "visually-hidden" : null }, caption),
       el("thead", {}, el("tr", {}, headings)),
       el("tbody", {}, rows.map(line)),
     ),
   );
+  if (help === null) return scroll;
+  return el("div", {}, scroll, el("p", { class: "help", id: about }, help));
 }
 
 function pager({ back, forth, text }) {

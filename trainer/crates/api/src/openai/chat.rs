@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     body::JsonBody,
+    clients::ClientName,
     engine::Models,
     error::{ApiError, Problem},
     parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings},
@@ -313,6 +314,7 @@ impl Form for Chats {
 )]
 pub(crate) async fn create(
     State(models): State<Models>,
+    client: ClientName,
     JsonBody(request): JsonBody<ChatRequest>,
 ) -> Result<Response, ApiError> {
     let parameters = request.parameters()?;
@@ -330,6 +332,7 @@ pub(crate) async fn create(
     let texts = Texts {
         prompts: prompts.await?,
         engine,
+        client,
         each: parameters.choices,
         base: Request { constraint, ..base },
         max_tokens: parameters.max_tokens,

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     body::JsonBody,
+    clients::ClientName,
     engine::Models,
     error::{ApiError, Problem},
     parameters::{LogitBias, Parameters, SamplingControls, Seed, Strings},
@@ -214,6 +215,7 @@ fn probabilities(part: &Part, mut offset: usize, text: &TextTokenizer) -> Comple
 )]
 pub(crate) async fn create(
     State(models): State<Models>,
+    client: ClientName,
     JsonBody(request): JsonBody<CompletionRequest>,
 ) -> Result<Response, ApiError> {
     let parameters = request.parameters()?;
@@ -228,6 +230,7 @@ pub(crate) async fn create(
     let texts = Texts {
         prompts: prompts.await?,
         engine,
+        client,
         each: request.n.unwrap_or(1),
         base: Request { constraint, ..base },
         max_tokens: parameters.max_tokens,

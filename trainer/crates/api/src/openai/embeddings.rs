@@ -7,6 +7,7 @@ use super::{
 use crate::{
     answers::stopped,
     body::JsonBody,
+    clients::ClientName,
     engine::Models,
     error::{ApiError, Problem},
     tokenize::encode,
@@ -109,6 +110,7 @@ enum Values {
 )]
 pub(crate) async fn create(
     State(models): State<Models>,
+    client: ClientName,
     JsonBody(request): JsonBody<EmbeddingRequest>,
 ) -> Result<Json<Embeddings>, ApiError> {
     request.check()?;
@@ -119,9 +121,10 @@ pub(crate) async fn create(
     let texts =
         encode(&engine, request.input.into_vec(), move |text, input| input.encode(text, begin));
     let texts = texts.await?;
+    engine.check_share(&client, texts.len(), "input")?;
     let tokens = texts.iter().map(Vec::len).sum();
     let receivers: Vec<_> =
-        texts.into_iter().map(|tokens| engine.embed(tokens)).collect::<Result<_, _>>()?;
+        texts.into_iter().map(|tokens| engine.embed(&client, tokens)).collect::<Result<_, _>>()?;
     let mut data = Vec::new();
     for (index, mut receiver) in receivers.into_iter().enumerate() {
         let values = match receiver.recv().await {

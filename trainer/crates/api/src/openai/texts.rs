@@ -5,6 +5,7 @@
 use super::functions::{Call, CallFilter, parse_calls};
 use crate::{
     answers,
+    clients::ClientName,
     engine::Engine,
     error::ApiError,
     events,
@@ -110,6 +111,8 @@ pub(crate) struct Ending {
 /// Texts that a request asks for.
 pub(crate) struct Texts {
     pub(crate) engine: Arc<Engine>,
+    /// Client that asks.
+    pub(crate) client: ClientName,
     /// Prompts, each of which gets as many texts.
     pub(crate) prompts: Vec<Vec<u32>>,
     pub(crate) each: usize,
@@ -135,8 +138,9 @@ impl Texts {
         if self.stream.is_none() {
             check_reports(&requests)?;
         }
+        self.engine.check_share(&self.client, requests.len(), "n")?;
         let kept = if self.receipts { requests.clone() } else { Vec::new() };
-        let ask = |request| self.engine.generate(F::OPERATION, request);
+        let ask = |request| self.engine.generate(&self.client, F::OPERATION, request);
         let receivers: Vec<_> = requests.into_iter().map(ask).collect::<Result<_, _>>()?;
         let head = Head::new::<F>(&self.engine);
         let prompt_tokens = self.prompts.iter().map(Vec::len).sum();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{
-    client::finish,
+    client::{Client, finish},
     models::{Endless, Server, engine, native, options},
 };
 use futures::future::select_all;
-use pol_api::{EngineOptions, Limits};
+use pol_api::{EngineOptions, Limits, Scope, TokenFile};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -107,6 +107,51 @@ async fn answers_that_grow_too_large_are_refused_or_streamed() {
         request["stream"] = true.into();
         let (_, first) = server.client.start(path, &request).await;
         assert!(first.starts_with(b"HTTP/1.1 200"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn one_client_leaves_places_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let tokens = ["greedy", "modest"]
+        .map(|name| TokenFile::new(&path).add(name, &[Scope::Generate]).unwrap());
+    // Two of the four are one client's.
+    let small = EngineOptions { places: 3, queue: 1, ..options() };
+    let served = engine(Endless::slow(), "r0", small);
+    let server = Server::with(served, Limits::default(), Some(&path), None).await;
+    let [greedy, modest] =
+        tokens.map(|token| Client { token: Some(token), ..server.client.clone() });
+    let first = greedy.start("/v1/completions", &endless()).await.0;
+    let second = greedy.start("/generate", &endless()).await.0;
+    for (path, body) in [
+        ("/v1/completions", few()),
+        ("/generate", few()),
+        ("/v1/embeddings", json!({"input": "x"})),
+        ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": "x"}]})),
+    ] {
+        let refused = greedy.post(path, &body).await;
+        assert_eq!(refused.status, 429, "{path}: {refused:?}");
+        assert_eq!(refused.json()["error"]["code"], "too-many-texts", "{path}");
+        assert!(refused.head.contains("retry-after: 2"), "{}", refused.head);
+    }
+    for _ in 0..3 {
+        // A text that has ended counts no more.
+        let answer = modest.post("/v1/completions", &few()).await;
+        assert_eq!(answer.json()["choices"][0]["text"], "aaaaa");
+    }
+    // What will never be possible is no reason to come again.
+    for (path, body, name) in [
+        ("/v1/completions", json!({"prompt": "x", "n": 3, "max_tokens": 5}), "n"),
+        ("/v1/embeddings", json!({"input": ["x", "y", "z"]}), "input"),
+    ] {
+        let refused = modest.post(path, &body).await;
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &name.into()));
+    }
+    drop((first, second));
+    // The server notices soon that nobody reads them.
+    while greedy.post("/v1/completions", &few()).await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -92,12 +92,52 @@ async fn an_empty_index_says_that_it_is_not_ready() {
 #[tokio::test]
 async fn an_empty_index_says_why_its_follower_failed() {
     let server = Server::start().await;
-    server.state.trouble().set(Some(IndexError::Pruned { number: 1 }.to_string()));
+    server.state.trouble().note(&IndexError::Pruned { number: 1 });
     for path in ["/consensus/blocks", "/rewards"] {
         let answer = server.get(path).await;
         assert_eq!(answer.status, 503, "{path}: {answer:?}");
         assert!(answer.detail().contains("--state-pruning archive"), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn answers_say_why_the_index_does_not_go_on() {
+    let server = Server::filled().await;
+    server.state.trouble().note(&IndexError::Pruned { number: 9 });
+    let blocks = server.json("/consensus/blocks").await;
+    let trouble = blocks["as_of"]["trouble"].as_str().unwrap();
+    assert!(trouble.contains("--state-pruning archive"), "{blocks}");
+    let hello = server.events().await.find("hello").await;
+    assert_eq!(hello["as_of"]["trouble"], trouble);
+    assert!(hello["trouble"].is_null(), "{hello}");
+    server.state.trouble().clear();
+    assert!(server.json("/consensus/blocks").await["as_of"]["trouble"].is_null());
+}
+
+#[tokio::test]
+async fn the_index_of_another_chain_is_not_shown() {
+    let server = Server::filled().await;
+    server.state.trouble().note(&IndexError::OtherChain { indexed: [1; 32], node: [2; 32] });
+    let account = name(TRAINER);
+    for path in [
+        "/consensus/blocks",
+        "/rewards",
+        "/rewards/totals",
+        "/data",
+        "/data-lineage?round=1",
+        "/audits/7",
+        &format!("/wallet?account={account}"),
+        &format!("/rewards/explanation?account={account}&round=1"),
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert_eq!(answer.json()["type"], "urn:pol:problem:other-chain", "{path}");
+        assert!(answer.detail().contains("give another database"), "{answer:?}");
+        assert!(answer.head.contains("retry-after: 5"), "{}", answer.head);
+    }
+    let hello = server.events().await.find("hello").await;
+    assert!(hello["as_of"].is_null(), "{hello}");
+    assert!(hello["trouble"].as_str().unwrap().contains("another chain"), "{hello}");
 }
 
 #[tokio::test]

@@ -89,7 +89,10 @@ async fn members_and_the_past_of_consensus_are_listed() {
     assert!(trainer["stake"].is_null());
     assert_eq!(
         members["as_of"],
-        json!({"block": 8, "time": "1970-01-01T00:00:24Z", "final": 6, "behind": null})
+        json!({
+            "block": 8, "time": "1970-01-01T00:00:24Z", "final": 6, "behind": null,
+            "trouble": null,
+        })
     );
     let rounds = server.json("/consensus/rounds").await;
     let round = &rounds["items"][0];

@@ -8,8 +8,10 @@ use super::{
     sample::{HOSTILE, Sample},
 };
 use axum::{Router, routing::get};
-use pol_api::{Access, Frame, Limits, Models, Rate, Scope, TokenFile, serve};
+use futures::{StreamExt, stream};
+use pol_api::{Access, ApiError, Frame, Limits, Models, Rate, Scope, TokenFile, events, serve};
 use pol_receipt::ReceiptFile;
+use serde_json::json;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -20,7 +22,8 @@ use std::{
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use utoipa_axum::router::OpenApiRouter;
 
-const SAMPLE: Sample = Sample { rounds: 10_000, behind: 0, is_silent: false };
+const SAMPLE: Sample =
+    Sample { rounds: 10_000, behind: 0, trouble: None, is_silent: false, is_library: false };
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/browser.mjs");
 
@@ -121,9 +124,37 @@ async fn pages_explain_what_is_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_say_why_the_index_is_stuck() {
+    let trouble = Some("the node no longer has the state of block 12: follow another one");
+    let server = Server::start(0, Sample { behind: 1_482, trouble, ..SAMPLE }, None).await;
+    run(&server, &["stuck"]).await;
+    server.end().await;
+    // A server does not show the index of another chain.
+    let refuse = || async {
+        let detail = "the database is the index of another chain".to_owned();
+        ApiError::Unavailable { name: "other-chain", detail, retry: Duration::from_secs(5) }
+    };
+    let follow = || async {
+        let hello = events::json(&json!({"as_of": null})).event("hello");
+        events::respond(stream::iter([hello]).chain(stream::pending()))
+    };
+    let endpoints = Router::new().route("/audits", get(refuse)).route("/chain-events", get(follow));
+    let server = Server::serve(0, frame(endpoints, None)).await;
+    run(&server, &["foreign"]).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_show_one_of_each_in_the_singular() {
     let server = Server::start(0, Sample { rounds: 2, ..SAMPLE }, None).await;
     run(&server, &["young"]).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_epochs_are_shown_where_nothing_trains_for_the_network() {
+    let server = Server::start(0, Sample { is_library: true, ..SAMPLE }, None).await;
+    run(&server, &["library"]).await;
     server.end().await;
 }
 

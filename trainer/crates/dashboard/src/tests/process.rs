@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Endpoints of a made process that trains.
+//! Endpoints of a made process that trains, for a network or a model of its library.
 
 use super::sample::{Sample, account, draw, hash, time};
 use axum::{Json, Router, extract::State, response::Response, routing::get};
@@ -20,7 +20,8 @@ pub(super) fn routes() -> Router<Sample> {
 
 async fn machine(State(sample): State<Sample>) -> Json<Value> {
     Json(json!({
-        "role": "trainer", "account": account(10), "version": "0.1.0", "started": time(8_000),
+        "role": if sample.is_library { "api" } else { "trainer" },
+        "account": account(10), "version": "0.1.0", "started": time(8_000),
         "uptime_seconds": 8_000, "genesis": hash(0), "tier": "miner",
         "gpus": [],
         "processor": {
@@ -37,6 +38,12 @@ async fn machine(State(sample): State<Sample>) -> Json<Value> {
 }
 
 fn activity(sample: Sample) -> Value {
+    if sample.is_library {
+        let sentence = "Serves the head and the chain.";
+        return json!({
+            "kind": "serving", "round": null, "since": time(60), "sentence": sentence,
+        });
+    }
     json!({
         "kind": "training", "round": sample.rounds + 1, "since": time(60),
         "sentence": format!("Trains segment 5 of 8 of round {}.", sample.rounds + 1),
@@ -44,6 +51,13 @@ fn activity(sample: Sample) -> Value {
 }
 
 async fn train(State(sample): State<Sample>) -> Json<Value> {
+    if sample.is_library {
+        return Json(json!({
+            "trains": false, "state": "running", "rounds_left": null, "sentence": "does not train",
+            "activity": activity(sample), "progress": null, "local": local_epoch(),
+            "local_training": true,
+        }));
+    }
     Json(json!({
         "trains": true, "state": "running",
         "rounds_left": sample.is_young().then_some(1), "activity": activity(sample),
@@ -56,6 +70,13 @@ async fn train(State(sample): State<Sample>) -> Json<Value> {
         },
         "local": null, "local_training": false,
     }))
+}
+
+fn local_epoch() -> Value {
+    json!({
+        "id": 1, "model": "smollm2", "out": "mine", "state": "running", "step": 12, "steps": 96,
+        "share": 0.125, "loss": 2.817, "root": null, "error": null, "started": time(60),
+    })
 }
 
 /// Returns the figures of the newest rounds of 8 segments each.
@@ -83,6 +104,11 @@ async fn train_history(State(sample): State<Sample>) -> Json<Value> {
 async fn train_events(State(sample): State<Sample>) -> Response {
     if sample.is_young() {
         return events::respond(stream::pending());
+    }
+    if sample.is_library {
+        let mut event = local_epoch();
+        event["event"] = json!("local");
+        return events::respond(stream::iter([events::json(&event)]).chain(stream::pending()));
     }
     let happened = [
         json!({"event": "lease", "round": sample.rounds + 1, "shards": 8, "tokens": 32_768}),

@@ -32,8 +32,12 @@ pub(crate) struct Sample {
     pub(crate) rounds: u64,
     /// Blocks by which the index is behind.
     pub(crate) behind: u64,
+    /// Reason why the index does not go on.
+    pub(crate) trouble: Option<&'static str>,
     /// Set if the node ceases to answer for some seconds.
     pub(crate) is_silent: bool,
+    /// Set if the process trains a model of its library, and none for the network.
+    pub(crate) is_library: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +62,8 @@ impl Sample {
     /// Returns its endpoints.
     pub(crate) fn routes(self) -> Router {
         let parts = json!({
-            "generation": true, "model": true, "chain": true, "documents": true, "train": true,
+            "generation": true, "model": true, "chain": true, "documents": true,
+            "train": !self.is_library, "local_training": self.is_library,
         });
         Router::new()
             .route("/endpoints", get(move || async move { Json(parts) }))
@@ -80,7 +85,10 @@ impl Sample {
 
     fn as_of(self) -> Value {
         let block = self.now();
-        json!({"block": block, "time": time(0), "final": block - 2, "behind": self.behind})
+        json!({
+            "block": block, "time": time(0), "final": block - 2, "behind": self.behind,
+            "trouble": self.trouble,
+        })
     }
 
     /// Returns the seconds since round `round` ended.
@@ -409,6 +417,7 @@ async fn earners(State(sample): State<Sample>) -> Json<Value> {
 
 async fn explanation(State(sample): State<Sample>, Query(asked): Query<Asked>) -> Json<Value> {
     let round = asked.round.unwrap_or(1);
+    let from_round = round + 4;
     let training = json!({
         "source": "training", "weight": "1234000", "weights": "4321000", "pool": "24.1",
         "amount": "6.88125",
@@ -423,10 +432,15 @@ async fn explanation(State(sample): State<Sample>, Query(asked): Query<Asked>) -
         "source": "seats", "weight": "1", "weights": "10", "pool": "9.375", "amount": "0.9375",
         "measured": {"audits": [round]}, "sentence": "One seat in an audit was kept.",
     });
+    let data = json!({
+        "source": "data", "weight": "0", "weights": "0", "pool": "0", "amount": "0",
+        "measured": {}, "sentence": "The account has no share of the pot for data.",
+    });
     Json(json!({
-        "account": asked.account, "round": round, "state": "unclaimed", "source": "node",
-        "from_round": sample.rounds + 4, "total": "7.81875", "paid": null, "parts": [training,
-        seats],
+        "account": asked.account, "round": round,
+        "state": if from_round > sample.rounds + 1 { "escrow" } else { "claimable" },
+        "source": "node", "from_round": from_round, "total": "7.81875", "paid": null,
+        "parts": [training, seats, data],
         "held_back": ["The reward waits in escrow, so that a later audit can still take it."],
         "text": ["This account earned 7.81875 POL, 17.2 % of what the round paid."],
     }))

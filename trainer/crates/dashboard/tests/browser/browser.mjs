@@ -242,6 +242,9 @@ const modes = {
     const numbers = latencies.map((text) => parseFloat(text));
     assert.deepEqual(numbers, [...numbers].sort((a, b) => b - a));
     await walkFromDocument(page, "plays");
+    await readReward(page);
+    await readHelp(page);
+    await copyNames();
     await readNorms(page);
     await readExperts(page);
     if (options.hostile) await meetHostileText(page);
@@ -264,6 +267,7 @@ const modes = {
         (tokens) => new Set(tokens.map((one) => one.className)).size > 2,
       ),
     );
+    await readTokens(page);
     assert.match(await page.textContent(".calls"), /calc: 1\/3 \+ 1\/6 = 0\.5/);
     await page.click(".receipt summary");
     const [file] = await Promise.all([
@@ -317,6 +321,20 @@ const modes = {
     }
   },
 
+  async library() {
+    const page = await openTab("light");
+    await visit(page, "machine");
+    await page.waitForSelector("strong:text-is('server')");
+    const training = "section:has(h2:text-is('Training'))";
+    await page.waitForSelector(`${training} label:has-text('smollm2 → mine: running')`);
+    await page.waitForSelector(`${training} .facts:has-text('12 of 96')`);
+    assert.ok(await page.isEnabled(`${training} button:text-is('Cancel')`));
+    assert.equal(await page.$("button:text-is('Pause')"), null);
+    const events = "section:has(h2:text-is('Events of the training'))";
+    await page.waitForSelector(`${events} li:has-text('Step 12 of 96, running.')`);
+    await check(page, "a local epoch");
+  },
+
   async silent() {
     const page = await openTab("light");
     // This page asks for nothing that needs the node.
@@ -350,6 +368,23 @@ const modes = {
     await page.waitForSelector("#state:has-text('1,482 blocks behind')");
     await page.waitForSelector("#banner:visible");
     await check(page, "behind");
+  },
+
+  async stuck() {
+    const page = await openTab("phone");
+    await visit(page, "learning");
+    await state(page, "stuck");
+    await page.waitForSelector("#state:has-text('index stuck')");
+    await page.waitForSelector("#banner:has-text('no longer has the state of block 12')");
+    await check(page, "a stuck index");
+  },
+
+  async foreign() {
+    const page = await openTab("light", /404|503/);
+    await visit(page, "audits");
+    await state(page, "stuck");
+    await page.waitForSelector("#banner:has-text('the index of another chain')");
+    await check(page, "the index of another chain");
   },
 
   async restart() {
@@ -705,6 +740,88 @@ async function walkFromDocument(page, address) {
   await follow(page, ".lineage a:text('Shard')", documents);
   await follow(page, `${documents} th a`, "h2:text('Document 0x')");
   await page.waitForSelector(".lineage a:text('Source')");
+}
+
+/** Reads the figures of tokens without a pointer. */
+async function readTokens(page) {
+  await page.focus(".answer .tokens summary");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".answer .tokens caption:text-is('Tokens of the answer'):visible");
+  const heads = await page.$$eval(".answer .tokens thead th", textsOf);
+  assert.deepEqual(heads, ["Token", "Surprise in nats", "Probability", "Confidence"]);
+  const rows = () =>
+    page.$$eval(".answer .tokens tbody tr", (all) =>
+      all.map(({ cells }) => [...cells].map((cell) => cell.textContent)),
+    );
+  const first = await rows();
+  assert.equal(first.length, 10);
+  for (const [token, surprise, ...shares] of first) {
+    assert.match(token, /^".+"$/);
+    assert.match(surprise, /^-?\d+\.\d\d$/);
+    for (const share of shares) assert.match(share, /^\d+\.\d %$/);
+  }
+  await page.click(".answer .tokens button:text-is('Next')");
+  assert.notDeepEqual(await rows(), first);
+}
+
+/** Reads what names of figures mean without a pointer. */
+async function readHelp(page) {
+  await visit(page, "network");
+  const nakamoto = ".tile:has(dt:text-is('Nakamoto coefficient'))";
+  await page.waitForSelector(`${nakamoto} :text('Fewest validators that together'):visible`);
+  await visit(page, "economy");
+  const rounds = "section:has(h2:text-is('Rounds'))";
+  await page.waitForSelector(`${rounds} .help:text-is('Burned: what nobody earned.')`);
+  const described = await page.$eval(`${rounds} table`, (table) =>
+    document.getElementById(table.getAttribute("aria-describedby")).textContent,
+  );
+  assert.equal(described, "Burned: what nobody earned.");
+}
+
+/** Copies a name on a phone, whose browser has no clipboard for pages without TLS. */
+async function copyNames() {
+  const page = await openTab("phone");
+  await visit(page, "network");
+  await page.waitForSelector("section:has(h2:text-is('Members')) tbody .copy");
+  const found = await page.$eval("section:has(h2:text-is('Members')) tbody .copy", (button) => {
+    Object.defineProperty(navigator, "clipboard", { value: undefined, configurable: true });
+    button.click();
+    const { textContent: text } = button.parentElement;
+    return {
+      text,
+      selected: String(getSelection()),
+      label: button.getAttribute("aria-label"),
+      isWide: document.documentElement.scrollWidth > innerWidth,
+    };
+  });
+  assert.match(found.text, /^5\w{47}$/);
+  assert.deepEqual(found, {
+    text: found.text,
+    selected: found.text,
+    label: `Copy account ${found.text}`,
+    isWide: false,
+  });
+  await page.context().close();
+}
+
+/** Reads when a reward that waits can be claimed, and how its parts follow from weights. */
+async function readReward(page) {
+  const address = deepPages().at(-1);
+  const tile = ".tile:has(dt:text-is('State'))";
+  await visit(page, address);
+  await page.waitForSelector(`${tile}:has-text('escrow')`);
+  await page.waitForSelector(`${tile}:has-text('claimable from round 10,002')`);
+  const formulas = await page.$$eval(".parts > li", (parts) =>
+    parts.map((part) => part.querySelector(".formula")?.textContent.replaceAll("\u00a0", " ") ?? ""),
+  );
+  assert.deepEqual(formulas, [
+    "1234000 ÷ 4321000 × 24.1 POL = 6.88125 POL",
+    "1 ÷ 10 × 9.375 POL = 0.9375 POL",
+    // Nothing is divided by a sum of 0.
+    "",
+  ]);
+  await visit(page, address.replace("round=9998", "round=9990"));
+  await page.waitForSelector(`${tile}:has-text('claimable since round 9,994')`);
 }
 
 /** Looks at the norms of a trainer's gradients, and at their definitions. */
