@@ -6,7 +6,7 @@ use crate::{
     files::TensorTable,
     folder,
     mapping::{Factors, ImportPlan},
-    report::{ImportReport, shorter_context_note, unused_rows_note},
+    report::{ImportReport, no_tokenizer_note, shorter_context_note, unused_rows_note},
     source_files::{self, CONFIG_FILE, TOKENIZER_CONFIG_FILE, WEIGHTS_FILE, read_file},
     tokenizer,
 };
@@ -144,9 +144,7 @@ impl Checkpoint {
             ));
         }
         match &tokenizer {
-            None => {
-                notes.push("it came without a tokenizer; texts cannot be encoded for it".to_owned())
-            }
+            None => notes.push(no_tokenizer_note(path)),
             Some(tokenizer) => {
                 notes.extend(unused_rows_note(tokenizer.report.entries, spec.vocabulary))
             }
