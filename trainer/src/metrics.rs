@@ -110,36 +110,12 @@ pub fn format_metrics(metrics: &ModelMetrics) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::bench_head::byte_tokenizer;
     use pol_model::initial_parameters;
     use pol_primitives::{
         model::{Experts, Mind, Superposition},
         recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, TierParameters},
     };
-    use serde_json::json;
-
-    /// Returns a tokenizer whose token `b` is byte `b`, for printable text.
-    fn byte_tokenizer() -> TextTokenizer {
-        let printable = (b'!'..=b'~').map(|byte| (char::from(byte).to_string(), u32::from(byte)));
-        let vocabulary: serde_json::Map<_, _> = printable
-            .chain([("Ġ".into(), 32), ("Ċ".into(), 10)])
-            .map(|(letter, id)| (letter, id.into()))
-            .collect();
-        let level = json!({
-            "type": "ByteLevel",
-            "add_prefix_space": false,
-            "trim_offsets": true,
-            "use_regex": true,
-        });
-        let model = json!({ "type": "BPE", "vocab": vocabulary, "merges": [] });
-        let json = json!({
-            "version": "1.0",
-            "added_tokens": [],
-            "pre_tokenizer": level,
-            "decoder": level,
-            "model": model,
-        });
-        TextTokenizer::parse(json.to_string().as_bytes()).unwrap()
-    }
 
     fn with_everything() -> ModelSpec {
         let mind = Mind {
@@ -199,7 +175,7 @@ mod tests {
 
     #[test]
     fn concurrent_measurements_agree() {
-        let (spec, text) = (with_everything(), byte_tokenizer());
+        let (spec, text) = (with_everything(), byte_tokenizer().unwrap());
         let (data, parameters) = (data(&recipe(spec, 32)), lively(&spec));
         let find = |seed: [u8; 32]| {
             measure_model(&spec, &parameters, &data, Some(&text), (&seed, 4)).unwrap()
@@ -270,7 +246,7 @@ mod tests {
 
     #[test]
     fn probes_that_do_not_fit_are_left_out() {
-        let text = byte_tokenizer();
+        let text = byte_tokenizer().unwrap();
         let ask = |context: u32| {
             let spec = ModelSpec { context, ..ModelSpec::gpt2(127, 16, 1, 2, 32, 320) };
             measure_model(
