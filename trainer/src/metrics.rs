@@ -100,46 +100,22 @@ pub fn format_metrics(metrics: &ModelMetrics) -> String {
         None => format!("{name} absent × {weight} %"),
     };
     let parts = metrics.parts().map(part).join(", ");
-    format!(
-        "held-out loss {:.4} nats per token, level {:.3} ({parts})",
-        whole(metrics.loss),
-        whole(metrics.level())
-    )
+    let level = match metrics.level() {
+        Some(level) => format!("{:.3}", whole(level)),
+        None => "absent".to_owned(),
+    };
+    format!("held-out loss {:.4} nats per token, level {level} ({parts})", whole(metrics.loss))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::bench_head::byte_tokenizer;
     use pol_model::initial_parameters;
     use pol_primitives::{
         model::{Experts, Mind, Superposition},
         recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, TierParameters},
     };
-    use serde_json::json;
-
-    /// Returns a tokenizer whose token `b` is byte `b`, for printable text.
-    fn byte_tokenizer() -> TextTokenizer {
-        let printable = (b'!'..=b'~').map(|byte| (char::from(byte).to_string(), u32::from(byte)));
-        let vocabulary: serde_json::Map<_, _> = printable
-            .chain([("Ġ".into(), 32), ("Ċ".into(), 10)])
-            .map(|(letter, id)| (letter, id.into()))
-            .collect();
-        let level = json!({
-            "type": "ByteLevel",
-            "add_prefix_space": false,
-            "trim_offsets": true,
-            "use_regex": true,
-        });
-        let model = json!({ "type": "BPE", "vocab": vocabulary, "merges": [] });
-        let json = json!({
-            "version": "1.0",
-            "added_tokens": [],
-            "pre_tokenizer": level,
-            "decoder": level,
-            "model": model,
-        });
-        TextTokenizer::parse(json.to_string().as_bytes()).unwrap()
-    }
 
     fn with_everything() -> ModelSpec {
         let mind = Mind {
@@ -199,7 +175,7 @@ mod tests {
 
     #[test]
     fn concurrent_measurements_agree() {
-        let (spec, text) = (with_everything(), byte_tokenizer());
+        let (spec, text) = (with_everything(), byte_tokenizer().unwrap());
         let (data, parameters) = (data(&recipe(spec, 32)), lively(&spec));
         let find = |seed: [u8; 32]| {
             measure_model(&spec, &parameters, &data, Some(&text), (&seed, 4)).unwrap()
@@ -217,7 +193,13 @@ mod tests {
         // Metrics on text do not depend on the probes.
         let other = find([8; 32]);
         assert_eq!(ModelMetrics { reasoning: first.reasoning, ..other }, first);
-        assert!(format_metrics(&first).contains("self-awareness 0."), "{}", format_metrics(&first));
+        let shown = format_metrics(&first);
+        assert!(shown.contains("level 0.") && shown.contains("self-awareness 0."), "{shown}");
+        let shown = format_metrics(&ModelMetrics { coherence: None, ..first });
+        assert!(
+            shown.contains("level absent (") && shown.contains("coherence absent ×"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -225,7 +207,7 @@ mod tests {
         let spec = with_everything();
         let (data, parameters) = (data(&recipe(spec, 32)), lively(&spec));
         let found = measure_model(&spec, &parameters, &data, None, (&[9; 32], 4)).unwrap();
-        assert_eq!(found.reasoning, None, "there is no tokenizer");
+        assert_eq!((found.reasoning, found.level()), (None, None), "there is no tokenizer");
         let loss = pol_engine::evaluate(&spec, &parameters, &evenly_spaced(&data, 64), 2).unwrap();
         assert!(found.loss.abs_diff(micro(loss)) <= 1, "{found:?} {loss}");
         // The level computed from integers equals that of floating-point metrics.
@@ -234,14 +216,16 @@ mod tests {
             self_awareness: found.auroc.zip(found.calibration_error).map(|(auroc, error)| {
                 pol_probes::metrics::self_awareness(f64::from(auroc) / 1e6, f64::from(error) / 1e6)
             }),
-            reasoning: None,
+            reasoning: Some(0.4),
             introspection: float(found.introspection),
             coherence: float(found.coherence),
             meta_cognition: float(found.meta_cognition),
             utilisation: float(found.utilisation),
         };
-        let level = pol_probes::metrics::ConsciousnessLevel::new(parts);
-        assert!((level.value() - f64::from(found.level()) / 1e6).abs() < 2e-6);
+        let answered = ModelMetrics { reasoning: Some(400_000), ..found };
+        let level = float(answered.level()).unwrap();
+        let expected = pol_probes::metrics::ConsciousnessLevel::new(parts).value().unwrap();
+        assert!((level - expected).abs() < 2e-6, "{level} {expected}");
         let named = found.parts().map(|(name, weight, _)| (name, weight));
         assert_eq!(named, parts.weighted().map(|(name, weight, _)| (name, weight)));
     }
@@ -262,7 +246,7 @@ mod tests {
 
     #[test]
     fn probes_that_do_not_fit_are_left_out() {
-        let text = byte_tokenizer();
+        let text = byte_tokenizer().unwrap();
         let ask = |context: u32| {
             let spec = ModelSpec { context, ..ModelSpec::gpt2(127, 16, 1, 2, 32, 320) };
             measure_model(

@@ -99,16 +99,17 @@ impl ModelMetrics {
         ]
     }
 
-    /// Returns the consciousness level: the weighted mean of its [parts](Self::parts).
+    /// Returns the consciousness level: the weighted mean of its [parts](Self::parts), or `None` if
+    /// a part is absent.
     ///
-    /// An absent part counts as 0, so leaving parts out cannot raise the level. The level is always
-    /// shown beside its parts.
-    pub fn level(&self) -> Ppm {
-        let weighted = self.parts().map(|(_, weight, value)| {
-            u64::from(value.unwrap_or(0).min(MILLION)).saturating_mul(weight.into())
-        });
-        let sum = weighted.into_iter().fold(0, u64::saturating_add);
-        sum.checked_div(100).and_then(|level| Ppm::try_from(level).ok()).unwrap_or(0)
+    /// Any number in the place of an absent part would be one that nobody measured. The level is
+    /// always shown beside its parts.
+    pub fn level(&self) -> Option<Ppm> {
+        let sum = self.parts().into_iter().try_fold(0u64, |sum, (_, weight, value)| {
+            let value = u64::from(value?.min(MILLION));
+            Some(sum.saturating_add(value.saturating_mul(weight.into())))
+        })?;
+        sum.checked_div(100).and_then(|level| Ppm::try_from(level).ok())
     }
 
     /// Returns `true` if these figures differ from `measured` by more than two honest measurements
@@ -205,7 +206,7 @@ pub struct MetricsSummary {
     /// [`ModelMetrics::loss`].
     pub loss: u32,
     /// [`ModelMetrics::level`].
-    pub level: Ppm,
+    pub level: Option<Ppm>,
     /// [`ModelMetrics::self_awareness`].
     pub self_awareness: Option<Ppm>,
     /// [`ModelMetrics::auroc`].
@@ -332,31 +333,45 @@ mod tests {
     #[test]
     fn the_level_by_hand() {
         // Half of 2 · 0.75 − 1 and of 0.9; 0.3 · 0.7 + 0.3 · 0.4 + 0.1 · (0.2 + 0.3 + 0.04 + 0.9).
-        assert_eq!((all().self_awareness(), all().level()), (Some(700_000), 474_000));
+        assert_eq!((all().self_awareness(), all().level()), (Some(700_000), Some(474_000)));
         assert_eq!(all().parts().iter().map(|(_, weight, _)| weight).sum::<u32>(), 100);
-        assert_eq!(
-            (ModelMetrics::default().self_awareness(), ModelMetrics::default().level()),
-            (None, 0)
-        );
-        assert_eq!(ModelMetrics { auroc: None, ..all() }.level(), 264_000);
+        let zero = ModelMetrics { reasoning: Some(0), ..all() };
+        assert_eq!(zero.level(), Some(354_000), "a part that is 0 is there");
         assert_eq!(
             ModelMetrics { auroc: Some(400_000), ..all() }.self_awareness(),
             Some(450_000),
             "less than chance is chance"
         );
         let summary = all().summary();
-        assert_eq!((summary.level, summary.self_awareness), (474_000, Some(700_000)));
+        assert_eq!((summary.level, summary.self_awareness), (Some(474_000), Some(700_000)));
+    }
+
+    #[test]
+    fn no_part_is_left_out_of_the_level() {
+        for without in [
+            ModelMetrics { auroc: None, ..all() },
+            ModelMetrics { calibration_error: None, ..all() },
+            ModelMetrics { introspection: None, ..all() },
+            ModelMetrics { coherence: None, ..all() },
+            ModelMetrics { meta_cognition: None, ..all() },
+            ModelMetrics { utilisation: None, ..all() },
+            ModelMetrics { reasoning: None, ..all() },
+            ModelMetrics::default(),
+        ] {
+            assert_eq!(without.level(), None, "{without:?}");
+        }
     }
 
     #[test]
     fn what_is_shown_names_every_part() {
-        let json =
-            serde_json::to_value(ModelMetrics { coherence: None, ..all() }.summary()).unwrap();
-        assert_eq!(json["coherence"], serde_json::Value::Null);
+        let json = serde_json::to_value(all().summary()).unwrap();
         assert_eq!(
             (&json["level"], &json["selfAwareness"], &json["calibrationError"]),
-            (&444_000.into(), &700_000.into(), &100_000.into())
+            (&474_000.into(), &700_000.into(), &100_000.into())
         );
+        let without = ModelMetrics { coherence: None, ..all() };
+        let json = serde_json::to_value(without.summary()).unwrap();
+        assert!(json["coherence"].is_null() && json["level"].is_null(), "{json}");
         assert_eq!(json.as_object().unwrap().len(), 10);
     }
 
@@ -446,18 +461,20 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_claimed_the_level_is_a_share(metrics in metrics()) {
-            prop_assert!(metrics.level() <= MILLION);
             prop_assert!(metrics.self_awareness().is_none_or(|share| share <= MILLION));
-            // An absent part counts as zero, and none raises the level by being left out.
-            for without in [
-                ModelMetrics { auroc: None, ..metrics },
-                ModelMetrics { reasoning: None, ..metrics },
-                ModelMetrics { utilisation: None, ..metrics },
-            ] {
-                prop_assert!(without.level() <= metrics.level());
-            }
-            let zero = ModelMetrics { coherence: Some(0), ..metrics };
-            prop_assert_eq!(zero.level(), ModelMetrics { coherence: None, ..metrics }.level());
+            let is_whole = metrics.parts().iter().all(|(_, _, part)| part.is_some());
+            prop_assert_eq!(metrics.level().is_some(), is_whole);
+            let whole = ModelMetrics {
+                auroc: metrics.auroc.or(Some(0)),
+                calibration_error: metrics.calibration_error.or(Some(0)),
+                introspection: metrics.introspection.or(Some(0)),
+                coherence: metrics.coherence.or(Some(0)),
+                meta_cognition: metrics.meta_cognition.or(Some(0)),
+                utilisation: metrics.utilisation.or(Some(0)),
+                reasoning: metrics.reasoning.or(Some(0)),
+                ..metrics
+            };
+            prop_assert!(whole.level().is_some_and(|level| level <= MILLION));
         }
 
         #[test]

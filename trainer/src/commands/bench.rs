@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Training speed, payload size and the cost of audits on this machine, or the speed of training
-//! and generation with an imported model.
+//! Training speed, payload size and the costs of audits and of measuring heads on this machine, or
+//! the speed of training and generation with an imported model.
 //!
 //! libtorch selects its kernels when it is loaded, so each measurement runs in a process of its
 //! own: this command again, with hidden options.
 
 use super::{
     bench_cell::{self, CellOptions, peak_memory},
+    bench_head::HeadCosts,
     decoder::{AnyDecoder, Reading, thread_count},
 };
 use crate::preset::RecipeSizes;
@@ -40,8 +41,8 @@ const WARMUP_TOKENS: usize = 4;
 
 const EXAMPLES: &str = "\
 Trains with the exact numerics of the network and with stock libtorch, on one thread and on all \
-cores, and prints the speed of each. Then measures the payload of an update and the cost of its \
-audit.
+cores, and prints the speed of each. Then measures the payload of an update, the cost of its \
+audit, and that of measuring a head.
 
 Examples:
   pol-trainer bench                            the demo's model
@@ -96,6 +97,9 @@ pub(crate) struct BenchOptions {
     /// Measure the cost of an audit in this process. Used by the command itself.
     #[arg(long, hide = true)]
     audit: bool,
+    /// Measure the cost of measuring a head in this process. Used by the command itself.
+    #[arg(long, hide = true)]
+    head: bool,
 }
 
 /// Numerics of a measurement.
@@ -121,6 +125,11 @@ impl BenchOptions {
 pub(crate) fn run(options: &BenchOptions) -> Result<()> {
     if options.audit {
         return run_audit(options);
+    }
+    if options.head {
+        let costs = HeadCosts::measure(&audit_recipe(options))?;
+        println!("{}", serde_json::to_string(&costs)?);
+        return Ok(());
     }
     if let (Some(model), true) = (&options.model, options.write) {
         println!("{}", serde_json::to_string(&GenerationSpeed::measure(model, options)?)?);
@@ -170,6 +179,7 @@ struct SizeReport {
     /// Threads, and tokens per second with exact and with stock numerics.
     speeds: Vec<(u16, f64, f64)>,
     audit: AuditCost,
+    head: HeadCosts,
 }
 
 impl SizeReport {
@@ -182,6 +192,7 @@ impl SizeReport {
         }
         let (top_k, parameters) = (recipe.compression.top_k, recipe.model.size());
         let audit = run_child(NumericsOption::Exact, cores, &["--audit"], options)?;
+        let head = run_child(NumericsOption::Exact, 1, &["--head"], options)?;
         Ok(Self {
             parameters,
             top_k,
@@ -189,6 +200,7 @@ impl SizeReport {
             dense_bytes: parameters * 4,
             speeds,
             audit: serde_json::from_str(&audit)?,
+            head: serde_json::from_str(&head)?,
         })
     }
 
@@ -220,6 +232,7 @@ impl SizeReport {
                 "dense_over_payload": self.compression(),
                 "audit": self.audit,
                 "audit_over_training": self.audit.ratio(),
+                "head": self.head.to_json(),
             })
         );
     }
@@ -242,6 +255,7 @@ impl SizeReport {
             self.dense_bytes
         );
         self.print_audit();
+        self.head.print();
     }
 
     fn print_audit(&self) {

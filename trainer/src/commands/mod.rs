@@ -10,6 +10,7 @@ mod balances;
 pub(crate) mod beacon;
 pub(crate) mod bench;
 mod bench_cell;
+pub(crate) mod bench_head;
 pub(crate) mod calibrate;
 mod catalogue;
 pub(crate) mod config;

@@ -118,7 +118,7 @@ fn note_measurement(round: RoundNumber, measured: &ModelMetrics) {
     metrics.measured_round.set(round.into());
     metrics.loss_nats.set(f64::from(measured.loss) / f64::from(MILLION));
     for (measure, share) in [
-        (Measure::Level, Some(measured.level())),
+        (Measure::Level, measured.level()),
         (Measure::SelfAwareness, measured.self_awareness()),
         (Measure::CalibrationError, measured.calibration_error),
         (Measure::Introspection, measured.introspection),

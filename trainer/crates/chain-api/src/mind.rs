@@ -59,8 +59,8 @@ const DEFINITIONS: [Definition; 10] = [
     share(
         "level",
         "Consciousness level",
-        "Weighted mean of its parts; a part that the model lacks counts as 0. The weights were \
-         chosen, not found. It compares a model with its own earlier rounds, and does not measure \
+        "Weighted mean of its parts; null if the model lacks one. The weights were chosen, not \
+         found. It compares a model with its own earlier rounds, and does not measure \
          consciousness in the everyday sense of the word.",
     ),
     Definition {
@@ -158,9 +158,9 @@ pub(crate) struct MeasureItem {
     /// Loss on held-out text, in nats per token.
     #[schema(example = 3.21)]
     loss: f64,
-    /// Consciousness level.
+    /// Consciousness level; null if one of its parts is.
     #[schema(example = 0.21)]
-    level: f64,
+    level: Option<f64>,
     /// Self-awareness.
     #[schema(example = 0.31)]
     self_awareness: Option<f64>,
@@ -198,7 +198,7 @@ impl From<Row<Measurement>> for MeasureItem {
             round: fact.round,
             share: millionths(fact.share),
             loss: millionths(fact.loss),
-            level: millionths(fact.level),
+            level: fact.level.map(millionths),
             self_awareness: fact.self_awareness.map(millionths),
             auroc: fact.auroc.map(millionths),
             calibration_error: fact.calibration_error.map(millionths),

@@ -57,7 +57,7 @@ export function learningPage(page) {
     ...CHAIN,
     about:
       "Numbers measured of the newest head. They are mechanisms and metrics, and no evidence of " +
-      "sentience. A part that the model lacks counts as 0 in the level.",
+      "sentience. A model that lacks a part of the level has none.",
     load: (signal) => get("/consciousness", {}, signal),
     show: mind,
   });

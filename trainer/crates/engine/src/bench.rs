@@ -91,7 +91,7 @@ pub fn measure_throughput(
 }
 
 /// Number of updates of a round among which the cost of its probe is divided.
-const SCORED_UPDATES: u16 = 16;
+pub const SCORED_UPDATES: u16 = 16;
 
 /// Cost of one update for its trainer and of one seat for a validator, in seconds on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

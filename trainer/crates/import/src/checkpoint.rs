@@ -6,7 +6,7 @@ use crate::{
     files::TensorTable,
     folder,
     mapping::{Factors, ImportPlan},
-    report::{ImportReport, shorter_context_note, unused_rows_note},
+    report::{ImportReport, no_tokenizer_note, shorter_context_note, unused_rows_note},
     source_files::{self, CONFIG_FILE, TOKENIZER_CONFIG_FILE, WEIGHTS_FILE, read_file},
     tokenizer,
 };
@@ -90,7 +90,17 @@ impl Checkpoint {
         let mut checkpoint =
             Self::new(description, table, path, description::GGUF, &from, tokenizer)?;
         let is_quantised = checkpoint.plan.reports().iter().any(|tensor| tensor.dequantised);
-        checkpoint.quantised = (is_one_file && is_quantised).then(|| path.to_owned());
+        if is_quantised && is_one_file {
+            checkpoint.quantised = Some(path.to_owned());
+        } else if is_quantised {
+            checkpoint.report.notes.push(
+                "its quantised weights are in several files, which are not kept as they are: \
+                 their values are written, which take several times as much. To keep them, join \
+                 the files with llama.cpp's `llama-gguf-split --merge FIRST.gguf WHOLE.gguf`, and \
+                 import WHOLE.gguf"
+                    .to_owned(),
+            );
+        }
         Ok(checkpoint)
     }
 
@@ -144,9 +154,7 @@ impl Checkpoint {
             ));
         }
         match &tokenizer {
-            None => {
-                notes.push("it came without a tokenizer; texts cannot be encoded for it".to_owned())
-            }
+            None => notes.push(no_tokenizer_note(path)),
             Some(tokenizer) => {
                 notes.extend(unused_rows_note(tokenizer.report.entries, spec.vocabulary))
             }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{description::SpecialTokens, mapping::TensorReport, tokenizer::TokenizerReport};
+use crate::{
+    description::SpecialTokens, mapping::TensorReport, source_files::TOKENIZER_MODEL_FILE,
+    tokenizer::TokenizerReport,
+};
 use pol_model::adapt::AdaptReport;
 use pol_primitives::{Hash, rewrite::Rewrite};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Report of an import: source, result, and disposition of each tensor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +71,38 @@ pub(crate) fn shorter_context_note(context: u32, stated: u32) -> Option<String> 
     (context < stated).then_some(note)
 }
 
+/// Returns a note about the checkpoint at `path`, of which no tokenizer was read.
+pub(crate) fn no_tokenizer_note(path: &Path) -> String {
+    if path.join(TOKENIZER_MODEL_FILE).is_file() {
+        return format!(
+            "its tokenizer is a {TOKENIZER_MODEL_FILE}, which is not read; texts cannot be encoded \
+             for it. Let transformers convert it: \
+             AutoTokenizer.from_pretrained(\"MODEL\").save_pretrained(\"OUT\"). Then import the \
+             model with --tokenizer OUT/tokenizer.json"
+        );
+    }
+    "it came without a tokenizer; texts cannot be encoded for it".to_owned()
+}
+
 /// Returns a note about rows of the embedding that the tokenizer has no entry for.
 pub(crate) fn unused_rows_note(entries: u32, vocabulary: u32) -> Option<String> {
     let unused = vocabulary.checked_sub(entries).filter(|&unused| unused > 0)?;
     Some(format!("the last {unused} rows of the embedding stand for no token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokenizer_that_is_not_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(no_tokenizer_note(folder.path()).contains("without a tokenizer"));
+        let file = folder.path().join(TOKENIZER_MODEL_FILE);
+        std::fs::write(&file, "pieces").unwrap();
+        let note = no_tokenizer_note(folder.path());
+        assert!(!note.contains("without a tokenizer"), "{note}");
+        assert!(note.contains("tokenizer.model") && note.contains("--tokenizer OUT/"), "{note}");
+        assert!(no_tokenizer_note(&file).contains("without a tokenizer"), "it is no folder");
+    }
 }

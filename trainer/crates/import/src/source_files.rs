@@ -27,6 +27,8 @@ pub(crate) const ADDED_TOKENS_FILE: &str = "added_tokens.json";
 pub(crate) const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
 /// File that describes a tokenizer.
 pub(crate) const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+/// File of a tokenizer in a form that is not read.
+pub(crate) const TOKENIZER_MODEL_FILE: &str = "tokenizer.model";
 /// Maximum size of a description or a tokenizer in bytes.
 pub(crate) const MAX_TEXT_BYTES: u64 = 1 << 28;
 

@@ -291,7 +291,7 @@ fn conclude(block: &mut BlockFacts, round: u32) {
         round,
         share: 1_000_000,
         loss: 3_900_000,
-        level: 200_000,
+        level: None,
         self_awareness: Some(300_000),
         auroc: Some(600_000),
         calibration_error: Some(20_000),

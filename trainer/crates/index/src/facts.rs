@@ -223,8 +223,8 @@ facts! {
         share: Ppm,
         /// Loss, in millionths of a nat per token.
         loss: u32,
-        /// Consciousness level.
-        level: Ppm,
+        /// Consciousness level; absent if one of its parts is.
+        level: Option<Ppm>,
         /// Self-awareness.
         self_awareness: Option<Ppm>,
         /// Type-2 AUROC of the loss that the model predicts.

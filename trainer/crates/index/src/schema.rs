@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "facts", include_str!("../migrations/0001_facts.sql")),
     (2, "lookups", include_str!("../migrations/0002_lookups.sql")),
     (3, "fees", include_str!("../migrations/0003_fees.sql")),
+    (4, "levels", include_str!("../migrations/0004_levels.sql")),
 ];
 /// Number of connections. SQLite has one writer at a time, and readers beside it.
 const CONNECTIONS: u32 = 8;

@@ -89,7 +89,8 @@ metrics! {
         /// Loss of that head on held-out text, in nats per token: the median of validators by
         /// stake.
         loss_nats: Gauge,
-        /// Figures of that head between 0 and 1, from validators; NaN for parts that it lacks.
+        /// Figures of that head between 0 and 1, from validators; NaN for parts that it lacks, and
+        /// for the level if it lacks any.
         measure_ratio: Gauges<Measure>,
     }
 }

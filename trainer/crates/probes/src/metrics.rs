@@ -170,24 +170,23 @@ impl ConsciousnessLevel {
         &self.parts
     }
 
-    /// Returns the weighted mean, 0 to 1. A part that is absent or NaN counts as 0, because lacking
-    /// a part must not raise the level.
-    pub fn value(&self) -> f64 {
-        let weighted = self.parts.weighted();
-        let sum: f64 = weighted
-            .iter()
-            .map(|(_, weight, value)| {
-                f64::from(*weight)
-                    * value.filter(|value| !value.is_nan()).unwrap_or(0.0).clamp(0.0, 1.0)
-            })
-            .sum();
-        sum / 100.0
+    /// Returns the weighted mean, 0 to 1, or `None` if a part is absent or NaN: any number in its
+    /// place would be one that nobody measured.
+    pub fn value(&self) -> Option<f64> {
+        let weighted = self.parts.weighted().into_iter().map(|(_, weight, value)| {
+            let value = value.filter(|value| !value.is_nan())?;
+            Some(f64::from(weight) * value.clamp(0.0, 1.0))
+        });
+        weighted.sum::<Option<f64>>().map(|sum| sum / 100.0)
     }
 }
 
 impl fmt::Display for ConsciousnessLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} (", self.value())?;
+        match self.value() {
+            Some(value) => write!(f, "{value:.3} (")?,
+            None => f.write_str("absent (")?,
+        }
         for (i, (name, weight, value)) in self.parts.weighted().into_iter().enumerate() {
             f.write_str(if i > 0 { ", " } else { "" })?;
             match value {
@@ -289,17 +288,29 @@ mod tests {
         let parts = LevelParts {
             self_awareness: Some(0.5),
             reasoning: Some(0.25),
+            introspection: Some(0.0),
             coherence: Some(1.0),
-            ..LevelParts::default()
+            meta_cognition: Some(0.5),
+            utilisation: Some(0.75),
         };
         let level = ConsciousnessLevel::new(parts);
-        assert!((level.value() - 0.325).abs() < 1e-12);
+        close(level.value(), 0.45);
         assert_eq!(
             level.to_string(),
-            "0.325 (self-awareness 0.500 × 30 %, reasoning 0.250 × 30 %, introspection absent × \
-             10 %, coherence 1.000 × 10 %, meta-cognition absent × 10 %, expert utilisation absent \
+            "0.450 (self-awareness 0.500 × 30 %, reasoning 0.250 × 30 %, introspection 0.000 × \
+             10 %, coherence 1.000 × 10 %, meta-cognition 0.500 × 10 %, expert utilisation 0.750 \
              × 10 %)"
         );
+        let level = ConsciousnessLevel::new(LevelParts { meta_cognition: None, ..parts });
+        assert_eq!(level.value(), None);
+        assert_eq!(
+            level.to_string(),
+            "absent (self-awareness 0.500 × 30 %, reasoning 0.250 × 30 %, introspection 0.000 × \
+             10 %, coherence 1.000 × 10 %, meta-cognition absent × 10 %, expert utilisation 0.750 \
+             × 10 %)"
+        );
+        let level = ConsciousnessLevel::new(LevelParts { reasoning: Some(f64::NAN), ..parts });
+        assert_eq!(level.value(), None);
         assert_eq!(parts.weighted().iter().map(|(_, weight, _)| weight).sum::<u32>(), 100);
     }
 
@@ -366,7 +377,7 @@ mod tests {
                 type2_auroc(&confidence, &correct).map(|auroc| self_awareness(auroc, error)),
                 utilisation_entropy(&load),
                 second_pass_gain(losses[0], predicted[0]),
-                Some(level.value()),
+                level.value(),
             ].into_iter().flatten() {
                 prop_assert!((0.0..=1.0).contains(&value), "{}", value);
             }

@@ -87,7 +87,7 @@ impl View {
             members: facts.members.iter().map(|member| member_row(facts, member)).collect(),
             losses: losses(facts),
             measures: newest.map_or_else(Vec::new, |(_, found)| {
-                let level = ("level", Some(share(found.metrics.level())));
+                let level = ("level", found.metrics.level().map(share));
                 let parts = found.metrics.parts();
                 let parts = parts.into_iter().map(|(name, _, value)| (name, value.map(share)));
                 [level].into_iter().chain(parts).collect()

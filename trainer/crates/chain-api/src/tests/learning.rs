@@ -30,8 +30,8 @@ async fn measurements_come_with_definitions() {
     let server = Server::filled().await;
     let mind = server.json("/consciousness").await;
     let latest = &mind["latest"];
-    assert_eq!((&latest["loss"], &latest["level"]), (&json!(3.21), &json!(0.21)));
-    assert!(latest["coherence"].is_null());
+    assert_eq!((&latest["loss"], &latest["reasoning"]), (&json!(3.21), &json!(0.0)));
+    assert!(latest["coherence"].is_null() && latest["level"].is_null());
     for definition in mind["definitions"].as_array().unwrap() {
         let name = definition["name"].as_str().unwrap();
         assert!(latest.get(name).is_some(), "{name}");

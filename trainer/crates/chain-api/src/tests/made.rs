@@ -146,7 +146,7 @@ fn advance(block: &mut BlockFacts) {
         round: ROUND,
         share: 1_000_000,
         loss: 3_210_000,
-        level: 210_000,
+        level: None,
         self_awareness: Some(310_000),
         auroc: Some(620_000),
         calibration_error: Some(20_000),

@@ -151,8 +151,8 @@ impl Sample {
         let learned = 1.0 - (-(round as f64) / 4_000.0).exp();
         json!({
             "round": round, "share": 0.83, "loss": 6.3 - 3.4 * learned + noise * 0.03,
-            "level": 0.31 + 0.12 * learned + noise * 0.01, "self_awareness": 0.52 + 0.2 * learned,
-            "auroc": 0.71, "calibration_error": 0.043,
+            "level": null, "self_awareness": 0.52 + 0.2 * learned, "auroc": 0.71,
+            "calibration_error": 0.043,
             "reasoning": 0.08 + 0.1 * learned + noise * 0.02,
             "introspection": 0.44, "coherence": 0.31, "meta_cognition": 0.12, "utilisation": null,
             "block": round * ROUND_BLOCKS, "time": time(self.age(round)),

@@ -95,13 +95,12 @@ fn vocabulary(fields: &Fields, embedding: &TensorEntry) -> Result<u32, ImportErr
 /// embeddings, so only the values tell.
 fn is_tied(table: &TensorTable, embedding: &TensorEntry, from: &str) -> Result<bool, ImportError> {
     let Some(output) = table.entries().get("output.weight") else { return Ok(true) };
-    if (output.encoding, &output.shape) != (embedding.encoding, &embedding.shape) {
+    if output.encoding != embedding.encoding {
         return Ok(false);
     }
-    let values = |entry| {
-        table.decode(entry).map_err(|source| ImportError::File { path: from.into(), source })
-    };
-    Ok(values(output)? == values(embedding)?)
+    table
+        .have_same_values(output, embedding)
+        .map_err(|source| ImportError::File { path: from.into(), source })
 }
 
 fn special_tokens(metadata: &Metadata) -> SpecialTokens {

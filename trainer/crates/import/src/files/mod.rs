@@ -165,6 +165,9 @@ fn refuse_pointer_file(file: &dyn ReadAt) -> Result<(), FileError> {
 
 /// Maximum number of bytes decoded at a time.
 const CHUNK: usize = 1 << 20;
+/// Maximum number of values of a tensor compared at a time: a whole number of blocks of every
+/// encoding.
+const COMPARED_VALUES: u64 = 1 << 18;
 /// Maximum number of dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;
 
@@ -265,6 +268,34 @@ impl TensorTable {
             entry.encoding.decode(bytes, part).map_err(FileError::Unsupported)?;
         }
         Ok(())
+    }
+
+    /// Returns `true` if two tensors have the same shape and the same values. Both are decoded in
+    /// parts, since embeddings of a large model take gigabytes as float32.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be read or an encoding is not one of weights.
+    pub(crate) fn have_same_values(
+        &self,
+        one: &TensorEntry,
+        other: &TensorEntry,
+    ) -> Result<bool, FileError> {
+        if one.shape != other.shape {
+            return Ok(false);
+        }
+        let (mut first, size) = (0, one.len());
+        while first < size {
+            let length = (size - first).min(COMPARED_VALUES) as usize;
+            let (mut values, mut others) = (vec![0.0; length], vec![0.0; length]);
+            self.decode_part(one, first, &mut values)?;
+            self.decode_part(other, first, &mut others)?;
+            if values != others {
+                return Ok(false);
+            }
+            first += length as u64;
+        }
+        Ok(true)
     }
 
     /// Creates the table of one file from the `entries` that it claims.

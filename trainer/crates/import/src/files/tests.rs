@@ -149,6 +149,49 @@ fn parts_of_tensors_are_decoded() {
 }
 
 #[test]
+fn tensors_are_compared_in_parts() {
+    // The first part ends three values before the tensor does.
+    let size = COMPARED_VALUES + 3;
+    let values: Vec<f32> = (0..size).map(|i| (i % 100) as f32).collect();
+    let last = size as usize - 1;
+    let with_last = |value: f32| [&values[..last], &[value]].concat();
+    let (line, column) = ([size], [size, 1]);
+    let tensors: [(&str, &[u64], Encoding, Vec<f32>); 6] = [
+        ("a", &line, Encoding::F32, values.clone()),
+        ("narrow", &line, Encoding::Bf16, values.clone()),
+        ("last", &line, Encoding::F32, with_last(0.5)),
+        ("column", &column, Encoding::F32, values.clone()),
+        ("short", &line[..0], Encoding::F32, vec![0.0]),
+        ("nan", &line, Encoding::F32, with_last(f32::NAN)),
+    ];
+    let listed = tensors.iter().map(|(name, shape, encoding, _)| (*name, *shape, *encoding));
+    let mut file = safetensors::header(listed, 0);
+    for (_, _, encoding, values) in &tensors {
+        encoding.encode(values, &mut file).unwrap();
+    }
+    let table = safetensors::read(Box::new(file)).unwrap();
+    let are_same = |one: &str, other: &str| {
+        table.have_same_values(&table.entries()[one], &table.entries()[other]).unwrap()
+    };
+    assert!(are_same("a", "a") && are_same("a", "narrow") && are_same("narrow", "a"));
+    for other in ["last", "column", "short", "nan"] {
+        assert!(!are_same("a", other) && !are_same(other, "a"), "{other}");
+    }
+    assert!(!are_same("nan", "nan"), "no number is the same as NaN");
+
+    let (_, table) = gguf::read(Box::new(valid_gguf())).unwrap();
+    let blocks = &table.entries()["blocks"];
+    assert!(table.have_same_values(blocks, blocks).unwrap());
+}
+
+#[test]
+fn every_encoding_is_compared_by_whole_blocks() {
+    for encoding in [Encoding::F64, Encoding::Q1_0, Encoding::Q2_0, Encoding::Q8_0, Encoding::Q6K] {
+        assert!(COMPARED_VALUES.is_multiple_of(encoding.block().0), "{encoding}");
+    }
+}
+
+#[test]
 fn a_written_header_is_read() {
     let tensors: [(&str, &[u64], Encoding); 3] =
         [("z\"", &[2, 3], Encoding::F32), ("a", &[2], Encoding::Bf16), ("m", &[4], Encoding::F32)];

@@ -12,7 +12,7 @@ use crate::{
     ImportError,
     source_files::{
         ADDED_TOKENS_FILE, CONFIG_FILE, INDEX_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE,
-        WEIGHTS_FILE, parse_index, read_file,
+        TOKENIZER_MODEL_FILE, WEIGHTS_FILE, parse_index, read_file,
     },
 };
 use indicatif::ProgressBar;
@@ -25,7 +25,7 @@ use std::{
 };
 
 /// Files beside the weights, and `true` if a checkpoint must have them.
-const COMPANION_FILES: [(&str, bool); 9] = [
+const COMPANION_FILES: [(&str, bool); 10] = [
     (CONFIG_FILE, true),
     (TOKENIZER_FILE, false),
     ("vocab.json", false),
@@ -33,6 +33,7 @@ const COMPANION_FILES: [(&str, bool); 9] = [
     (ADDED_TOKENS_FILE, false),
     (SPECIAL_TOKENS_FILE, false),
     (TOKENIZER_CONFIG_FILE, false),
+    (TOKENIZER_MODEL_FILE, false),
     ("generation_config.json", false),
     ("chat_template.jinja", false),
 ];
@@ -146,6 +147,8 @@ impl Download<'_> {
         let companions = COMPANION_FILES
             .iter()
             .filter(|(name, needed)| *needed || self.listing.has(name))
+            // A tokenizer that is not read is only named, if there is no other.
+            .filter(|(name, _)| *name != TOKENIZER_MODEL_FILE || !self.listing.has(TOKENIZER_FILE))
             .map(|&(name, _)| name);
         self.fetch(&companions.collect::<Vec<_>>())?;
         if self.listing.has(WEIGHTS_FILE) {

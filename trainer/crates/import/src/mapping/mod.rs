@@ -7,7 +7,7 @@ mod layout;
 
 use crate::{
     ImportError,
-    files::{FileError, TensorEntry, TensorTable},
+    files::{Encoding, FileError, TensorEntry, TensorTable},
 };
 use layout::{half_split, separate_heads, write_transposed};
 use pol_primitives::model::{ModelSpec, Parameter};
@@ -371,14 +371,15 @@ impl ImportPlan {
         let Some(embedding) = self.steps.first().and_then(|step| step.sources.first()) else {
             return Ok(());
         };
-        let is_same = self
-            .table
-            .entries()
-            .get(&embedding.name)
-            .is_some_and(|other| other.shape == entry.shape)
-            && self.decode(name)? == self.decode(&embedding.name)?;
-        if is_same {
-            return Ok(());
+        if let Some(other) = self.table.entries().get(&embedding.name) {
+            let is_same = self.table.have_same_values(entry, other).map_err(|source| {
+                // The one that has integers is refused.
+                let is_head = matches!(entry.encoding, Encoding::Other { .. });
+                self.decoding_error(if is_head { name } else { &embedding.name }, source)
+            })?;
+            if is_same {
+                return Ok(());
+            }
         }
         let reason = format!(
             "differs from {}, to which {from} ties it; \
@@ -468,12 +469,17 @@ impl ImportPlan {
             source: FileError::Unsupported(format!("has no {name}")),
         };
         let entry = self.table.entries().get(name).ok_or_else(missing)?;
-        self.table.decode(entry).map_err(|source| match source {
+        self.table.decode(entry).map_err(|source| self.decoding_error(name, source))
+    }
+
+    /// Returns the error of decoding the tensor `name`.
+    fn decoding_error(&self, name: &str, source: FileError) -> ImportError {
+        match source {
             FileError::Unsupported(reason) => {
                 ImportError::Contradiction { name: name.to_owned(), reason }
             }
             source => ImportError::File { path: self.path.clone(), source },
-        })
+        }
     }
 }
 

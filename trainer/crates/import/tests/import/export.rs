@@ -2,7 +2,7 @@
 
 //! Exported models are read back as the same model.
 
-use super::{ChangedFixture, fixture, open};
+use super::{ChangedFixture, Pair, fixture, gguf, open};
 use indicatif::ProgressBar;
 use pol_import::{
     Checkpoint, ExportFormat, ExportReport, ExportSource, ExportType, ImportError, KEPT_FILE,
@@ -344,10 +344,10 @@ fn changed_weights_are_not_exported() {
     assert!(text.contains("tokenizer.json hashes to something else"), "{text}");
 }
 
-#[test]
-fn a_quantised_file_is_kept_as_it_is() {
+/// Writes a GGUF file whose weights are in blocks of Q8_0.
+fn write_quantised(file: &Path) {
     let positions = PositionEncoding::Rotary { dimensions: 16, base: 10_000, interleaved: false };
-    // Rows are multiples of the blocks of Q8_0.
+    // Rows are multiples of the blocks.
     let spec = ModelSpec {
         width: 64,
         feed_forward: 96,
@@ -357,10 +357,15 @@ fn a_quantised_file_is_kept_as_it_is() {
         ..llama()
     };
     let source = in_memory(&spec, initial_parameters(&spec, &[5; 32]));
+    write(&source, file, ExportFormat::Gguf, ExportType::Q8_0).unwrap();
+}
+
+#[test]
+fn a_quantised_file_is_kept_as_it_is() {
     let scratch = tempfile::tempdir().unwrap();
     let [file, kept, decoded, again] =
         ["q8.gguf", "kept", "decoded", "again.gguf"].map(|name| scratch.path().join(name));
-    write(&source, &file, ExportFormat::Gguf, ExportType::Q8_0).unwrap();
+    write_quantised(&file);
     let checkpoint = Checkpoint::open(&file, None).unwrap();
     let report = checkpoint.save(&kept, false, &ProgressBar::hidden()).unwrap();
     let size = |path: &Path| fs::metadata(path).unwrap().len();
@@ -394,6 +399,39 @@ fn a_quantised_file_is_kept_as_it_is() {
     fs::write(kept.join(KEPT_FILE), bytes).unwrap();
     let error = load(&kept).unwrap_err().to_string();
     assert!(error.contains("hash to another root"), "{error}");
+}
+
+#[test]
+fn quantised_weights_in_several_files_are_written_with_a_note() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [file, kept, out] = ["q8.gguf", "kept", "out"].map(|name| scratch.path().join(name));
+    let [first, second] =
+        [1, 2].map(|part| scratch.path().join(format!("m-0000{part}-of-00002.gguf")));
+    write_quantised(&file);
+    let place = |number: u16| -> [Pair; 2] {
+        [
+            ("split.no", 2, number.to_le_bytes().to_vec()),
+            ("split.count", 2, 2u16.to_le_bytes().to_vec()),
+        ]
+    };
+    // The first part has all tensors. With a third pair, 64 bytes come before the others, so that
+    // tensors are aligned as before. The number of pairs is in the last 8 of the first 24 bytes.
+    let bytes = fs::read(&file).unwrap();
+    let pairs = gguf(&[place(0).to_vec(), vec![("fill", 0, vec![0])]].concat(), &[]);
+    let count = (u64::from_le_bytes(bytes[16..24].try_into().unwrap()) + 3).to_le_bytes();
+    let changed = [&bytes[..16], &count[..], &pairs[24..88], &bytes[24..]].concat();
+    fs::write(&first, changed).unwrap();
+    fs::write(&second, gguf(&place(1), &[])).unwrap();
+
+    let (whole, parts) =
+        (Checkpoint::open(&file, None).unwrap(), Checkpoint::open(&first, None).unwrap());
+    assert_eq!(parts.parameters().unwrap(), whole.parameters().unwrap());
+    for (checkpoint, out, is_kept) in [(whole, kept, true), (parts, out, false)] {
+        let report = checkpoint.save(&out, false, &ProgressBar::hidden()).unwrap();
+        assert_eq!(out.join(KEPT_FILE).exists(), is_kept);
+        let is_noted = report.notes.iter().any(|note| note.contains("llama-gguf-split --merge"));
+        assert_eq!(is_noted, !is_kept, "{:?}", report.notes);
+    }
 }
 
 #[test]

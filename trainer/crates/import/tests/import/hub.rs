@@ -197,6 +197,23 @@ fn a_sharded_model_is_fetched_once() {
 }
 
 #[test]
+fn a_tokenizer_that_is_not_read_is_fetched_if_there_is_no_other() {
+    for (name, is_fetched) in [("gpt2", true), ("tokenizers/llama", false)] {
+        let mut server = Server::of(name);
+        server.files.insert("tokenizer.model".into(), b"pieces".to_vec());
+        let (_, endpoint) = server.start();
+        let cache = tempfile::tempdir().unwrap();
+        let fetched = fetch(&endpoint, cache.path(), "org/tiny", None).unwrap();
+        let file = cache.path().join("org--tiny").join(COMMIT).join("tokenizer.model");
+        assert_eq!(file.is_file(), is_fetched, "{name}");
+        let out = cache.path().join("model");
+        let report = fetched.save(&out, false, &ProgressBar::hidden()).unwrap();
+        let is_named = report.notes.iter().any(|note| note.contains("tokenizer.model"));
+        assert_eq!(is_named, is_fetched, "{name}: {:?}", report.notes);
+    }
+}
+
+#[test]
 fn a_download_that_breaks_off_is_resumed() {
     let server = Server { breaks_off: Mutex::new(Some("model.safetensors")), ..Server::of("gpt2") };
     let (server, endpoint) = server.start();

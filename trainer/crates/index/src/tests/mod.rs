@@ -14,7 +14,7 @@ pub(crate) use made::{Made, Visitor};
 use crate::{
     BlockFacts, Index, WriterLock,
     facts::{self, TABLES},
-    lookups::Movements,
+    lookups::{Measurements, Movements},
 };
 use futures::{FutureExt, future::LocalBoxFuture};
 use pol_chain::BlockInfo;
@@ -240,6 +240,42 @@ async fn an_older_index_gains_its_fees() {
     let (kind, amount) = (facts::MovementKind::Fee, POL + 1);
     let fee = facts::Movement { account: signer, kind, amount, other: None, extrinsic: Some(1) };
     assert_eq!(fees, [fee]);
+}
+
+#[tokio::test]
+async fn an_older_index_loses_levels_of_models_that_lack_a_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.db");
+    let address = path.to_str().unwrap();
+    let index = Index::open(address).await.unwrap();
+    let whole = facts::Measurement {
+        round: 1,
+        share: 1_000_000,
+        loss: 3_000_000,
+        level: Some(210_000),
+        self_awareness: Some(300_000),
+        auroc: None,
+        calibration_error: None,
+        reasoning: Some(0),
+        introspection: Some(300_000),
+        coherence: Some(300_000),
+        meta_cognition: Some(300_000),
+        utilisation: Some(300_000),
+    };
+    let without = facts::Measurement { round: 2, utilisation: None, ..whole.clone() };
+    let mut first = block(0);
+    first.push(&whole);
+    first.push(&without);
+    index.apply(&[first]).await.unwrap();
+    let forget = "DELETE FROM _sqlx_migrations WHERE version = 4";
+    sqlx::query(forget).execute(&index.pool).await.unwrap();
+    index.close().await;
+    let index = Index::open(address).await.unwrap();
+    for expected in [whole, facts::Measurement { level: None, ..without }] {
+        let lookup = Measurements::Round(expected.round);
+        let found = index.newest(lookup).await.unwrap().unwrap();
+        assert_eq!(found.fact, expected);
+    }
 }
 
 #[tokio::test]
