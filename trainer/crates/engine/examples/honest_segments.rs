@@ -16,7 +16,7 @@
 mod fixture;
 
 use fixture::LeaseSetup;
-use pol_engine::{RoundUpdate, TrainingState, aggregate};
+use pol_engine::{RoundUpdate, TrainingState, aggregate, share_all_batches};
 use pol_kernels::Kernels;
 use pol_model::initial_parameters;
 use pol_primitives::{
@@ -34,6 +34,7 @@ const TRAINERS: u8 = 8;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let target: u32 = env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
+    share_all_batches();
     let start = Instant::now();
     let count = run_fleet(target);
     let Counts { segments, leases, wrong, pairs } = &count;
