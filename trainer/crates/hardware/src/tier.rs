@@ -5,7 +5,7 @@
 use crate::{HardwareError, Machine};
 use pol_primitives::{
     model::{ModelSpec, Norm, PositionEncoding, Superposition},
-    recipe::{Recipe, Tier},
+    recipe::{Numerics, Recipe, Tier},
 };
 
 /// Share of the memory that training may take, in percent. The system and the requests of peers
@@ -145,33 +145,35 @@ fn memory_budget(machine: &Machine) -> u64 {
     machine.memory_bytes / 100 * MEMORY_PERCENT
 }
 
-/// Returns the largest tier whose lease the machine's cores can be expected to finish in time:
+/// Returns the largest tier whose lease the machine can be expected to finish in time:
 ///
 /// | tier | cores |
 /// |---|---|
-/// | whale | 64, or 16 and a GPU |
+/// | whale | 64, or 16 and a GPU under the native profile |
 /// | miner | 16 |
 /// | participant | 4 |
 /// | mobile | fewer |
 ///
-/// A GPU alone does not make a whale: recipes of the exact profile train on the processor.
-fn largest_tier_for_cores(machine: &Machine) -> Tier {
+/// A GPU counts only under the native profile: recipes of the exact one train on the processor.
+fn largest_tier_for_cores(machine: &Machine, numerics: Numerics) -> Tier {
+    let has_gpu = numerics != Numerics::Exact && !machine.gpus.is_empty();
     match machine.cores {
         0..4 => Tier::Mobile,
         4..16 => Tier::Participant,
-        16..64 if machine.gpus.is_empty() => Tier::Miner,
+        16..64 if !has_gpu => Tier::Miner,
         _ => Tier::Whale,
     }
 }
 
-/// Returns the largest tier that suits the machine's cores (64, or 16 and a GPU: whale; 16: miner;
-/// 4: participant; fewer: mobile) and whose training with one worker fits in 80 % of its memory.
+/// Returns the largest tier that suits the machine's cores (64, or 16 and a GPU under the native
+/// profile: whale; 16: miner; 4: participant; fewer: mobile) and whose training with one worker
+/// fits in 80 % of its memory.
 ///
 /// # Errors
 ///
 /// Fails if the memory is too small for every tier that suits the cores.
 pub fn largest_fitting_tier(machine: &Machine, recipe: &Recipe) -> Result<Tier, HardwareError> {
-    let largest = largest_tier_for_cores(machine);
+    let largest = largest_tier_for_cores(machine, recipe.numerics);
     let suitable = || Tier::ALL.into_iter().filter(move |tier| *tier <= largest);
     let fits = |tier: &Tier| memory_needed(recipe, *tier, 1) <= memory_budget(machine);
     suitable().rfind(fits).ok_or_else(|| HardwareError::TooLittleMemory {
@@ -200,7 +202,7 @@ mod tests {
     use pol_primitives::{
         MILLION,
         model::Mind,
-        recipe::{AdamW, Compression, LearningRateSchedule, Numerics, TierParameters},
+        recipe::{AdamW, Compression, LearningRateSchedule, TierParameters},
     };
     use pol_step::{Step, step_bytes};
 
@@ -331,6 +333,10 @@ mod tests {
         assert_eq!(tier(16, much, 0), Tier::Miner);
         assert_eq!(tier(16, much, 1), Tier::Whale);
         assert_eq!(tier(64, much, 0), Tier::Whale);
+        // No GPU computes under the exact profile.
+        let exact = Recipe { numerics: Numerics::Exact, ..recipe.clone() };
+        let tier_of_exact = |cores| largest_fitting_tier(&machine(cores, much, 1), &exact).unwrap();
+        assert_eq!([16, 63, 64].map(tier_of_exact), [Tier::Miner, Tier::Miner, Tier::Whale]);
 
         // Memory decides if it is too small for the tier of the cores.
         for (needs, below) in [
