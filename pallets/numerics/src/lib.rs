@@ -4,7 +4,8 @@
 //!
 //! An audit recomputes training and compares bits, so every operator needs one result. This crate
 //! fixes it: the order of each sum, each fused multiply-add, and each elementary function. The
-//! definition in words is `docs/operators.md`. Training does not use it yet.
+//! definition in words is `docs/operators.md`. Exact training computes on the kernels of
+//! `pol-kernels`, which give these bits.
 //!
 //! [`recompute`] computes one element of an [`Op`], and is the definition. It is generic over the
 //! arithmetic, a [`Single`]:
