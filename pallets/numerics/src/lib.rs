@@ -35,7 +35,8 @@
 //! let inputs = [&left[..], &right[..]];
 //! assert_eq!(recompute::<Soft32>(&product, &inputs[..], 0), Ok(7f32.to_bits()));
 //! ```
-#![cfg_attr(not(feature = "std"), no_std)]
+// Tests have the standard library, also of what is computed without it.
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 // A referee on chain must neither panic nor overflow on hostile input.
 #![cfg_attr(
