@@ -27,8 +27,8 @@ on two cores.
   --json          print JSON and no table
   --loopback      run sites as plain processes on loopback, even where the machine allows network
                   namespaces; where it does not, this is so without the option
-  --segments N    also train N honest segments and replay each one, which must give the same bits
-                  (0: leave it out; 10000 takes some minutes)
+  --segments N    also train N honest segments and replay each one on other instructions, which must
+                  give the same bits (0: leave it out; 10000 takes some minutes)
 
 Reading the table: attempts are updates, calls or draws; sampled are those where an audit looked at
 something false; detected are those that were found or refused; false positives are honest updates
@@ -68,7 +68,10 @@ status=0
 "$POL_BIN/pol-attacks" "${arguments[@]}" || status=$?
 if [ "$segments" -gt 0 ]; then
     say "training and replaying $segments honest segments"
+    # The widest vectors against those that most processors have.
+    sets=()
+    ! grep -qsw avx512f /proc/cpuinfo || sets=(avx-512 avx2)
     cargo run --release --locked --quiet -p pol-engine --example honest_segments -- "$segments" \
-        || status=1
+        "${sets[@]}" || status=1
 fi
 exit "$status"

@@ -38,8 +38,9 @@ if grep -q '^warning' "$log"; then
 fi
 step "documentation (about five minutes the first time)"
 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --quiet
-step "traces, which are a feature"
+step "features: traces, and operators without the standard library"
 cargo test --release --locked -p pol-traces --features otlp --quiet
+cargo test --release --locked -p pol-numerics --no-default-features --quiet -- --skip accuracy
 step "tests"
 if cargo test --release --locked --workspace --no-fail-fast 2>&1 | tee "$log"; then
     exit 0

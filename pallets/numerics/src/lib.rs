@@ -4,7 +4,8 @@
 //!
 //! An audit recomputes training and compares bits, so every operator needs one result. This crate
 //! fixes it: the order of each sum, each fused multiply-add, and each elementary function. The
-//! definition in words is `docs/operators.md`. Training does not use it yet.
+//! definition in words is `docs/operators.md`. Exact training computes on the kernels of
+//! `pol-kernels`, which give these bits.
 //!
 //! [`recompute`] computes one element of an [`Op`], and is the definition. It is generic over the
 //! arithmetic, a [`Single`]:
@@ -34,7 +35,8 @@
 //! let inputs = [&left[..], &right[..]];
 //! assert_eq!(recompute::<Soft32>(&product, &inputs[..], 0), Ok(7f32.to_bits()));
 //! ```
-#![cfg_attr(not(feature = "std"), no_std)]
+// Tests have the standard library, also of what is computed without it.
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 // A referee on chain must neither panic nor overflow on hostile input.
 #![cfg_attr(

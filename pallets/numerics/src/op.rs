@@ -6,8 +6,9 @@ use crate::constants::{AdamWFactors, Angles};
 
 /// Largest extent of a tensor in one direction.
 pub const MAX_EXTENT: u32 = 1 << 20;
-/// Largest number of values that the computation of one element reads.
-pub const MAX_READS: u32 = 1 << 22;
+/// Largest number of values that the computation of one element reads. The gradient of a key of a
+/// group of `g` heads of size `s` reads up to `g · length · (4·s + 3)`.
+pub const MAX_READS: u32 = 1 << 24;
 
 /// An operator of a training step, with its shapes. Tensors are dense, the last extent innermost.
 ///

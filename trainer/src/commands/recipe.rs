@@ -3,7 +3,7 @@
 //! Recipes: made for a folder of data, shown, and set by governance.
 
 use super::{
-    audit_lengths::{self, AuditLengthsOptions, too_short},
+    audit_lengths::{self, AuditLengthsOptions, AuditedModel, too_short},
     exact,
     governance::{Outcome, decide, govern},
 };
@@ -305,7 +305,8 @@ async fn set_audits(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<
 
 /// Says it if audits are too short for the model of `recipe`.
 async fn warn_of_short_audits(chain: &Chain, recipe: &Recipe, audits: &AuditConfig) -> Result<()> {
-    if let Some(reason) = too_short(audits, recipe.model.size(), chain.block_time().await?) {
+    let model = AuditedModel::new(recipe, audits);
+    if let Some(reason) = too_short(audits, &model, chain.block_time().await?) {
         eprintln!("warning: {reason}");
     }
     Ok(())

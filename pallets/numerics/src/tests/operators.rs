@@ -2,7 +2,10 @@
 
 use super::{Draw, SPECIAL};
 use crate::*;
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 const WIDTH: u32 = 37;
 
@@ -245,7 +248,7 @@ fn sums_of_more_than_a_million_terms_are_refused() {
     let op = Op::Sum { rows: 1, columns: MAX_EXTENT + 1, of: Summand::Values };
     assert_eq!(recompute::<Soft32>(&op, &[][..], 0), Err(Error::Shape));
     let long = MAX_EXTENT;
-    let Op::Attention(shape) = attention(AttentionPart::Output, long, None) else { unreachable!() };
+    let shape = capped(AttentionPart::QueryGradient, long, None, None);
     struct Ones;
     impl Inputs for Ones {
         fn get(&self, _: u8, _: u64) -> Option<u32> {
@@ -254,6 +257,23 @@ fn sums_of_more_than_a_million_terms_are_refused() {
     }
     let last = u64::from(long) * 24 - 1;
     assert_eq!(recompute::<f32>(&Op::Attention(shape), &Ones, last), Err(Error::TooLong));
+}
+
+#[test]
+fn gradients_of_keys_that_thousands_of_queries_see_are_recomputed() {
+    struct Counted(Cell<u32>);
+    impl Inputs for Counted {
+        fn get(&self, _: u8, _: u64) -> Option<u32> {
+            self.0.set(self.0.get() + 1);
+            Some(0x3f80_0000)
+        }
+    }
+    // Attention as LLaMA 3.2 has it: all 4,096 queries of four heads see the first key.
+    let shape = capped(AttentionPart::KeyGradient, 4_096, None, None);
+    let op = Op::Attention(Attention { heads: 32, shared: 8, size: 64, ..shape });
+    let inputs = Counted(Cell::new(0));
+    assert!(recompute::<f32>(&op, &inputs, 0).is_ok());
+    assert_eq!(inputs.0.get(), 4 * 4_096 * (4 * 64 + 3));
 }
 
 #[test]

@@ -7,16 +7,18 @@
 //! A fleet of trainers of all tiers trains one head after the other, from fresh and carried states,
 //! whole leases and leases stopped early, some late for their round, with one to four workers.
 //! Every segment of every lease is audited, alone or in a draw of up to four, by a seat with
-//! another number of workers. Trainers and seats take turns with the instruction sets of this
-//! machine, so that nearly all audits cross from one to another.
+//! another number of workers. Trainers and seats draw from the instruction sets of this machine, or
+//! from those that are named, and a seat has another one than the trainer if there are two.
 //!
-//! `cargo run --release -p pol-engine --example honest_segments -- [SEGMENTS]`
+//! `cargo run --release -p pol-engine --example honest_segments -- [SEGMENTS [SET ...]]`
+//!
+//! A `SET` is `portable`, `avx2`, `avx-512`, or `neon`.
 
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 
 use fixture::LeaseSetup;
-use pol_engine::{RoundUpdate, TrainingState, aggregate};
+use pol_engine::{RoundUpdate, TrainingState, aggregate, share_all_batches};
 use pol_kernels::Kernels;
 use pol_model::initial_parameters;
 use pol_primitives::{
@@ -33,9 +35,12 @@ use std::{collections::BTreeMap, env, error::Error, process::ExitCode, time::Ins
 const TRAINERS: u8 = 8;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let target: u32 = env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
+    let mut arguments = env::args().skip(1);
+    let target: u32 = arguments.next().map_or(Ok(10_000), |count| count.parse())?;
+    let sets = instruction_sets(arguments)?;
+    share_all_batches();
     let start = Instant::now();
-    let count = run_fleet(target);
+    let count = run_fleet(target, &sets);
     let Counts { segments, leases, wrong, pairs } = &count;
     // Rule of three: (1 - 3/n)^n is about 1/20, so none in n bounds the rate by 3/n with 95 %.
     println!(
@@ -59,16 +64,31 @@ struct Counts {
     pairs: BTreeMap<[&'static str; 2], u32>,
 }
 
-/// Has this process compute on a drawn instruction set, and returns its name.
-fn choose(prf: &mut Prf) -> &'static str {
-    let sets = Kernels::all();
-    let kernels = sets[prf.below(sets.len() as u32) as usize];
-    kernels.choose();
-    kernels.name()
+/// Returns the named instruction sets, or all of this machine if none is named.
+fn instruction_sets(names: impl Iterator<Item = String>) -> Result<Vec<Kernels>, String> {
+    let all = Kernels::all();
+    let find = |name: String| {
+        let found = all.iter().find(|set| set.name().eq_ignore_ascii_case(&name)).copied();
+        found.ok_or_else(|| {
+            let known: Vec<_> = all.iter().map(|set| set.name()).collect();
+            format!("this machine has no instruction set {name:?}, only {}", known.join(", "))
+        })
+    };
+    let named = names.map(find).collect::<Result<Vec<_>, _>>()?;
+    Ok(if named.is_empty() { all } else { named })
 }
 
-/// Audits leases of a fleet until `target` segments were replayed.
-fn run_fleet(target: u32) -> Counts {
+/// Has this process compute on a drawn one of `sets`: another one than `avoided` if there is one.
+fn choose(prf: &mut Prf, sets: &[Kernels], avoided: Option<Kernels>) -> Kernels {
+    let others: Vec<Kernels> = sets.iter().copied().filter(|&set| Some(set) != avoided).collect();
+    let drawn = if others.is_empty() { sets } else { &others };
+    let kernels = drawn[prf.below(drawn.len() as u32) as usize];
+    kernels.choose();
+    kernels
+}
+
+/// Audits leases of a fleet on `sets` until `target` segments were replayed.
+fn run_fleet(target: u32, sets: &[Kernels]) -> Counts {
     let recipe = recipe();
     let mut count = Counts::default();
     let mut prf = Prf::new("honest segments", &[0; 32], &[]);
@@ -94,7 +114,7 @@ fn run_fleet(target: u32) -> Counts {
             } else {
                 recipe.segments
             };
-            let trainer = choose(&mut prf);
+            let trainer = choose(&mut prf, sets, None);
             let submitted = setup.honest(start, stop, 1 + prf.below(4) as usize);
             let mut order: Vec<u16> =
                 prf.permutation(stop.into()).into_iter().map(|segment| segment as u16).collect();
@@ -102,17 +122,20 @@ fn run_fleet(target: u32) -> Counts {
                 let mut drawn =
                     order.split_off(order.len().saturating_sub(1 + prf.below(4) as usize));
                 drawn.sort_unstable();
-                let (seat, workers) = (choose(&mut prf), 1 + prf.below(4) as usize);
+                let seat = choose(&mut prf, sets, Some(trainer));
+                let workers = 1 + prf.below(4) as usize;
                 let verdict = submitted.verdict(&setup, &drawn, workers);
                 let drawn_count = drawn.len() as u32;
+                let names = [trainer, seat].map(Kernels::name);
                 if verdict != Verdict::Valid {
                     count.wrong += drawn_count;
                     eprintln!(
                         "round {round}, {tier:?}, segments {drawn:?} of {stop}, trained on \
-                         {trainer}, replayed on {seat} with {workers} workers: {verdict:?}"
+                         {}, replayed on {} with {workers} workers: {verdict:?}",
+                        names[0], names[1]
                     );
                 }
-                *count.pairs.entry([trainer, seat]).or_default() += drawn_count;
+                *count.pairs.entry(names).or_default() += drawn_count;
                 report(count.segments, drawn_count, target);
                 count.segments += drawn_count;
             }

@@ -10,9 +10,13 @@ use pol_primitives::{
     payload::{CHUNK_SIZE, Chunk, Payload},
     recipe::Recipe,
 };
+use std::ops::Range;
 
 /// Values of the base that are read at a time.
 const BASE_PIECE: usize = 1 << 18;
+/// Parts in which the movements of an excised round are computed. Each reads all payloads, so that
+/// more of them take less memory and more time.
+const EXCISION_PARTS: usize = 4;
 
 /// Earlier round that updates are taken out of.
 ///
@@ -40,6 +44,35 @@ impl<U: Update> ExcisedRound<U> {
         }
         Ok(movement)
     }
+
+    /// Adds `movement(before) − movement(after)` to the parameters `next`.
+    fn excise(&self, next: &mut [f32]) -> Result<(), EngineError> {
+        if !self.rewrites.is_empty() {
+            // A rewrite takes a whole vector.
+            let (before, after) = (self.movement(&self.before)?, self.movement(&self.after)?);
+            check_len(next.len(), before.len())?;
+            add_difference(next, &before, &after);
+            return Ok(());
+        }
+        let before = RoundFactors::new(&self.recipe, &self.before)?;
+        let after = RoundFactors::new(&self.recipe, &self.after)?;
+        check_len(next.len(), before.layout.len())?;
+        let size = next.len().div_ceil(EXCISION_PARTS).max(1);
+        for (part, next) in next.chunks_mut(size).enumerate() {
+            let range = part * size..part * size + next.len();
+            let before = before.movement_of(range.clone(), &self.before)?;
+            add_difference(next, &before, &after.movement_of(range, &self.after)?);
+        }
+        Ok(())
+    }
+}
+
+/// Adds `before − after` to `next`, value by value.
+fn add_difference(next: &mut [f32], before: &[f32], after: &[f32]) {
+    next.iter_mut()
+        .zip(before)
+        .zip(after)
+        .for_each(|((next, before), after)| *next += before - after);
 }
 
 /// Returns the parameters of the next head: `base − movement(updates)`, and for each excised round,
@@ -71,8 +104,8 @@ pub fn aggregate<U: Update>(
 }
 
 /// Returns the next head as [`aggregate()`] does, from a base of which `read_base` fills its
-/// argument with the next values. Memory holds one vector of the model's length, or three if there
-/// are excisions, and a part of one payload.
+/// argument with the next values. Memory holds one vector of the model's length and a part of one
+/// payload; with excisions half a vector more, or two if the model was rewritten since.
 ///
 /// # Errors
 ///
@@ -91,12 +124,7 @@ pub fn aggregate_onto<U: Update>(
         next.iter_mut().zip(&*base).for_each(|(next, &base)| *next = base - *next);
     }
     for round in excisions {
-        let (before, after) = (round.movement(&round.before)?, round.movement(&round.after)?);
-        check_len(next.len(), before.len())?;
-        next.iter_mut()
-            .zip(before)
-            .zip(after)
-            .for_each(|((next, before), after)| *next += before - after);
+        round.excise(&mut next)?;
     }
     check_finite(&next)?;
     Ok(next)
@@ -165,10 +193,21 @@ impl RoundFactors {
 
     /// Returns the movement by the `updates` that the factors are of.
     pub(crate) fn movement<U: Update>(&self, updates: &[U]) -> Result<Vec<f32>, EngineError> {
-        let mut movement = vec![0f32; self.layout.len()];
+        self.movement_of(0..self.layout.len(), updates)
+    }
+
+    /// Returns the movement of the parameters in `range`.
+    fn movement_of<U: Update>(
+        &self,
+        range: Range<usize>,
+        updates: &[U],
+    ) -> Result<Vec<f32>, EngineError> {
+        let mut movement = vec![0f32; range.len()];
         for (update, factors) in updates.iter().zip(&self.factors) {
             for_each_value(&self.layout, self.top_k, update, |tensor, index, value| {
-                if let Some(movement) = movement.get_mut(index) {
+                // Below the range, this is beyond every vector.
+                let place = index.wrapping_sub(range.start);
+                if let Some(movement) = movement.get_mut(place) {
                     *movement += factors[tensor] * value;
                 }
             })?;
@@ -416,6 +455,26 @@ mod tests {
         let clean = aggregate(&recipe(), &base(), &kept, &[]).unwrap();
         assert_near(&healed, &aggregate(&recipe(), &clean, &next, &[]).unwrap());
         assert_ne!(tainted, clean);
+    }
+
+    #[test]
+    fn parts_of_movements_have_the_bits_of_whole_ones() {
+        let round = equal([(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)]);
+        let kept = [round[0].clone(), round[2].clone()];
+        let excised = excised(round.to_vec(), kept.to_vec());
+        let found = aggregate(&recipe(), &base(), &round, &[excised]).unwrap();
+        let mut expected = aggregate(&recipe(), &base(), &round, &[]).unwrap();
+        let [before, after] =
+            [&round[..], &kept[..]].map(|updates| movement(&recipe(), updates).unwrap());
+        for (index, expected) in expected.iter_mut().enumerate() {
+            *expected += before[index] - after[index];
+            assert_eq!(found[index].to_bits(), expected.to_bits(), "parameter {index}");
+        }
+        // A part has the values of its range, across chunks, and of no other.
+        let factors = RoundFactors::new(&recipe(), &round).unwrap();
+        for range in [0..5, 4_090..4_100, 5_750..before.len(), 7..7] {
+            assert_eq!(factors.movement_of(range.clone(), &round).unwrap(), before[range]);
+        }
     }
 
     #[test]

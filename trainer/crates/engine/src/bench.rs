@@ -259,15 +259,17 @@ fn measure_reading(
     })
 }
 
-/// Returns the maximum number of bytes that a seat fetches.
-fn bytes_of_seat(recipe: &Recipe, tier: Tier, drawn: u8) -> u64 {
-    let array = 4 * recipe.model.size();
+/// Returns the maximum number of bytes that a seat fetches in an audit of `drawn` segments of an
+/// update of `tier`.
+pub fn bytes_of_seat(recipe: &Recipe, tier: Tier, drawn: u8) -> u64 {
+    let array = recipe.model.size().saturating_mul(4);
     // Each start has three arrays of its own; all share the error feedback; the final state adds
     // its parameters.
-    let states = (3 * u64::from(drawn) + 2) * array;
+    let states = array.saturating_mul(3 * u64::from(drawn) + 2);
     let shard = 4 * (u64::from(recipe.shard_tokens) + 1);
     let shards = u64::from(recipe.shards_per_lease(tier)) * shard;
-    states + encoded_size(recipe.compression.top_k, recipe.model.size()) + shards
+    let payload = encoded_size(recipe.compression.top_k, recipe.model.size());
+    states.saturating_add(payload).saturating_add(shards)
 }
 
 /// Lease on random tokens, from the recipe's initial model.

@@ -124,7 +124,7 @@ fn batch_losses(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_recipe;
+    use crate::{share_all_batches, test_recipe};
     use pol_model::initial_parameters;
     use pol_primitives::{
         model::{Experts, Mind, Superposition},
@@ -133,6 +133,7 @@ mod tests {
 
     #[test]
     fn losses_have_one_value_and_are_near_those_of_libtorch() {
+        share_all_batches();
         let mut spec = test_recipe::recipe().model;
         let superposition = Some(Superposition { branches: 3, rank: 4 });
         let mind = Mind { superposition, introspection: true, second_pass: 1 };

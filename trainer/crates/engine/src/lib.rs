@@ -115,7 +115,7 @@ pub use score::{MAX_PROBE_SEQUENCES, OWN_SHARDS, ScoreProbe, StoredProbe, score}
 pub use sketch::{segment_distance, sketch_segment};
 pub use state::TrainingState;
 pub use stored::{FilePart, StoredState};
-pub use threads::on_one_thread;
+pub use threads::{on_one_thread, share_all_batches};
 pub use trace::Trace;
 pub use train::{GradientNorms, LeaseJob, SegmentReport, replay, train_segment};
 pub use update::{RoundUpdate, Update, read_payload};

@@ -91,4 +91,55 @@ mod tests {
         assert!((found / exact - 1.0).abs() < 1e-6, "{found} {exact}");
         assert_eq!(sum_of_squares(&[]).unwrap(), 0.0);
     }
+
+    /// Adds 32 lanes in pairs.
+    fn folded(mut lanes: [f32; 32]) -> f32 {
+        for half in [16, 8, 4, 2, 1] {
+            for lane in 0..half {
+                lanes[lane] += lanes[lane + half];
+            }
+        }
+        lanes[0]
+    }
+
+    /// Returns a sum of squares in the order of the network, whose lengths are written out here:
+    /// rows of 2²⁰ values, in them chunks of 1,024, and in rows and chunks 32 lanes.
+    fn squares_in_order(gradient: &[f32]) -> f32 {
+        let chunk = |values: &[f32]| {
+            let mut lanes = [0f32; 32];
+            for (value, lane) in values.iter().zip((0..32).cycle()) {
+                lanes[lane] = value.mul_add(*value, lanes[lane]);
+            }
+            folded(lanes)
+        };
+        let row = |values: &[f32]| {
+            let mut lanes = [0f32; 32];
+            for (values, lane) in values.chunks(1_024).zip((0..32).cycle()) {
+                lanes[lane] += chunk(values);
+            }
+            folded(lanes)
+        };
+        gradient.chunks(1 << 20).fold(0.0, |sum, values| sum + row(values))
+    }
+
+    /// Pins the order of the sum. The leases that name the arithmetic have fewer values than a row,
+    /// so that their bits do not depend on its length.
+    #[test]
+    fn squares_of_long_gradients_have_the_bits_of_the_network() {
+        let len = 2 * (1 << 20) + 3;
+        let drawn = |place: u32| place.wrapping_mul(0x9e37_79b9) as f32 / (1u32 << 31) as f32 - 1.0;
+        let gradient: Vec<f32> = (0..len).map(drawn).collect();
+        let found = sum_of_squares(&gradient).unwrap();
+        assert_eq!(found.to_bits(), squares_in_order(&gradient).to_bits());
+        // Two ones count beside 2²⁴ if they are added to each other first, as those of a row are. A
+        // shorter row adds the first two to it one by one, and a longer one adds the others first.
+        for (second, expected) in
+            [((1 << 19) + 1_024, 16_777_218.0), ((1 << 20) + 1_024, 16_777_216.0)]
+        {
+            let mut gradient = vec![0.0; len as usize];
+            (gradient[0], gradient[1_024], gradient[second]) = (4_096.0, 1.0, 1.0);
+            assert_eq!(sum_of_squares(&gradient).unwrap(), expected, "{second}");
+            assert_eq!(squares_in_order(&gradient), expected, "{second}");
+        }
+    }
 }

@@ -8,7 +8,10 @@ use std::{
     collections::BTreeMap,
     hint::black_box,
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Products of a token with a parameter that keep a thread busy for some milliseconds. A batch has
@@ -18,6 +21,9 @@ const WORK_OF_THREAD: usize = 1 << 26;
 /// Pools that nobody uses, by their number of threads. They sleep and are never ended: threads that
 /// end while the process does may run after what they use is gone.
 static IDLE: Mutex<BTreeMap<usize, Vec<Arc<ThreadPool>>>> = Mutex::new(BTreeMap::new());
+
+/// Set if batches are shared among all allowed threads, however small they are.
+static SHARES_ALL: AtomicBool = AtomicBool::new(false);
 
 /// Threads of one computation. Another one at the same time has its own, since a thread of rayon
 /// that waits in one may take up the other and let the first wait for all of it.
@@ -33,7 +39,10 @@ impl Threads {
     ///
     /// Fails if not even one thread can be started, or if threads do not compute as IEEE 754 says.
     pub(crate) fn new(tokens: usize, parameters: usize, most: usize) -> Result<Self, EngineError> {
-        let worth = 1 + tokens.saturating_mul(parameters) / WORK_OF_THREAD;
+        let worth = match SHARES_ALL.load(Ordering::Relaxed) {
+            true => usize::MAX,
+            false => threads_worth(tokens, parameters),
+        };
         let count = worth.min(most.max(1));
         let idle = idle_pools().get_mut(&count).and_then(Vec::pop);
         let pool = idle.map_or_else(|| start(count).map(Arc::new), Ok)?;
@@ -54,6 +63,19 @@ impl Drop for Threads {
         let count = self.pool.current_num_threads();
         idle_pools().entry(count).or_default().push(Arc::clone(&self.pool));
     }
+}
+
+/// Returns the number of threads that batches of `tokens` tokens through `parameters` parameters
+/// are worth.
+fn threads_worth(tokens: usize, parameters: usize) -> usize {
+    1 + tokens.saturating_mul(parameters) / WORK_OF_THREAD
+}
+
+/// Shares all further batches of this process among as many threads as are allowed, though they may
+/// not be worth it. So tests compare numbers of threads on small models.
+#[doc(hidden)]
+pub fn share_all_batches() {
+    SHARES_ALL.store(true, Ordering::Relaxed);
 }
 
 /// Runs `work`, whose kernels compute on one thread.
@@ -102,10 +124,18 @@ mod tests {
 
     #[test]
     fn threads_follow_the_work_and_the_limit() {
-        let count =
-            |tokens, most| Threads::new(tokens, 1 << 20, most).unwrap().current_num_threads();
-        assert_eq!([count(1, 8), count(64, 8), count(256, 8), count(256, 3)], [1, 2, 5, 3]);
-        assert_eq!([count(usize::MAX, 2), count(256, 0)], [2, 1]);
+        assert_eq!([1, 63, 64, 256].map(|tokens| threads_worth(tokens, 1 << 20)), [1, 1, 2, 5]);
+        assert_eq!(threads_worth(usize::MAX, 2), 1 + usize::MAX / WORK_OF_THREAD);
+        // Work that is worth them, so that sharing in other tests of this process does not matter.
+        let count = |most| Threads::new(256, 1 << 20, most).unwrap().current_num_threads();
+        assert_eq!([count(3), count(2), count(0)], [3, 2, 1]);
+    }
+
+    #[test]
+    fn all_batches_are_shared_on_request() {
+        share_all_batches();
+        let count = |most| Threads::new(1, 1, most).unwrap().current_num_threads();
+        assert_eq!([count(5), count(1), count(0)], [5, 1, 1]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod test_recipe;
 use pol_engine::{
     ARITHMETIC, ARITHMETIC_VERSION, EngineError, LeaseData, LeaseJob, RoundUpdate, Trace,
     TrainingState, aggregate, bench, determinism::NumericsMode, evaluate, losses, pack, replay,
-    train_segment,
+    share_all_batches, train_segment,
 };
 use pol_model::initial_parameters;
 use pol_primitives::{
@@ -216,6 +216,7 @@ fn threads_that_share_a_batch_do_not_change_a_bit() {
 
 #[test]
 fn workers_do_not_change_a_bit() {
+    share_all_batches();
     let setup = PinnedSetup::new();
     let (states, losses) = setup.train(setup.initial(), 1);
     for workers in [0, 2, 3, 8] {
@@ -401,6 +402,7 @@ fn a_lease_learns_and_its_update_carries_it_to_the_head() {
 
 #[test]
 fn losses_do_not_depend_on_workers() {
+    share_all_batches();
     let setup = PinnedSetup::new();
     let (data, parameters) = (setup.data(), setup.initial().parameters);
     let sequences: Vec<&[u32]> = (0..21).filter_map(|i| data.sequence(i)).collect();
@@ -480,12 +482,13 @@ fn a_lease_with_too_little_data_repeats_it() {
 
 #[test]
 fn speed_is_measured_over_whole_steps() {
+    share_all_batches();
     let setup = PinnedSetup::new();
     let speed = bench::measure_throughput(&setup.recipe, Tier::Miner, 2, Duration::ZERO).unwrap();
     assert_eq!(
         (speed.mode, speed.workers, speed.steps, speed.tokens),
-        (Some(NumericsMode::Exact), 1, 1, 96),
-        "so little work is not worth two threads"
+        (Some(NumericsMode::Exact), 2, 1, 96),
+        "both threads share the batch, though it is small"
     );
     assert!(speed.tokens_per_second() > 0.0);
 }

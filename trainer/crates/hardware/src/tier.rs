@@ -5,7 +5,7 @@
 use crate::{HardwareError, Machine};
 use pol_primitives::{
     model::{ModelSpec, Norm, PositionEncoding, Superposition},
-    recipe::{Recipe, Tier},
+    recipe::{Numerics, Recipe, Tier},
 };
 
 /// Share of the memory that training may take, in percent. The system and the requests of peers
@@ -25,6 +25,12 @@ const MODEL_VECTORS: u64 = 5;
 const WORKER_VECTORS: u64 = 2;
 /// Number of tensors of attention that kernels pack.
 const PACKED_TENSORS: u64 = 8;
+/// Vectors of a block of each side of a product, which kernels pack at least. The widest
+/// instructions have these.
+const BLOCK_VECTORS: [u64; 2] = [96, 256];
+/// Largest number of values of a side that kernels pack if a block has no more. So many count to
+/// the process.
+const PACKED_SIDE: u64 = 1 << 23;
 
 /// Estimates the memory, in bytes, that a process takes which trains as `tier`. On kernels there is
 /// one micro-batch at a time, whatever the number of threads. On libtorch there are as many as
@@ -36,6 +42,9 @@ const PACKED_TENSORS: u64 = 8;
 /// ```text
 /// 512 MiB + 4 · (5·P + P) + S + 4 · packed
 /// ```
+///
+/// Products pack both sides into the same memory. It is larger where 96 or 256 vectors, of as many
+/// values as a micro-batch has tokens or the vocabulary has entries, have more than 2²³ values.
 ///
 /// On libtorch, with `T` tokens in a micro-batch, `s` tokens in a sequence, `l` layers, width `d`,
 /// `h` heads of total width `a`, queries, keys and values of total width `q`, feed-forward width
@@ -90,7 +99,17 @@ fn kernel_bytes(recipe: &Recipe, tier: Tier) -> Option<u64> {
     // Attention packs blocks of 64 tokens, and heads of 32 values.
     let blocks = u64::from(sequences) * u64::from(length).div_ceil(64) * 64;
     let head = u64::from(spec.head_size).div_ceil(32) * 32;
-    let packed = blocks.saturating_mul(PACKED_TENSORS * u64::from(spec.heads) * head);
+    let tensor = blocks.saturating_mul(u64::from(spec.heads) * head);
+    // Products pack vectors of up to `inner` values into the memory of two of these tensors.
+    let extents = [spec.vocabulary, spec.width, spec.attention_width(), spec.feed_forward];
+    let tokens = u64::from(sequences) * u64::from(length);
+    let inner = extents.into_iter().map(u64::from).fold(tokens, u64::max);
+    let sides = BLOCK_VECTORS.map(|vectors| match inner * vectors {
+        ..=PACKED_SIDE => tensor,
+        side => tensor.max(side),
+    });
+    let others = tensor.saturating_mul(PACKED_TENSORS - 2);
+    let packed = sides.into_iter().fold(others, u64::saturating_add);
     let values = packed.saturating_add(spec.size());
     Some(step.saturating_add(values.saturating_mul(FLOAT_BYTES)))
 }
@@ -145,33 +164,35 @@ fn memory_budget(machine: &Machine) -> u64 {
     machine.memory_bytes / 100 * MEMORY_PERCENT
 }
 
-/// Returns the largest tier whose lease the machine's cores can be expected to finish in time:
+/// Returns the largest tier whose lease the machine can be expected to finish in time:
 ///
 /// | tier | cores |
 /// |---|---|
-/// | whale | 64, or 16 and a GPU |
+/// | whale | 64, or 16 and a GPU under the native profile |
 /// | miner | 16 |
 /// | participant | 4 |
 /// | mobile | fewer |
 ///
-/// A GPU alone does not make a whale: recipes of the exact profile train on the processor.
-fn largest_tier_for_cores(machine: &Machine) -> Tier {
+/// A GPU counts only under the native profile: recipes of the exact one train on the processor.
+fn largest_tier_for_cores(machine: &Machine, numerics: Numerics) -> Tier {
+    let has_gpu = numerics != Numerics::Exact && !machine.gpus.is_empty();
     match machine.cores {
         0..4 => Tier::Mobile,
         4..16 => Tier::Participant,
-        16..64 if machine.gpus.is_empty() => Tier::Miner,
+        16..64 if !has_gpu => Tier::Miner,
         _ => Tier::Whale,
     }
 }
 
-/// Returns the largest tier that suits the machine's cores (64, or 16 and a GPU: whale; 16: miner;
-/// 4: participant; fewer: mobile) and whose training with one worker fits in 80 % of its memory.
+/// Returns the largest tier that suits the machine's cores (64, or 16 and a GPU under the native
+/// profile: whale; 16: miner; 4: participant; fewer: mobile) and whose training with one worker
+/// fits in 80 % of its memory.
 ///
 /// # Errors
 ///
 /// Fails if the memory is too small for every tier that suits the cores.
 pub fn largest_fitting_tier(machine: &Machine, recipe: &Recipe) -> Result<Tier, HardwareError> {
-    let largest = largest_tier_for_cores(machine);
+    let largest = largest_tier_for_cores(machine, recipe.numerics);
     let suitable = || Tier::ALL.into_iter().filter(move |tier| *tier <= largest);
     let fits = |tier: &Tier| memory_needed(recipe, *tier, 1) <= memory_budget(machine);
     suitable().rfind(fits).ok_or_else(|| HardwareError::TooLittleMemory {
@@ -200,7 +221,7 @@ mod tests {
     use pol_primitives::{
         MILLION,
         model::Mind,
-        recipe::{AdamW, Compression, LearningRateSchedule, Numerics, TierParameters},
+        recipe::{AdamW, Compression, LearningRateSchedule, TierParameters},
     };
     use pol_step::{Step, step_bytes};
 
@@ -271,12 +292,36 @@ mod tests {
         let exact = Recipe { numerics: Numerics::Exact, ..recipe.clone() };
         let of_threads = |threads| memory_needed(&exact, Tier::Whale, threads);
         assert_eq!(of_threads(9), of_threads(1));
-        // Six vectors, the memory of a step, and blocks of 64 tokens of 12 heads of 64 values.
+        // Six vectors, the memory of a step, and seven tensors in blocks of 64 tokens of 12 heads
+        // of 64 values. The eighth makes room for 256 columns of as many values as the vocabulary
+        // has.
         let step = step_bytes(&exact.model, 16, 1_024).unwrap();
-        let packed = 4 * 16 * 1_024 * 8 * 12 * 64;
+        let packed = 4 * (7 * 16 * 1_024 * 12 * 64 + 256 * 50_257);
         assert_eq!(of_threads(1), (512 << 20) + 4 * 6 * 124_439_808 + step + packed);
         // Nothing grows with the square of the context.
         assert!(of_threads(1) < memory_needed(&recipe, Tier::Whale, 1) * 2 / 3);
+    }
+
+    #[test]
+    fn packed_sides_of_products_take_memory() {
+        // Attention packs one head of one block.
+        let attention = 8 * 64 * 32;
+        let packed = |vocabulary, context: u16, sequences| {
+            let model = ModelSpec::gpt2(vocabulary, 8, 1, 1, 8, context.into());
+            let mut exact =
+                Recipe { model, sequence: context, numerics: Numerics::Exact, ..recipe() };
+            exact.tiers[0].micro_batch = sequences;
+            let bytes = kernel_bytes(&exact, Tier::Mobile).unwrap();
+            let step = step_bytes(&model, sequences.into(), context.into()).unwrap();
+            (bytes - step) / 4 - model.size()
+        };
+        // Small sides count to the process.
+        assert_eq!(packed(32_768, 64, 1), attention);
+        // About 350 MiB.
+        assert_eq!(packed(1 << 18, 64, 1), attention * 6 / 8 + (96 + 256) * (1 << 18));
+        // Sums over half a million tokens, each of which attention packs too.
+        let tensor = 32 << 19;
+        assert_eq!(packed(64, 64, 1 << 13), 6 * tensor + (96 + 256) * (1 << 19));
     }
 
     #[test]
@@ -331,6 +376,10 @@ mod tests {
         assert_eq!(tier(16, much, 0), Tier::Miner);
         assert_eq!(tier(16, much, 1), Tier::Whale);
         assert_eq!(tier(64, much, 0), Tier::Whale);
+        // No GPU computes under the exact profile.
+        let exact = Recipe { numerics: Numerics::Exact, ..recipe.clone() };
+        let tier_of_exact = |cores| largest_fitting_tier(&machine(cores, much, 1), &exact).unwrap();
+        assert_eq!([16, 63, 64].map(tier_of_exact), [Tier::Miner, Tier::Miner, Tier::Whale]);
 
         // Memory decides if it is too small for the tier of the cores.
         for (needs, below) in [

@@ -68,9 +68,11 @@ pub fn introspection_quality(predicted: &[f64], losses: &[f64]) -> Option<f64> {
         return None;
     }
     let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-    let total: f64 = losses.iter().map(|loss| (loss - mean).powi(2)).sum();
+    // `powi` may round as it likes, and a product has one result on every machine.
+    let square = |difference: f64| difference * difference;
+    let total: f64 = losses.iter().map(|loss| square(loss - mean)).sum();
     let missed: f64 =
-        predicted.iter().zip(losses).map(|(predicted, loss)| (predicted - loss).powi(2)).sum();
+        predicted.iter().zip(losses).map(|(predicted, loss)| square(predicted - loss)).sum();
     (total > 0.0 && total.is_finite() && !missed.is_nan())
         .then(|| (1.0 - missed / total).clamp(0.0, 1.0))
 }
@@ -252,6 +254,10 @@ mod tests {
         close(introspection_quality(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 1.0);
         // 0.25 of a total of 2 is unexplained.
         close(introspection_quality(&[1.5, 2.0, 3.0], &[1.0, 2.0, 3.0]), 0.875);
+        // Squares are products, to the bit.
+        let [a, b] = [3.1 - 3.0, -5.1 + 3.0];
+        let share = 1.0 - (a * a + b * b) / 18.0;
+        assert_eq!(introspection_quality(&[3.1, -5.1], &[3.0, -3.0]), Some(share));
         close(introspection_quality(&[2.0; 3], &[1.0, 2.0, 3.0]), 0.0);
         close(introspection_quality(&[9.0; 3], &[1.0, 2.0, 3.0]), 0.0);
         assert_eq!(introspection_quality(&[1.0, 2.0], &[2.0, 2.0]), None);

@@ -28,7 +28,7 @@ fn every_instruction_set_and_number_of_threads_gives_the_same_bits() {
         let size = [5, 66];
         let expected = bits(&spec, Kernels::best(), 1, size);
         for kernels in Kernels::all() {
-            for threads in [1, 2, 3, 4, 7] {
+            for threads in 1..=7 {
                 let found = bits(&spec, kernels, threads, size);
                 assert!(found == expected, "{name}: {} on {threads} threads", kernels.name());
             }

@@ -2,10 +2,11 @@
 
 //! Gradients on kernels: all threads share a batch, and every bit is the network's.
 
-use super::{Batch, BatchGradient, Settings};
+use super::{Batch, BatchGradient, PIECE, Settings};
 use crate::{EngineError, check_len};
 use pol_primitives::model::ModelSpec;
 use pol_step::{Plan, Step};
+use rayon::prelude::*;
 
 /// Gradients on kernels, by the threads of the pool that a call comes from.
 pub(crate) struct OnKernels {
@@ -52,7 +53,10 @@ impl OnKernels {
             let mut loss = f64::from(loss?);
             if *terms != 1 {
                 loss *= f64::from(*terms);
-                self.gradient.iter_mut().for_each(|value| *value *= f32::from(*terms));
+                let factor = f32::from(*terms);
+                self.gradient.par_chunks_mut(PIECE).for_each(|values| {
+                    values.iter_mut().for_each(|value| *value *= factor);
+                });
             }
             visit(BatchGradient { loss, gradient: &mut self.gradient })?;
         }

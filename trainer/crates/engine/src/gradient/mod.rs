@@ -17,12 +17,14 @@ use kernels::OnKernels;
 use libtorch::OnLibtorch;
 use pol_primitives::recipe::{Numerics, Recipe};
 use pol_step::Plan;
-use rayon::ThreadPool;
+use rayon::{ThreadPool, prelude::*};
 
 pub(crate) use libtorch::tokens;
 
 /// Largest number of sequences in a batch of text to measure on.
 const BATCH_SIZE: u16 = 8;
+/// Values of a gradient that a thread changes at a time.
+const PIECE: usize = 1 << 14;
 
 /// Choices of a computation of gradients. Kernels heed `with_auxiliary` alone.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +124,10 @@ pub(crate) fn mean_gradient(
         if is_stopped() {
             return Err(EngineError::Stopped);
         }
-        sum.iter_mut().zip(gradient).for_each(|(sum, &value)| *sum += value);
+        let pieces = sum.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
+        pieces.for_each(|(sum, gradient)| {
+            sum.iter_mut().zip(gradient).for_each(|(sum, &value)| *sum += value);
+        });
         Ok(())
     })?;
     let scale = 1.0 / sequences.len().max(1) as f32;
@@ -131,7 +136,7 @@ pub(crate) fn mean_gradient(
 }
 
 /// Calls `visit` with the gradient of each batch's sum of losses at `parameters`, in order, with
-/// `workers` threads.
+/// `workers` threads, on one of which `visit` runs.
 ///
 /// # Errors
 ///
@@ -158,7 +163,9 @@ pub(crate) fn for_each_gradient(
         .iter()
         .map(|rows| Batch { sequences: rows.to_vec(), terms: rows.len() as u16 })
         .collect();
-    gradients.for_each(&threads, parameters, &batches, |of_batch| visit(of_batch.gradient))
+    gradients.for_each(&threads, parameters, &batches, |of_batch| {
+        threads.install(|| visit(of_batch.gradient))
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
-use crate::test_recipe;
+use crate::{share_all_batches, test_recipe};
 use pol_model::initial_parameters;
 use pol_primitives::{
     model::{Experts, Mind, ModelSpec, Superposition},
@@ -44,6 +44,35 @@ fn exact_models_without_defined_operators_reach_no_library() {
     assert!(!pol_step::covers(&recipe));
     let error = Gradients::new(&recipe, settings).err().unwrap();
     assert!(matches!(error, EngineError::Numerics(_)), "{error}");
+}
+
+#[test]
+fn mean_gradients_are_sums_of_batches_in_order() {
+    share_all_batches();
+    let mut recipe = test_recipe::recipe();
+    recipe.model = ModelSpec::gpt2(512, 64, 1, 2, 64, 16);
+    let parameters = initial_parameters(&recipe.model, &[2; 32]);
+    assert!(parameters.len() > 2 * PIECE);
+    let mut prf = Prf::new("text", &[0; 32], &[]);
+    let rows: Vec<Vec<u32>> = (0..5).map(|_| (0..17).map(|_| prf.below(512)).collect()).collect();
+    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    let settings =
+        Settings { workers: 1, threads: Some(1), fused_attention: false, with_auxiliary: false };
+    // Batches have two sequences, as the recipe's micro-batches do, and the last one has one.
+    let batches: Vec<Batch<'_>> =
+        rows.chunks(2).map(|rows| Batch { sequences: rows.to_vec(), terms: 1 }).collect();
+    let kernels = OnKernels::new(&recipe.model, settings).unwrap();
+    let means = all(Gradients::Kernels(Box::new(kernels)), &parameters, &batches);
+    let mut expected = vec![0f32; parameters.len()];
+    for ((_, gradient), terms) in means.iter().zip([2.0, 2.0, 1.0]) {
+        expected.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value * terms);
+    }
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+    expected.iter_mut().for_each(|value| *value *= 1.0 / 5.0);
+    for workers in [1, 3] {
+        let found = mean_gradient(&recipe, &parameters, &rows, workers, || false).unwrap();
+        assert!(bits(&found) == bits(&expected), "{workers} threads");
+    }
 }
 
 #[test]
