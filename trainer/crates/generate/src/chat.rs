@@ -3,16 +3,18 @@
 //! Conversations, written by the chat template of a checkpoint or else in ChatML.
 //!
 //! Templates are Jinja (Hugging Face 2026, "Chat templates" in the documentation of Transformers).
-//! They come with checkpoints of strangers, so their work and memory are bounded.
+//! They come with checkpoints of strangers, so their work is bounded, as `bounds` tells.
 
+mod bounds;
+
+use self::bounds::{ChargedText, Watch};
 use crate::Error;
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::{
-    Environment, ErrorKind, Value as Any,
+    Environment, ErrorKind, State, Value as Any,
     syntax::SyntaxConfig,
     value::{Kwargs, Serde, ValueKind},
 };
-use minijinja_contrib::pycompat::unknown_method_callback;
 use pol_data::{Tokenizer, call_tokenizers};
 use serde::{Serialize, Serializer};
 use serde_json::{
@@ -22,11 +24,13 @@ use serde_json::{
 use std::{
     fmt::Write as _,
     io::{self, Write},
+    sync::Arc,
+    time::Duration,
 };
 use tokenizers::AddedToken;
 
-/// Bound of the work of a template: about two million steps, or 128 MB of text.
-const FUEL: u64 = 2_000_000;
+/// Longest time of a template for a conversation. Fuel is spent in well under a second.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Largest template, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 256 << 10;
 /// Delimiters of turns in ChatML.
@@ -104,7 +108,8 @@ impl Serialize for FunctionCall {
 
 /// Writer of conversations as tokens.
 pub(crate) struct ChatEncoder {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
+    watch: Watch,
     /// Tokenizer to which special tokens are no text, and [`GUARD`] is one of them.
     tokenizer: tokenizers::Tokenizer,
     guard: u32,
@@ -143,8 +148,12 @@ impl ChatEncoder {
         let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(special);
         let names = [("bos_token", &template.begin), ("eos_token", &template.end)];
         let names = names.into_iter().filter_map(|(name, token)| Some((name, token.clone()?)));
+        let watch = Watch::new(TIME_LIMIT);
+        let sources = template.clone();
+        let environment = watch.call(move || environment(&sources)).unwrap_or_else(Err);
         Ok(Self {
-            environment: environment(template).map_err(|error| unusable(&error))?,
+            environment: Arc::new(environment.map_err(|error| unusable(&error))?),
+            watch,
             tokenizer: guarded,
             guard,
             finder: finder.map_err(|error| unusable(&error))?,
@@ -175,11 +184,6 @@ impl ChatEncoder {
         documents: &[Value],
     ) -> Result<String, Error> {
         let name = NAMES[usize::from(self.has_tool_template && !tools.is_empty())];
-        let template = self.environment.get_template(name).map_err(|error| refused(&error))?;
-        // The word may also be in a text of the template, which quotes nothing.
-        if !documents.is_empty() && !template.undeclared_variables(false).contains("documents") {
-            return Err(Error::Documents);
-        }
         let plain;
         let messages = if self.knows_tools {
             messages
@@ -198,7 +202,10 @@ impl ChatEncoder {
         for (name, token) in &self.variables {
             context[name] = token.clone();
         }
-        template.render(Serde(Plain(&context))).map_err(|error| refused(&error))
+        let environment = Arc::clone(&self.environment);
+        let quotes = !documents.is_empty();
+        let write = move || write_conversation(&environment, name, &context, quotes);
+        self.watch.call(write).unwrap_or_else(|reason| Err(refused(&reason)))
     }
 
     /// Marks the names of special tokens in all strings, so that nobody opens a turn by writing its
@@ -230,6 +237,23 @@ impl ChatEncoder {
     }
 }
 
+/// Returns the text that a template makes of `context`. It has to have a place for documents if it
+/// `quotes` some.
+fn write_conversation(
+    environment: &Environment<'static>,
+    name: &str,
+    context: &Value,
+    quotes: bool,
+) -> Result<String, Error> {
+    let failed = |error: minijinja::Error| refused(&reason(&error));
+    let template = environment.get_template(name).map_err(failed)?;
+    // The word may also be in a text of the template, which quotes nothing.
+    if quotes && !template.undeclared_variables(false).contains("documents") {
+        return Err(Error::Documents);
+    }
+    template.render(Serde(Plain(context))).map_err(failed)
+}
+
 /// Returns a copy of a tokenizer that knows special tokens in texts, and the one it adds.
 fn guarded(inner: &tokenizers::Tokenizer) -> Result<(tokenizers::Tokenizer, u32), String> {
     let mut tokenizer = inner.clone();
@@ -245,9 +269,14 @@ fn environment(template: &ChatTemplate) -> Result<Environment<'static>, String> 
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(|error| error.to_string())?);
-    environment.set_unknown_method_callback(unknown_method_callback);
-    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(bounds::call_method);
+    environment.set_formatter(bounds::write_value);
+    environment.set_fuel(Some(bounds::FUEL));
     environment.add_filter("tojson", to_json);
+    environment.add_filter("string", bounds::to_text);
+    // Both are for authors, and write nested values before they are counted.
+    environment.remove_filter("pprint");
+    environment.remove_global("debug");
     // Jinja2 asks for Python's methods: none cannot be iterated, texts and maps are sequences.
     environment.add_test("iterable", |value: &Any| !value.is_none() && value.try_iter().is_ok());
     environment.add_test("sequence", |value: &Any| {
@@ -255,9 +284,7 @@ fn environment(template: &ChatTemplate) -> Result<Environment<'static>, String> 
         value.is_undefined() || kinds.contains(&value.kind())
     });
     environment.add_function("strftime_now", strftime_now);
-    environment.add_function("raise_exception", |message: String| {
-        Err::<Any, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
+    environment.add_function("raise_exception", raise_exception);
     let sources = [Some(&template.source), template.tool_source.as_ref()];
     for (name, source) in NAMES.into_iter().zip(sources) {
         let Some(source) = source else { continue };
@@ -347,26 +374,27 @@ fn unusable(error: &impl ToString) -> String {
     format!("the chat template of the model cannot be used: {}", error.to_string())
 }
 
-/// Returns the error of a template that does not write a conversation.
-fn refused(error: &minijinja::Error) -> Error {
-    let reason = match error.kind() {
+/// Returns the reason of an error of the engine.
+fn reason(error: &minijinja::Error) -> String {
+    match error.kind() {
         ErrorKind::OutOfFuel => "it takes too long; send fewer or shorter messages".to_owned(),
         _ => error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
-    };
+    }
+}
+
+/// Returns the error of a template that does not write a conversation.
+fn refused(reason: &str) -> Error {
     Error::Chat(format!("the chat template of the model refuses the conversation: {reason}"))
 }
 
 /// Writes a value in JSON as Python does, which is what models were trained with.
-fn to_json(value: &Any, options: Kwargs) -> Result<String, minijinja::Error> {
-    let failed = |error: &dyn std::fmt::Display| {
-        minijinja::Error::new(ErrorKind::BadSerialization, error.to_string())
-    };
+fn to_json(state: &State, value: &Any, options: Kwargs) -> Result<String, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     let separators: Option<(String, String)> = options
         .get::<Option<Vec<String>>>("separators")?
         .and_then(|both| both.try_into().ok())
         .map(|[item, key]: [String; 2]| (item, key));
-    let mut json = Vec::new();
+    let mut json = ChargedText::new(state);
     let written = match indent {
         Some(width) => {
             let spaces = " ".repeat(width.min(16));
@@ -379,8 +407,7 @@ fn to_json(value: &Any, options: Kwargs) -> Result<String, minijinja::Error> {
             value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))
         }
     };
-    written.map_err(|error| failed(&error))?;
-    String::from_utf8(json).map_err(|error| failed(&error))
+    json.finish(written)
 }
 
 /// JSON on one line with separators of choice.
@@ -407,6 +434,12 @@ impl Formatter for Separated {
     fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
         to.write_all(self.key.as_bytes())
     }
+}
+
+/// Ends a template with an error of its own.
+fn raise_exception(state: &State, message: &Any) -> Result<Any, minijinja::Error> {
+    let message = bounds::to_text(state, message)?;
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.to_string()))
 }
 
 /// Returns the time, in UTC, in the form that C's function of this name knows.

@@ -189,6 +189,45 @@ fn templates_are_bounded() {
 }
 
 #[test]
+fn work_that_the_engine_does_not_count_is_bounded() {
+    let write = |source: &str| rendered(source, &[ChatMessage::new("user", "x")], &[]);
+    let graph = "{% set ns = namespace(a=[0]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] \
+                 %}{% endfor %}";
+    let shared = ["{{ ns.a | tojson }}", "{{ ns.a }}", "{{ ns.a | string }}"];
+    let joined = ["{{ ''.join([ns.a]) }}", "{{ raise_exception(ns.a) }}"];
+    let mut long: Vec<_> =
+        shared.into_iter().chain(joined).map(|end| graph.to_owned() + end).collect();
+    let others = [
+        "{{ ([[0] * 100000] * 100000) | tojson }}",
+        "{{ ('a' * 1000000).strip('b' * 1000000) }}",
+        "{{ ('{0}' * 90000).format('y' * 900000) }}",
+    ];
+    long.extend(others.map(str::to_owned));
+    for source in &long {
+        let error = write(source).unwrap_err();
+        assert!(error.contains("takes too long"), "{source}: {error}");
+    }
+    for source in ["{{ '{:>60000000000}'.format('x') }}", "{{ '{:}<60000}'.format('x') }}"] {
+        assert!(write(source).unwrap_err().contains("over 999"), "{source}");
+    }
+    assert!(write("{{ '{}'.format([1]) }}").unwrap_err().contains("neither a text nor"));
+    // So many levels need more than a stack of the usual size.
+    let deep = "{% set ns = namespace(a=0) %}{% for i in range(10000) %}{% set ns.a = [ns.a] %}\
+                {% endfor %}{{ ns.a | tojson | length }}";
+    assert_eq!(write(deep).unwrap(), "20001");
+}
+
+#[test]
+fn methods_at_a_price_do_what_they_should() {
+    let write = |source: &str| rendered(source, &[ChatMessage::new("user", "x")], &[]).unwrap();
+    assert_eq!(write("{{ '{:>5}'.format('x') }}"), "    x");
+    assert_eq!(write("{{ '{} {y}'.format(1, y='z') }}"), "1 z");
+    assert_eq!(write("{{ ', '.join(['a', 1]) }}{{ ''.join([]) }}"), "a, 1");
+    assert_eq!(write("{{ '--a-'.strip('-') }}{{ ' b '.lstrip() }}"), "ab ");
+    assert_eq!(write("{{ [1, 'a'] }}{{ 2 | string }}{{ x }}"), "[1, 'a']2");
+}
+
+#[test]
 fn what_templates_of_checkpoints_use_is_there() {
     let write = |source: &str| rendered(source, &[ChatMessage::new("user", "a b")], &[]).unwrap();
     assert_eq!(write("{%- generation -%} x {%- endgeneration %}"), "x");
