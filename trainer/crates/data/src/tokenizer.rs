@@ -2,6 +2,8 @@
 
 //! The one wrapper around a `tokenizer.json`: text becomes tokens and nothing else.
 
+mod growth;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::ModelWrapper;
 
@@ -23,6 +25,7 @@ use tokenizers::ModelWrapper;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocabulary: u32,
+    longest_text: usize,
 }
 
 /// Error of reading or using a tokenizer.
@@ -34,6 +37,23 @@ pub enum TokenizerError {
     /// The tokenizer library failed to encode or decode.
     #[error("{0}")]
     Library(String),
+    /// Its steps make texts too much longer, or are too many.
+    #[error(
+        "its steps may make a text more than 16,384 times longer, or are more than 1,000; take \
+         another tokenizer.json"
+    )]
+    Growth,
+    /// The text is too long for the growth that the steps may cause.
+    #[error(
+        "a text of {bytes} bytes is longer than the {longest} that this tokenizer may be given at \
+         once; split it"
+    )]
+    Long {
+        /// Length of the text.
+        bytes: usize,
+        /// Length of the longest text.
+        longest: usize,
+    },
     /// The tokenizer library panicked.
     #[error(
         "its parts do not fit each other, such as merges that make tokens outside the vocabulary; \
@@ -65,8 +85,10 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// Fails if the bytes are not a tokenizer, or if its parts do not fit each other.
+    /// Fails if the bytes are not a tokenizer, if its parts do not fit each other, or if it may
+    /// make texts too much longer.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
+        let longest_text = growth::longest_text(json)?;
         let parsed = call_tokenizers(|| tokenizers::Tokenizer::from_bytes(json));
         let mut inner = parsed.map_err(|error| match error {
             TokenizerError::Library(reason) => TokenizerError::Json(reason),
@@ -85,7 +107,7 @@ impl Tokenizer {
             inner.with_padding(None);
             inner.with_truncation(None)?;
             let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
-            Ok(Self { inner, vocabulary: largest.saturating_add(1) })
+            Ok(Self { inner, vocabulary: largest.saturating_add(1), longest_text })
         })
     }
 
@@ -98,8 +120,8 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// Fails if the tokenizer has no entry for a part of the text, or if its parts do not fit each
-    /// other.
+    /// Fails if the tokenizer has no entry for a part of the text, if its parts do not fit each
+    /// other, or if the text is too long for it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.encode_one(text, false)
     }
@@ -115,8 +137,19 @@ impl Tokenizer {
     }
 
     fn encode_one(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+        self.check_length(text)?;
         let encoding = call_tokenizers(|| self.inner.encode_fast(text, special))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Checks that `text` is short enough for the tokenizer.
+    ///
+    /// # Errors
+    ///
+    /// Fails if its steps might make more of it than there is memory for.
+    pub fn check_length(&self, text: &str) -> Result<(), TokenizerError> {
+        let (bytes, longest) = (text.len(), self.longest_text);
+        if bytes > longest { Err(TokenizerError::Long { bytes, longest }) } else { Ok(()) }
     }
 
     /// Returns the tokens of each of `texts`, computed on all cores.
@@ -125,6 +158,7 @@ impl Tokenizer {
     ///
     /// Fails where [`encode`](Self::encode) does.
     pub fn encode_batch(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, TokenizerError> {
+        texts.iter().try_for_each(|text| self.check_length(text))?;
         let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
         let encodings = call_tokenizers(|| self.inner.encode_batch_fast(inputs, false))?;
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
@@ -190,6 +224,51 @@ mod tests {
             "single":[{"SpecialToken":{"id":"b","type_id":0}}],"special_tokens":{}}"#;
         let tokenizer = Tokenizer::from_json(json(undescribed).as_bytes()).unwrap();
         assert_eq!(tokenizer.encode_with_special("a"), Err(TokenizerError::Panicked));
+    }
+
+    /// Returns a tokenizer of one letter with another part.
+    fn with_part(part: &str) -> Result<Tokenizer, TokenizerError> {
+        let json = format!(
+            r#"{{"version":"1.0","added_tokens":[],{part},
+            "model":{{"type":"BPE","vocab":{{"a":0}},"merges":[]}}}}"#
+        );
+        Tokenizer::from_json(json.as_bytes())
+    }
+
+    #[test]
+    fn steps_that_multiply_a_text_are_bounded() {
+        let double = r#"{"type":"Replace","pattern":{"String":"a"},"content":"aa"}"#;
+        let steps = |step: &str, count| vec![step; count].join(",");
+        let normalizer = |step: &str, count| {
+            let steps = steps(step, count);
+            with_part(&format!(r#""normalizer":{{"type":"Sequence","normalizers":[{steps}]}}"#))
+        };
+        let refused = |made: Result<Tokenizer, _>| made.err() == Some(TokenizerError::Growth);
+        let tokenizer = normalizer(double, 10).unwrap();
+        assert_eq!(tokenizer.encode("a").unwrap().len(), 1 << 10);
+        let long = "a".repeat((1 << 18) + 1);
+        let error = TokenizerError::Long { bytes: long.len(), longest: 1 << 18 };
+        assert_eq!(tokenizer.encode_batch(&[long]), Err(error));
+        assert!(refused(normalizer(double, 40)));
+        for step in [
+            r#"{"type":"Replace","pattern":{"Regex":""},"content":"a"}"#,
+            r#"{"type":"ByteLevel"}"#,
+            r#"{"type":"Prepend","prepend":"a"}"#,
+            r#"{"type":"Precompiled","precompiled_charsmap":"////fw=="}"#,
+        ] {
+            assert!(refused(normalizer(step, 40)), "{step}");
+        }
+        assert!(refused(normalizer(r#"{"type":"Strip"}"#, 1_001)));
+        let decoders = steps(double, 40);
+        let decoder = format!(r#""decoder":{{"type":"Sequence","decoders":[{decoders}]}}"#);
+        assert!(refused(with_part(&decoder)));
+        let pieces = steps(r#"{"SpecialToken":{"id":"a","type_id":0}}"#, 200);
+        let ids = steps("0", 200);
+        let template = format!(
+            r#""post_processor":{{"type":"TemplateProcessing","single":[{pieces}],"pair":[],
+            "special_tokens":{{"a":{{"id":"a","ids":[{ids}],"tokens":["a"]}}}}}}"#
+        );
+        assert!(refused(with_part(&template)));
     }
 
     #[test]

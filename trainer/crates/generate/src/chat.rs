@@ -163,15 +163,19 @@ impl ChatEncoder {
         })
     }
 
-    /// Returns the tokens of a conversation up to the start of the assistant's turn.
+    /// Returns the tokens of a conversation up to the start of the assistant's turn. `tokenizer` is
+    /// the one that the writer was created for.
     pub(crate) fn encode(
         &self,
+        tokenizer: &Tokenizer,
         messages: &[ChatMessage],
         tools: &[Value],
         documents: &[Value],
     ) -> Result<Vec<u32>, Error> {
         let text = self.render(messages, tools, documents)?;
-        let encoding = call_tokenizers(|| self.tokenizer.encode_fast(text, false));
+        let encoding = tokenizer
+            .check_length(&text)
+            .and_then(|()| call_tokenizers(|| self.tokenizer.encode_fast(text.as_str(), false)));
         let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().iter().copied().filter(|&token| token != self.guard).collect())
     }

@@ -132,7 +132,8 @@ impl TextTokenizer {
         tools: &[Value],
         documents: &[Value],
     ) -> Result<Vec<u32>, Error> {
-        self.chat().map_err(Error::Chat)?.encode(messages, tools, documents)
+        let chat = self.chat().map_err(Error::Chat)?;
+        chat.encode(&self.tokenizer, messages, tools, documents)
     }
 
     /// Returns `true` if the model knows conversations.
