@@ -72,7 +72,9 @@ impl TextTokenizer {
                 _ => decoder.bytes(&token),
             };
         }
-        let ends = ENDS.iter().filter_map(|end| inner.token_to_id(end)).collect();
+        // An entry that texts are made of ends none, whatever its name.
+        let added_token = |name: &&str| inner.token_to_id(name).filter(|id| added.contains_key(id));
+        let ends = ENDS.iter().filter_map(added_token).collect();
         let (chat, constraints) = (OnceLock::new(), OnceLock::new());
         let joins = decoder.joins();
         Ok(Self { tokenizer, pieces, joins, ends, template: None, chat, constraints })
@@ -402,6 +404,20 @@ pub(super) mod tests {
         let decoder = serde_json::json!({"type": "Strip", "content": "a", "start": 1, "stop": 1});
         let bpe = serde_json::json!({"type": "BPE", "vocab": words(&["a", "b"]), "merges": []});
         assert_eq!(text_of(&with_decoder(&bpe, &decoder), &[0, 1]), "ab");
+    }
+
+    #[test]
+    fn only_added_tokens_end_a_text() {
+        let vocabulary = serde_json::json!({"a": 0, "</s>": 1, "<|end|>": 2});
+        let bpe = serde_json::json!({"type": "BPE", "vocab": vocabulary, "merges": []});
+        assert_eq!(with_decoder(&bpe, &Value::Null).ends(), &[0_u32; 0]);
+        let end = serde_json::json!({
+            "id": 2, "content": "<|end|>", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        });
+        let json = serde_json::json!({"version": "1.0", "added_tokens": [end], "model": bpe});
+        let text = TextTokenizer::parse(json.to_string().as_bytes()).unwrap();
+        assert_eq!(text.ends(), [2]);
     }
 
     #[test]
