@@ -158,6 +158,16 @@ impl Sampler {
         }
     }
 
+    /// Records a token of a text. One of `ends` is no repetition, because turns of a conversation
+    /// end with a token that the next turn needs too.
+    pub(super) fn accept_or_end(&mut self, token: u32, ends: &[u32]) {
+        if ends.contains(&token) {
+            self.break_sequence();
+        } else {
+            self.accept(token);
+        }
+    }
+
     /// Draws a token. The repetition penalty changes `logits` in place.
     ///
     /// # Errors
