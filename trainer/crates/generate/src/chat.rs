@@ -394,10 +394,39 @@ fn refused(reason: &str) -> Error {
 /// Writes a value in JSON as Python does, which is what models were trained with.
 fn to_json(state: &State, value: &Any, options: Kwargs) -> Result<String, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
-    let separators: Option<(String, String)> = options
-        .get::<Option<Vec<String>>>("separators")?
-        .and_then(|both| both.try_into().ok())
-        .map(|[item, key]: [String; 2]| (item, key));
+    let separators = separators(&options)?;
+    if !options.get::<Option<bool>>("sort_keys")?.unwrap_or_default() {
+        return write_json(state, value, indent, separators);
+    }
+    let json = write_json(state, value, None, separators_of_python())?;
+    let mut value: Value = serde_json::from_str(&json)
+        .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    value.sort_all_objects();
+    write_json(state, &value, indent, separators)
+}
+
+/// Returns the texts after an item and after a key that a template asks for.
+fn separators(options: &Kwargs) -> Result<[String; 2], minijinja::Error> {
+    let asked: Option<Any> = options.get("separators")?;
+    let mut texts = Vec::new();
+    if let Some(asked) = asked {
+        let asked = asked.try_iter()?.take(3);
+        texts.extend(asked.filter_map(|text| text.as_str().map(str::to_owned)));
+    }
+    Ok(texts.try_into().unwrap_or_else(|_| separators_of_python()))
+}
+
+fn separators_of_python() -> [String; 2] {
+    [", ".to_owned(), ": ".to_owned()]
+}
+
+/// Writes a value on several lines if they have an indent, and else on one.
+fn write_json(
+    state: &State,
+    value: &impl Serialize,
+    indent: Option<usize>,
+    [item, key]: [String; 2],
+) -> Result<String, minijinja::Error> {
     let mut json = ChargedText::new(state);
     let written = match indent {
         Some(width) => {
@@ -406,7 +435,6 @@ fn to_json(state: &State, value: &Any, options: Kwargs) -> Result<String, miniji
             value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))
         }
         None => {
-            let (item, key) = separators.unwrap_or_else(|| (", ".into(), ": ".into()));
             let formatter = Separated { item, key };
             value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))
         }

@@ -238,6 +238,10 @@ fn what_templates_of_checkpoints_use_is_there() {
         r#"{"b": [1, null], "a": true}"#
     );
     assert_eq!(write("{{ [1, 'é<'] | tojson(separators=(',', ':')) }}"), "[1,\"é<\"]");
+    assert_eq!(
+        write("{{ {'b': [{'d': 1.50, 'c': 2}], 'a': 3} | tojson(sort_keys=true) }}"),
+        r#"{"a": 3, "b": [{"c": 2, "d": 1.5}]}"#
+    );
     assert_eq!(write("{{ bos_token + eos_token }}"), "<s></s>");
     for (value, expected) in [
         ("none", "False False"),
