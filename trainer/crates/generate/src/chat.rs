@@ -27,7 +27,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokenizers::AddedToken;
+use tokenizers::{
+    AddedToken, NormalizerWrapper,
+    normalizers::{Replace, Sequence},
+};
 
 /// Longest time of a template for a conversation. Fuel is spent in well under a second.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -110,9 +113,7 @@ impl Serialize for FunctionCall {
 pub(crate) struct ChatEncoder {
     environment: Arc<Environment<'static>>,
     watch: Watch,
-    /// Tokenizer to which special tokens are no text, and [`GUARD`] is one of them.
-    tokenizer: tokenizers::Tokenizer,
-    guard: u32,
+    tokenizer: GuardedTokenizer,
     /// Finder of special tokens in messages.
     finder: AhoCorasick,
     has_tool_template: bool,
@@ -141,10 +142,11 @@ impl ChatEncoder {
         let template = template.unwrap_or(&chatml);
         let all: String =
             [&template.source].into_iter().chain(&template.tool_source).cloned().collect();
-        let (guarded, guard) = guarded(inner).map_err(|error| unusable(&error))?;
         let decoder = inner.get_added_tokens_decoder().into_values();
         let special = decoder.filter(|token| token.special && !token.content.is_empty());
-        let special: Vec<String> = special.map(|token| token.content).collect();
+        let special: Vec<AddedToken> = special.collect();
+        let guarded = GuardedTokenizer::new(inner, &special).map_err(|error| unusable(&error))?;
+        let special = special.into_iter().map(|token| token.content);
         let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(special);
         let names = [("bos_token", &template.begin), ("eos_token", &template.end)];
         let names = names.into_iter().filter_map(|(name, token)| Some((name, token.clone()?)));
@@ -155,7 +157,6 @@ impl ChatEncoder {
             environment: Arc::new(environment.map_err(|error| unusable(&error))?),
             watch,
             tokenizer: guarded,
-            guard,
             finder: finder.map_err(|error| unusable(&error))?,
             has_tool_template: template.tool_source.is_some(),
             knows_tools: all.contains("tools"),
@@ -173,11 +174,13 @@ impl ChatEncoder {
         documents: &[Value],
     ) -> Result<Vec<u32>, Error> {
         let text = self.render(messages, tools, documents)?;
+        let guarded = &self.tokenizer;
         let encoding = tokenizer
             .check_length(&text)
-            .and_then(|()| call_tokenizers(|| self.tokenizer.encode_fast(text.as_str(), false)));
+            .and_then(|()| call_tokenizers(|| guarded.inner.encode_fast(text.as_str(), false)));
         let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().iter().copied().filter(|&token| token != self.guard).collect())
+        let is_guard = |token: &u32| Some(*token) == guarded.guard;
+        Ok(encoding.get_ids().iter().copied().filter(|token| !is_guard(token)).collect())
     }
 
     /// Returns the text of a conversation, in which special tokens of messages are guarded.
@@ -233,6 +236,10 @@ impl ChatEncoder {
         let text = text.replace(GUARD, "");
         let mut whole = String::with_capacity(text.len());
         self.finder.replace_all_with(&text, &mut whole, |_, name, whole| {
+            if let Some(index) = self.tokenizer.letters.iter().position(|letter| letter == name) {
+                *whole += &stand_in(index);
+                return true;
+            }
             let first = name.chars().next().map_or(0, char::len_utf8);
             let _ = write!(whole, "{}{GUARD}{}", &name[..first], &name[first..]);
             true
@@ -258,14 +265,56 @@ fn write_conversation(
     template.render(Serde(Plain(context))).map_err(failed)
 }
 
-/// Returns a copy of a tokenizer that knows special tokens in texts, and the one it adds.
-fn guarded(inner: &tokenizers::Tokenizer) -> Result<(tokenizers::Tokenizer, u32), String> {
-    let mut tokenizer = inner.clone();
-    tokenizer.set_encode_special_tokens(false);
-    call_tokenizers(|| tokenizer.add_special_tokens([AddedToken::from(GUARD, true)]))
-        .map_err(|error| error.to_string())?;
-    let guard = tokenizer.token_to_id(GUARD).ok_or("it takes no further token")?;
-    Ok((tokenizer, guard))
+/// Tokenizer to which special tokens are no text, and [`GUARD`] is nothing.
+struct GuardedTokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Token of the mark, if the tokenizer does not remove it.
+    guard: Option<u32>,
+    /// Special tokens of one letter, which no mark can break. Each has a [`stand_in`].
+    letters: Vec<String>,
+}
+
+impl GuardedTokenizer {
+    /// Copies a tokenizer with these `special` tokens.
+    fn new(inner: &tokenizers::Tokenizer, special: &[AddedToken]) -> Result<Self, String> {
+        let mut inner = inner.clone();
+        inner.set_encode_special_tokens(false);
+        let mut guarded = Self { inner, guard: None, letters: Vec::new() };
+        // The library looks for these in the text without marks again.
+        let made = if special.iter().any(|token| token.normalized) {
+            call_tokenizers(|| guarded.add_guard())
+        } else {
+            let names = special.iter().map(|token| &token.content);
+            guarded.letters = names.filter(|name| name.chars().count() == 1).cloned().collect();
+            call_tokenizers(|| guarded.remove_guards())
+        };
+        made.map_err(|error| error.to_string())?;
+        Ok(guarded)
+    }
+
+    /// Adds the mark as a token. A text is then encoded in two parts, before and behind it.
+    fn add_guard(&mut self) -> tokenizers::Result<()> {
+        self.inner.add_special_tokens([AddedToken::from(GUARD, true)])?;
+        self.guard = Some(self.inner.token_to_id(GUARD).ok_or("it takes no further token")?);
+        Ok(())
+    }
+
+    /// Removes marks once special tokens have been found, so that a text is encoded as a whole.
+    fn remove_guards(&mut self) -> tokenizers::Result<()> {
+        let mut steps: Vec<NormalizerWrapper> = Vec::new();
+        for (index, letter) in self.letters.iter().enumerate() {
+            steps.push(Replace::new(stand_in(index), letter.as_str())?.into());
+        }
+        steps.push(Replace::new(GUARD, "")?.into());
+        steps.extend(self.inner.get_normalizer().cloned());
+        self.inner.with_normalizer(Some(Sequence::new(steps)))?;
+        Ok(())
+    }
+}
+
+/// Returns the text that a special token of one letter has in a message.
+fn stand_in(index: usize) -> String {
+    format!("{GUARD}{GUARD}{index}{GUARD}")
 }
 
 /// Returns an environment as templates expect it: that of Transformers.

@@ -120,6 +120,37 @@ fn chatml_is_the_rule_and_its_delimiters_cannot_be_written() {
 }
 
 #[test]
+fn special_tokens_of_messages_are_encoded_as_text() {
+    for (normalized, expected) in [
+        // As text that spells none: the first piece is the space that a text begins with.
+        (false, vec![0, 4, 1, 2, 3, 5, 4, 6]),
+        // The mark divides the text, and a letter cannot be divided.
+        (true, vec![0, 4, 1, 0, 2, 3, 7, 0, 4, 6]),
+    ] {
+        let special = |id: u32, content: &str| {
+            json!({
+                "id": id, "content": content, "special": true, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": normalized && id == 8,
+            })
+        };
+        let json = json!({
+            "version": "1.0",
+            "added_tokens": [special(6, "<s>"), special(7, "#"), special(8, "<e>")],
+            "normalizer": { "type": "Prepend", "prepend": "▁" },
+            "model": {
+                "type": "BPE", "merges": [], "unk_token": "?",
+                "vocab": { "▁": 0, "<": 1, "s": 2, ">": 3, "a": 4, "?": 5 },
+            },
+        });
+        let tokenizer = Tokenizer::from_json(json.to_string().as_bytes()).unwrap();
+        let template = template("{{ messages[0].content }}<s>");
+        let encoder = ChatEncoder::new(&tokenizer, Some(&template)).unwrap();
+        let messages = [ChatMessage::new("user", "a<s>#a")];
+        assert_eq!(encoder.encode(&tokenizer, &messages, &[], &[]).unwrap(), expected);
+    }
+}
+
+#[test]
 fn a_template_without_functions_gets_them_as_texts() {
     let tools = [json!({"type": "function", "function": {"name": "now"}})];
     let call = FunctionCall { id: "c".into(), name: "now".into(), arguments: json!({}) };
