@@ -7,6 +7,11 @@ mod growth;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::ModelWrapper;
 
+/// Longest run of white space in a text, in bytes. The expression that splits words in most files
+/// keeps a state for each letter of a run. The library has room for a million, and takes the rest
+/// of the text for one word where it needs more.
+const MAX_SPACE_BYTES: usize = 900_000;
+
 /// A tokenizer that treats all of a text as text.
 ///
 /// Text that spells a special token becomes ordinary tokens, no merge is left out at random, and
@@ -54,6 +59,9 @@ pub enum TokenizerError {
         /// Length of the longest text.
         longest: usize,
     },
+    /// The text has more white space on end than the library can split.
+    #[error("a text has more than 900,000 bytes of white space on end; shorten it")]
+    Spaces,
     /// The tokenizer library panicked.
     #[error(
         "its parts do not fit each other, such as merges that make tokens outside the vocabulary; \
@@ -137,19 +145,27 @@ impl Tokenizer {
     }
 
     fn encode_one(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
-        self.check_length(text)?;
+        self.check_text(text)?;
         let encoding = call_tokenizers(|| self.inner.encode_fast(text, special))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Checks that `text` is short enough for the tokenizer.
+    /// Checks that the tokenizer can encode `text` as a whole.
     ///
     /// # Errors
     ///
-    /// Fails if its steps might make more of it than there is memory for.
-    pub fn check_length(&self, text: &str) -> Result<(), TokenizerError> {
+    /// Fails if its steps might make more of the text than there is memory for, and if the text has
+    /// a long run of white space.
+    pub fn check_text(&self, text: &str) -> Result<(), TokenizerError> {
         let (bytes, longest) = (text.len(), self.longest_text);
-        if bytes > longest { Err(TokenizerError::Long { bytes, longest }) } else { Ok(()) }
+        if bytes > longest {
+            return Err(TokenizerError::Long { bytes, longest });
+        }
+        let mut spaces = text.split(|letter: char| !letter.is_whitespace()).map(str::len);
+        if bytes > MAX_SPACE_BYTES && spaces.any(|run| run > MAX_SPACE_BYTES) {
+            return Err(TokenizerError::Spaces);
+        }
+        Ok(())
     }
 
     /// Returns the tokens of each of `texts`, computed on all cores.
@@ -158,7 +174,7 @@ impl Tokenizer {
     ///
     /// Fails where [`encode`](Self::encode) does.
     pub fn encode_batch(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, TokenizerError> {
-        texts.iter().try_for_each(|text| self.check_length(text))?;
+        texts.iter().try_for_each(|text| self.check_text(text))?;
         let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
         let encodings = call_tokenizers(|| self.inner.encode_batch_fast(inputs, false))?;
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
@@ -269,6 +285,16 @@ mod tests {
             "special_tokens":{{"a":{{"id":"a","ids":[{ids}],"tokens":["a"]}}}}}}"#
         );
         assert!(refused(with_part(&template)));
+    }
+
+    #[test]
+    fn white_space_without_end_is_refused() {
+        let spaces = |count| format!("a{}b", " ".repeat(count));
+        assert_eq!(TOKENIZER.check_text(&spaces(MAX_SPACE_BYTES)), Ok(()));
+        let long = spaces(MAX_SPACE_BYTES + 1);
+        assert_eq!(TOKENIZER.encode(&long), Err(TokenizerError::Spaces));
+        assert_eq!(TOKENIZER.encode_batch(&[long]), Err(TokenizerError::Spaces));
+        assert_eq!(TOKENIZER.check_text(&"a ".repeat(MAX_SPACE_BYTES)), Ok(()));
     }
 
     #[test]

@@ -176,7 +176,7 @@ impl ChatEncoder {
         let text = self.render(messages, tools, documents)?;
         let guarded = &self.tokenizer;
         let encoding = tokenizer
-            .check_length(&text)
+            .check_text(&text)
             .and_then(|()| call_tokenizers(|| guarded.inner.encode_fast(text.as_str(), false)));
         let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
         let is_guard = |token: &u32| Some(*token) == guarded.guard;
