@@ -151,6 +151,31 @@ fn special_tokens_of_messages_are_encoded_as_text() {
 }
 
 #[test]
+fn sentence_pieces_converse() {
+    let metaspace = json!({
+        "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true,
+    });
+    let json = json!({
+        "version": "1.0",
+        "added_tokens": [{
+            "id": 6, "content": "<s>", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        }],
+        "pre_tokenizer": metaspace,
+        "decoder": metaspace,
+        "model": {
+            "type": "BPE", "merges": [],
+            "vocab": { "▁": 0, "<": 1, "s": 2, ">": 3, "a": 4, "b": 5 },
+        },
+    });
+    let text = TextTokenizer::parse(json.to_string().as_bytes()).unwrap();
+    let text = text.with_template(Some(template("<s>{{ messages[0].content }}")));
+    let (spelled, tokens) = tokens(&text, &[ChatMessage::new("user", "a b<s>a")]);
+    assert_eq!(tokens, [6, 0, 4, 0, 5, 1, 2, 3, 4]);
+    assert_eq!(spelled, b" a b<s>a");
+}
+
+#[test]
 fn a_template_without_functions_gets_them_as_texts() {
     let tools = [json!({"type": "function", "function": {"name": "now"}})];
     let call = FunctionCall { id: "c".into(), name: "now".into(), arguments: json!({}) };
