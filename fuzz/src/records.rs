@@ -307,7 +307,14 @@ fn tokenizer_seeds() -> Vec<Vec<u8>> {
     let level = r#""pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,
         "trim_offsets":true,"use_regex":true},"decoder":{"type":"ByteLevel",
         "add_prefix_space":true,"trim_offsets":true,"use_regex":true},"#;
-    ["", level]
+    // Steps that make a text longer.
+    let steps = r#"{"type":"Replace","pattern":{"String":"a"},"content":"ab"},
+        {"type":"Replace","pattern":{"Regex":"l+"},"content":"a"}"#;
+    let steps = format!(
+        r#""normalizer":{{"type":"Sequence","normalizers":[{steps}]}},
+        "decoder":{{"type":"Sequence","decoders":[{steps}]}},"#
+    );
+    ["", level, steps.as_str()]
         .map(|parts| format!(r#"{{"version":"1.0","added_tokens":[],{parts}{model}}}"#).into())
         .into()
 }

@@ -2,8 +2,15 @@
 
 //! The one wrapper around a `tokenizer.json`: text becomes tokens and nothing else.
 
+mod growth;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::ModelWrapper;
+
+/// Longest run of white space in a text, in bytes. The expression that splits words in most files
+/// keeps a state for each letter of a run. The library has room for a million, and takes the rest
+/// of the text for one word where it needs more.
+const MAX_SPACE_BYTES: usize = 900_000;
 
 /// A tokenizer that treats all of a text as text.
 ///
@@ -23,6 +30,7 @@ use tokenizers::ModelWrapper;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocabulary: u32,
+    longest_text: usize,
 }
 
 /// Error of reading or using a tokenizer.
@@ -34,6 +42,26 @@ pub enum TokenizerError {
     /// The tokenizer library failed to encode or decode.
     #[error("{0}")]
     Library(String),
+    /// Its steps make texts too much longer, or are too many.
+    #[error(
+        "its steps may make a text more than 16,384 times longer, or are more than 1,000; take \
+         another tokenizer.json"
+    )]
+    Growth,
+    /// The text is too long for the growth that the steps may cause.
+    #[error(
+        "a text of {bytes} bytes is longer than the {longest} that this tokenizer may be given at \
+         once; split it"
+    )]
+    Long {
+        /// Length of the text.
+        bytes: usize,
+        /// Length of the longest text.
+        longest: usize,
+    },
+    /// The text has more white space on end than the library can split.
+    #[error("a text has more than 900,000 bytes of white space on end; shorten it")]
+    Spaces,
     /// The tokenizer library panicked.
     #[error(
         "its parts do not fit each other, such as merges that make tokens outside the vocabulary; \
@@ -65,8 +93,10 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// Fails if the bytes are not a tokenizer, or if its parts do not fit each other.
+    /// Fails if the bytes are not a tokenizer, if its parts do not fit each other, or if it may
+    /// make texts too much longer.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
+        let longest_text = growth::longest_text(json)?;
         let parsed = call_tokenizers(|| tokenizers::Tokenizer::from_bytes(json));
         let mut inner = parsed.map_err(|error| match error {
             TokenizerError::Library(reason) => TokenizerError::Json(reason),
@@ -85,7 +115,7 @@ impl Tokenizer {
             inner.with_padding(None);
             inner.with_truncation(None)?;
             let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
-            Ok(Self { inner, vocabulary: largest.saturating_add(1) })
+            Ok(Self { inner, vocabulary: largest.saturating_add(1), longest_text })
         })
     }
 
@@ -98,8 +128,8 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// Fails if the tokenizer has no entry for a part of the text, or if its parts do not fit each
-    /// other.
+    /// Fails if the tokenizer has no entry for a part of the text, if its parts do not fit each
+    /// other, or if the text is too long for it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.encode_one(text, false)
     }
@@ -115,8 +145,27 @@ impl Tokenizer {
     }
 
     fn encode_one(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+        self.check_text(text)?;
         let encoding = call_tokenizers(|| self.inner.encode_fast(text, special))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Checks that the tokenizer can encode `text` as a whole.
+    ///
+    /// # Errors
+    ///
+    /// Fails if its steps might make more of the text than there is memory for, and if the text has
+    /// a long run of white space.
+    pub fn check_text(&self, text: &str) -> Result<(), TokenizerError> {
+        let (bytes, longest) = (text.len(), self.longest_text);
+        if bytes > longest {
+            return Err(TokenizerError::Long { bytes, longest });
+        }
+        let mut spaces = text.split(|letter: char| !letter.is_whitespace()).map(str::len);
+        if bytes > MAX_SPACE_BYTES && spaces.any(|run| run > MAX_SPACE_BYTES) {
+            return Err(TokenizerError::Spaces);
+        }
+        Ok(())
     }
 
     /// Returns the tokens of each of `texts`, computed on all cores.
@@ -125,6 +174,7 @@ impl Tokenizer {
     ///
     /// Fails where [`encode`](Self::encode) does.
     pub fn encode_batch(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, TokenizerError> {
+        texts.iter().try_for_each(|text| self.check_text(text))?;
         let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
         let encodings = call_tokenizers(|| self.inner.encode_batch_fast(inputs, false))?;
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
@@ -190,6 +240,61 @@ mod tests {
             "single":[{"SpecialToken":{"id":"b","type_id":0}}],"special_tokens":{}}"#;
         let tokenizer = Tokenizer::from_json(json(undescribed).as_bytes()).unwrap();
         assert_eq!(tokenizer.encode_with_special("a"), Err(TokenizerError::Panicked));
+    }
+
+    /// Returns a tokenizer of one letter with another part.
+    fn with_part(part: &str) -> Result<Tokenizer, TokenizerError> {
+        let json = format!(
+            r#"{{"version":"1.0","added_tokens":[],{part},
+            "model":{{"type":"BPE","vocab":{{"a":0}},"merges":[]}}}}"#
+        );
+        Tokenizer::from_json(json.as_bytes())
+    }
+
+    #[test]
+    fn steps_that_multiply_a_text_are_bounded() {
+        let double = r#"{"type":"Replace","pattern":{"String":"a"},"content":"aa"}"#;
+        let steps = |step: &str, count| vec![step; count].join(",");
+        let normalizer = |step: &str, count| {
+            let steps = steps(step, count);
+            with_part(&format!(r#""normalizer":{{"type":"Sequence","normalizers":[{steps}]}}"#))
+        };
+        let refused = |made: Result<Tokenizer, _>| made.err() == Some(TokenizerError::Growth);
+        let tokenizer = normalizer(double, 10).unwrap();
+        assert_eq!(tokenizer.encode("a").unwrap().len(), 1 << 10);
+        let long = "a".repeat((1 << 18) + 1);
+        let error = TokenizerError::Long { bytes: long.len(), longest: 1 << 18 };
+        assert_eq!(tokenizer.encode_batch(&[long]), Err(error));
+        assert!(refused(normalizer(double, 40)));
+        for step in [
+            r#"{"type":"Replace","pattern":{"Regex":""},"content":"a"}"#,
+            r#"{"type":"ByteLevel"}"#,
+            r#"{"type":"Prepend","prepend":"a"}"#,
+            r#"{"type":"Precompiled","precompiled_charsmap":"////fw=="}"#,
+        ] {
+            assert!(refused(normalizer(step, 40)), "{step}");
+        }
+        assert!(refused(normalizer(r#"{"type":"Strip"}"#, 1_001)));
+        let decoders = steps(double, 40);
+        let decoder = format!(r#""decoder":{{"type":"Sequence","decoders":[{decoders}]}}"#);
+        assert!(refused(with_part(&decoder)));
+        let pieces = steps(r#"{"SpecialToken":{"id":"a","type_id":0}}"#, 200);
+        let ids = steps("0", 200);
+        let template = format!(
+            r#""post_processor":{{"type":"TemplateProcessing","single":[{pieces}],"pair":[],
+            "special_tokens":{{"a":{{"id":"a","ids":[{ids}],"tokens":["a"]}}}}}}"#
+        );
+        assert!(refused(with_part(&template)));
+    }
+
+    #[test]
+    fn white_space_without_end_is_refused() {
+        let spaces = |count| format!("a{}b", " ".repeat(count));
+        assert_eq!(TOKENIZER.check_text(&spaces(MAX_SPACE_BYTES)), Ok(()));
+        let long = spaces(MAX_SPACE_BYTES + 1);
+        assert_eq!(TOKENIZER.encode(&long), Err(TokenizerError::Spaces));
+        assert_eq!(TOKENIZER.encode_batch(&[long]), Err(TokenizerError::Spaces));
+        assert_eq!(TOKENIZER.check_text(&"a ".repeat(MAX_SPACE_BYTES)), Ok(()));
     }
 
     #[test]

@@ -3,16 +3,18 @@
 //! Conversations, written by the chat template of a checkpoint or else in ChatML.
 //!
 //! Templates are Jinja (Hugging Face 2026, "Chat templates" in the documentation of Transformers).
-//! They come with checkpoints of strangers, so their work and memory are bounded.
+//! They come with checkpoints of strangers, so their work is bounded, as `bounds` tells.
 
+mod bounds;
+
+use self::bounds::{ChargedText, Watch};
 use crate::Error;
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::{
-    Environment, ErrorKind, Value as Any,
+    Environment, ErrorKind, State, Value as Any,
     syntax::SyntaxConfig,
     value::{Kwargs, Serde, ValueKind},
 };
-use minijinja_contrib::pycompat::unknown_method_callback;
 use pol_data::{Tokenizer, call_tokenizers};
 use serde::{Serialize, Serializer};
 use serde_json::{
@@ -22,11 +24,16 @@ use serde_json::{
 use std::{
     fmt::Write as _,
     io::{self, Write},
+    sync::Arc,
+    time::Duration,
 };
-use tokenizers::AddedToken;
+use tokenizers::{
+    AddedToken, NormalizerWrapper,
+    normalizers::{Replace, Sequence},
+};
 
-/// Bound of the work of a template: about two million steps, or 128 MB of text.
-const FUEL: u64 = 2_000_000;
+/// Longest time of a template for a conversation. Fuel is spent in well under a second.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Largest template, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 256 << 10;
 /// Delimiters of turns in ChatML.
@@ -104,10 +111,9 @@ impl Serialize for FunctionCall {
 
 /// Writer of conversations as tokens.
 pub(crate) struct ChatEncoder {
-    environment: Environment<'static>,
-    /// Tokenizer to which special tokens are no text, and [`GUARD`] is one of them.
-    tokenizer: tokenizers::Tokenizer,
-    guard: u32,
+    environment: Arc<Environment<'static>>,
+    watch: Watch,
+    tokenizer: GuardedTokenizer,
     /// Finder of special tokens in messages.
     finder: AhoCorasick,
     has_tool_template: bool,
@@ -136,17 +142,21 @@ impl ChatEncoder {
         let template = template.unwrap_or(&chatml);
         let all: String =
             [&template.source].into_iter().chain(&template.tool_source).cloned().collect();
-        let (guarded, guard) = guarded(inner).map_err(|error| unusable(&error))?;
         let decoder = inner.get_added_tokens_decoder().into_values();
         let special = decoder.filter(|token| token.special && !token.content.is_empty());
-        let special: Vec<String> = special.map(|token| token.content).collect();
+        let special: Vec<AddedToken> = special.collect();
+        let guarded = GuardedTokenizer::new(inner, &special).map_err(|error| unusable(&error))?;
+        let special = special.into_iter().map(|token| token.content);
         let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(special);
         let names = [("bos_token", &template.begin), ("eos_token", &template.end)];
         let names = names.into_iter().filter_map(|(name, token)| Some((name, token.clone()?)));
+        let watch = Watch::new(TIME_LIMIT);
+        let sources = template.clone();
+        let environment = watch.call(move || environment(&sources)).unwrap_or_else(Err);
         Ok(Self {
-            environment: environment(template).map_err(|error| unusable(&error))?,
+            environment: Arc::new(environment.map_err(|error| unusable(&error))?),
+            watch,
             tokenizer: guarded,
-            guard,
             finder: finder.map_err(|error| unusable(&error))?,
             has_tool_template: template.tool_source.is_some(),
             knows_tools: all.contains("tools"),
@@ -154,17 +164,23 @@ impl ChatEncoder {
         })
     }
 
-    /// Returns the tokens of a conversation up to the start of the assistant's turn.
+    /// Returns the tokens of a conversation up to the start of the assistant's turn. `tokenizer` is
+    /// the one that the writer was created for.
     pub(crate) fn encode(
         &self,
+        tokenizer: &Tokenizer,
         messages: &[ChatMessage],
         tools: &[Value],
         documents: &[Value],
     ) -> Result<Vec<u32>, Error> {
         let text = self.render(messages, tools, documents)?;
-        let encoding = call_tokenizers(|| self.tokenizer.encode_fast(text, false));
+        let guarded = &self.tokenizer;
+        let encoding = tokenizer
+            .check_text(&text)
+            .and_then(|()| call_tokenizers(|| guarded.inner.encode_fast(text.as_str(), false)));
         let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().iter().copied().filter(|&token| token != self.guard).collect())
+        let is_guard = |token: &u32| Some(*token) == guarded.guard;
+        Ok(encoding.get_ids().iter().copied().filter(|token| !is_guard(token)).collect())
     }
 
     /// Returns the text of a conversation, in which special tokens of messages are guarded.
@@ -175,11 +191,6 @@ impl ChatEncoder {
         documents: &[Value],
     ) -> Result<String, Error> {
         let name = NAMES[usize::from(self.has_tool_template && !tools.is_empty())];
-        let template = self.environment.get_template(name).map_err(|error| refused(&error))?;
-        // The word may also be in a text of the template, which quotes nothing.
-        if !documents.is_empty() && !template.undeclared_variables(false).contains("documents") {
-            return Err(Error::Documents);
-        }
         let plain;
         let messages = if self.knows_tools {
             messages
@@ -198,7 +209,10 @@ impl ChatEncoder {
         for (name, token) in &self.variables {
             context[name] = token.clone();
         }
-        template.render(Serde(Plain(&context))).map_err(|error| refused(&error))
+        let environment = Arc::clone(&self.environment);
+        let quotes = !documents.is_empty();
+        let write = move || write_conversation(&environment, name, &context, quotes);
+        self.watch.call(write).unwrap_or_else(|reason| Err(refused(&reason)))
     }
 
     /// Marks the names of special tokens in all strings, so that nobody opens a turn by writing its
@@ -222,6 +236,10 @@ impl ChatEncoder {
         let text = text.replace(GUARD, "");
         let mut whole = String::with_capacity(text.len());
         self.finder.replace_all_with(&text, &mut whole, |_, name, whole| {
+            if let Some(index) = self.tokenizer.letters.iter().position(|letter| letter == name) {
+                *whole += &stand_in(index);
+                return true;
+            }
             let first = name.chars().next().map_or(0, char::len_utf8);
             let _ = write!(whole, "{}{GUARD}{}", &name[..first], &name[first..]);
             true
@@ -230,14 +248,73 @@ impl ChatEncoder {
     }
 }
 
-/// Returns a copy of a tokenizer that knows special tokens in texts, and the one it adds.
-fn guarded(inner: &tokenizers::Tokenizer) -> Result<(tokenizers::Tokenizer, u32), String> {
-    let mut tokenizer = inner.clone();
-    tokenizer.set_encode_special_tokens(false);
-    call_tokenizers(|| tokenizer.add_special_tokens([AddedToken::from(GUARD, true)]))
-        .map_err(|error| error.to_string())?;
-    let guard = tokenizer.token_to_id(GUARD).ok_or("it takes no further token")?;
-    Ok((tokenizer, guard))
+/// Returns the text that a template makes of `context`. It has to have a place for documents if it
+/// `quotes` some.
+fn write_conversation(
+    environment: &Environment<'static>,
+    name: &str,
+    context: &Value,
+    quotes: bool,
+) -> Result<String, Error> {
+    let failed = |error: minijinja::Error| refused(&reason(&error));
+    let template = environment.get_template(name).map_err(failed)?;
+    // The word may also be in a text of the template, which quotes nothing.
+    if quotes && !template.undeclared_variables(false).contains("documents") {
+        return Err(Error::Documents);
+    }
+    template.render(Serde(Plain(context))).map_err(failed)
+}
+
+/// Tokenizer to which special tokens are no text, and [`GUARD`] is nothing.
+struct GuardedTokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Token of the mark, if the tokenizer does not remove it.
+    guard: Option<u32>,
+    /// Special tokens of one letter, which no mark can break. Each has a [`stand_in`].
+    letters: Vec<String>,
+}
+
+impl GuardedTokenizer {
+    /// Copies a tokenizer with these `special` tokens.
+    fn new(inner: &tokenizers::Tokenizer, special: &[AddedToken]) -> Result<Self, String> {
+        let mut inner = inner.clone();
+        inner.set_encode_special_tokens(false);
+        let mut guarded = Self { inner, guard: None, letters: Vec::new() };
+        // The library looks for these in the text without marks again.
+        let made = if special.iter().any(|token| token.normalized) {
+            call_tokenizers(|| guarded.add_guard())
+        } else {
+            let names = special.iter().map(|token| &token.content);
+            guarded.letters = names.filter(|name| name.chars().count() == 1).cloned().collect();
+            call_tokenizers(|| guarded.remove_guards())
+        };
+        made.map_err(|error| error.to_string())?;
+        Ok(guarded)
+    }
+
+    /// Adds the mark as a token. A text is then encoded in two parts, before and behind it.
+    fn add_guard(&mut self) -> tokenizers::Result<()> {
+        self.inner.add_special_tokens([AddedToken::from(GUARD, true)])?;
+        self.guard = Some(self.inner.token_to_id(GUARD).ok_or("it takes no further token")?);
+        Ok(())
+    }
+
+    /// Removes marks once special tokens have been found, so that a text is encoded as a whole.
+    fn remove_guards(&mut self) -> tokenizers::Result<()> {
+        let mut steps: Vec<NormalizerWrapper> = Vec::new();
+        for (index, letter) in self.letters.iter().enumerate() {
+            steps.push(Replace::new(stand_in(index), letter.as_str())?.into());
+        }
+        steps.push(Replace::new(GUARD, "")?.into());
+        steps.extend(self.inner.get_normalizer().cloned());
+        self.inner.with_normalizer(Some(Sequence::new(steps)))?;
+        Ok(())
+    }
+}
+
+/// Returns the text that a special token of one letter has in a message.
+fn stand_in(index: usize) -> String {
+    format!("{GUARD}{GUARD}{index}{GUARD}")
 }
 
 /// Returns an environment as templates expect it: that of Transformers.
@@ -245,9 +322,14 @@ fn environment(template: &ChatTemplate) -> Result<Environment<'static>, String> 
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(|error| error.to_string())?);
-    environment.set_unknown_method_callback(unknown_method_callback);
-    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(bounds::call_method);
+    environment.set_formatter(bounds::write_value);
+    environment.set_fuel(Some(bounds::FUEL));
     environment.add_filter("tojson", to_json);
+    environment.add_filter("string", bounds::to_text);
+    // Both are for authors, and write nested values before they are counted.
+    environment.remove_filter("pprint");
+    environment.remove_global("debug");
     // Jinja2 asks for Python's methods: none cannot be iterated, texts and maps are sequences.
     environment.add_test("iterable", |value: &Any| !value.is_none() && value.try_iter().is_ok());
     environment.add_test("sequence", |value: &Any| {
@@ -255,9 +337,7 @@ fn environment(template: &ChatTemplate) -> Result<Environment<'static>, String> 
         value.is_undefined() || kinds.contains(&value.kind())
     });
     environment.add_function("strftime_now", strftime_now);
-    environment.add_function("raise_exception", |message: String| {
-        Err::<Any, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
+    environment.add_function("raise_exception", raise_exception);
     let sources = [Some(&template.source), template.tool_source.as_ref()];
     for (name, source) in NAMES.into_iter().zip(sources) {
         let Some(source) = source else { continue };
@@ -347,26 +427,56 @@ fn unusable(error: &impl ToString) -> String {
     format!("the chat template of the model cannot be used: {}", error.to_string())
 }
 
-/// Returns the error of a template that does not write a conversation.
-fn refused(error: &minijinja::Error) -> Error {
-    let reason = match error.kind() {
+/// Returns the reason of an error of the engine.
+fn reason(error: &minijinja::Error) -> String {
+    match error.kind() {
         ErrorKind::OutOfFuel => "it takes too long; send fewer or shorter messages".to_owned(),
         _ => error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
-    };
+    }
+}
+
+/// Returns the error of a template that does not write a conversation.
+fn refused(reason: &str) -> Error {
     Error::Chat(format!("the chat template of the model refuses the conversation: {reason}"))
 }
 
 /// Writes a value in JSON as Python does, which is what models were trained with.
-fn to_json(value: &Any, options: Kwargs) -> Result<String, minijinja::Error> {
-    let failed = |error: &dyn std::fmt::Display| {
-        minijinja::Error::new(ErrorKind::BadSerialization, error.to_string())
-    };
+fn to_json(state: &State, value: &Any, options: Kwargs) -> Result<String, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
-    let separators: Option<(String, String)> = options
-        .get::<Option<Vec<String>>>("separators")?
-        .and_then(|both| both.try_into().ok())
-        .map(|[item, key]: [String; 2]| (item, key));
-    let mut json = Vec::new();
+    let separators = separators(&options)?;
+    if !options.get::<Option<bool>>("sort_keys")?.unwrap_or_default() {
+        return write_json(state, value, indent, separators);
+    }
+    let json = write_json(state, value, None, separators_of_python())?;
+    let mut value: Value = serde_json::from_str(&json)
+        .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    value.sort_all_objects();
+    write_json(state, &value, indent, separators)
+}
+
+/// Returns the texts after an item and after a key that a template asks for.
+fn separators(options: &Kwargs) -> Result<[String; 2], minijinja::Error> {
+    let asked: Option<Any> = options.get("separators")?;
+    let mut texts = Vec::new();
+    if let Some(asked) = asked {
+        let asked = asked.try_iter()?.take(3);
+        texts.extend(asked.filter_map(|text| text.as_str().map(str::to_owned)));
+    }
+    Ok(texts.try_into().unwrap_or_else(|_| separators_of_python()))
+}
+
+fn separators_of_python() -> [String; 2] {
+    [", ".to_owned(), ": ".to_owned()]
+}
+
+/// Writes a value on several lines if they have an indent, and else on one.
+fn write_json(
+    state: &State,
+    value: &impl Serialize,
+    indent: Option<usize>,
+    [item, key]: [String; 2],
+) -> Result<String, minijinja::Error> {
+    let mut json = ChargedText::new(state);
     let written = match indent {
         Some(width) => {
             let spaces = " ".repeat(width.min(16));
@@ -374,13 +484,11 @@ fn to_json(value: &Any, options: Kwargs) -> Result<String, minijinja::Error> {
             value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))
         }
         None => {
-            let (item, key) = separators.unwrap_or_else(|| (", ".into(), ": ".into()));
             let formatter = Separated { item, key };
             value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))
         }
     };
-    written.map_err(|error| failed(&error))?;
-    String::from_utf8(json).map_err(|error| failed(&error))
+    json.finish(written)
 }
 
 /// JSON on one line with separators of choice.
@@ -407,6 +515,12 @@ impl Formatter for Separated {
     fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
         to.write_all(self.key.as_bytes())
     }
+}
+
+/// Ends a template with an error of its own.
+fn raise_exception(state: &State, message: &Any) -> Result<Any, minijinja::Error> {
+    let message = bounds::to_text(state, message)?;
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.to_string()))
 }
 
 /// Returns the time, in UTC, in the form that C's function of this name knows.

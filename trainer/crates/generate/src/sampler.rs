@@ -162,11 +162,21 @@ impl Sampler {
         }
     }
 
+    /// Records a token of a text. One of `ends` is no repetition, because turns of a conversation
+    /// end with a token that the next turn needs too.
+    pub(super) fn accept_or_end(&mut self, token: u32, ends: &[u32]) {
+        if ends.contains(&token) {
+            self.break_sequence();
+        } else {
+            self.accept(token);
+        }
+    }
+
     /// Records an occurrence of `token` that was drawn, for the penalties of repetitions and of
     /// drawn tokens.
-    pub(super) fn accept_drawn(&mut self, token: u32) {
-        self.accept(token);
-        if self.controls.has_penalty() {
+    pub(super) fn accept_drawn(&mut self, token: u32, ends: &[u32]) {
+        self.accept_or_end(token, ends);
+        if self.controls.has_penalty() && !ends.contains(&token) {
             *self.drawn.entry(token).or_default() += 1;
         }
     }

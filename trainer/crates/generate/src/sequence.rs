@@ -175,12 +175,7 @@ impl<P: SequenceCache> Sequence<P> {
             breaks,
         )?;
         for token in &request.prompt {
-            // Turns of a conversation end with a token that the next turn needs too.
-            if text.ends().contains(token) {
-                sampler.break_sequence();
-            } else {
-                sampler.accept(*token);
-            }
+            sampler.accept_or_end(*token, text.ends());
         }
         Ok(Self {
             cache: model.new_cache(tokens.saturating_add(request.max_tokens).min(context))?,
@@ -383,7 +378,7 @@ impl<P: SequenceCache> Sequence<P> {
         if let Some(constraint) = &mut self.constraint {
             constraint.accept(token)?;
         }
-        self.sampler.accept_drawn(token);
+        self.sampler.accept_drawn(token, text.ends());
         self.remember(&[token]);
         self.written += 1;
         self.pending.push(token);
@@ -613,6 +608,11 @@ pub(super) mod tests {
         sequence.prediction.logits[usize::from(b'y')] = 2.0;
         sequence.write(&BYTES, &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(sequence.finish, Some(FinishReason::End));
+        sequence.ignore_end = true;
+        for _ in 0..2 {
+            sequence.write(&BYTES, &mut |_| ControlFlow::Continue(())).unwrap();
+            assert_eq!(sequence.pending, [259]);
+        }
     }
 
     #[test]

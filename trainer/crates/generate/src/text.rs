@@ -72,7 +72,9 @@ impl TextTokenizer {
                 _ => decoder.bytes(&token),
             };
         }
-        let ends = ENDS.iter().filter_map(|end| inner.token_to_id(end)).collect();
+        // An entry that texts are made of ends none, whatever its name.
+        let added_token = |name: &&str| inner.token_to_id(name).filter(|id| added.contains_key(id));
+        let ends = ENDS.iter().filter_map(added_token).collect();
         let (chat, constraints) = (OnceLock::new(), OnceLock::new());
         let joins = decoder.joins();
         Ok(Self { tokenizer, pieces, joins, ends, template: None, chat, constraints })
@@ -132,7 +134,8 @@ impl TextTokenizer {
         tools: &[Value],
         documents: &[Value],
     ) -> Result<Vec<u32>, Error> {
-        self.chat().map_err(Error::Chat)?.encode(messages, tools, documents)
+        let chat = self.chat().map_err(Error::Chat)?;
+        chat.encode(&self.tokenizer, messages, tools, documents)
     }
 
     /// Returns `true` if the model knows conversations.
@@ -210,6 +213,8 @@ struct Pieces<'a> {
     decoder: Option<&'a DecoderWrapper>,
     /// Bytes that characters stand for, if the decoder is of GPT-2's kind.
     byte_level: Option<HashMap<char, u8>>,
+    /// Set if the decoder turns entries such as `<0x0A>` into bytes.
+    has_byte_entries: bool,
     /// Lengths of the text that the decoder makes of [`ANCHOR`] before and after a token.
     around: (usize, usize),
 }
@@ -219,15 +224,13 @@ const ANCHOR: &str = "a";
 
 impl<'a> Pieces<'a> {
     fn new(decoder: Option<&'a DecoderWrapper>) -> Self {
-        let is_byte_level = match decoder {
-            Some(DecoderWrapper::ByteLevel(_)) => true,
-            Some(DecoderWrapper::Sequence(all)) => {
-                all.get_decoders().iter().any(|part| matches!(part, DecoderWrapper::ByteLevel(_)))
-            }
-            _ => false,
+        let has = |is_part: fn(&DecoderWrapper) -> bool| {
+            decoder.is_some_and(|decoder| has_part(decoder, is_part))
         };
+        let is_byte_level = has(|part| matches!(part, DecoderWrapper::ByteLevel(_)));
+        let has_byte_entries = has(|part| matches!(part, DecoderWrapper::ByteFallback(_)));
         let byte_level = is_byte_level.then(characters_to_bytes);
-        let mut pieces = Self { decoder, byte_level, around: (0, 0) };
+        let mut pieces = Self { decoder, byte_level, has_byte_entries, around: (0, 0) };
         let length = |count| pieces.decode(&vec![ANCHOR; count]).map_or(0, |text| text.len());
         let (one, two) = (length(1), length(2));
         pieces.around = (one, two.saturating_sub(one));
@@ -257,7 +260,7 @@ impl<'a> Pieces<'a> {
             let bytes = token.chars().map(|letter| byte_level.get(&letter).copied());
             return bytes.collect::<Option<_>>().unwrap_or_else(|| token.as_bytes().to_vec());
         }
-        if let Some(byte) = entry_byte(token).filter(|_| self.decoder.is_some()) {
+        if let Some(byte) = entry_byte(token).filter(|_| self.has_byte_entries) {
             return vec![byte];
         }
         let (before, after) = self.around;
@@ -266,6 +269,16 @@ impl<'a> Pieces<'a> {
             text.get(before..end).map(str::to_owned)
         });
         piece.unwrap_or_else(|| token.to_owned()).into_bytes()
+    }
+}
+
+/// Returns `true` if a decoder is of a kind, or has a part that is.
+fn has_part(decoder: &DecoderWrapper, is_part: fn(&DecoderWrapper) -> bool) -> bool {
+    match decoder {
+        DecoderWrapper::Sequence(all) => {
+            all.get_decoders().iter().any(|part| has_part(part, is_part))
+        }
+        part => is_part(part),
     }
 }
 
@@ -401,6 +414,34 @@ pub(super) mod tests {
         let decoder = serde_json::json!({"type": "Strip", "content": "a", "start": 1, "stop": 1});
         let bpe = serde_json::json!({"type": "BPE", "vocab": words(&["a", "b"]), "merges": []});
         assert_eq!(text_of(&with_decoder(&bpe, &decoder), &[0, 1]), "ab");
+    }
+
+    #[test]
+    fn only_added_tokens_end_a_text() {
+        let vocabulary = serde_json::json!({"a": 0, "</s>": 1, "<|end|>": 2});
+        let bpe = serde_json::json!({"type": "BPE", "vocab": vocabulary, "merges": []});
+        assert_eq!(with_decoder(&bpe, &Value::Null).ends(), &[0_u32; 0]);
+        let end = serde_json::json!({
+            "id": 2, "content": "<|end|>", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        });
+        let json = serde_json::json!({"version": "1.0", "added_tokens": [end], "model": bpe});
+        let text = TextTokenizer::parse(json.to_string().as_bytes()).unwrap();
+        assert_eq!(text.ends(), [2]);
+    }
+
+    #[test]
+    fn entries_are_bytes_for_decoders_that_know_them() {
+        let vocabulary = serde_json::json!({"<0x0A>": 0, "a": 1});
+        let bpe = serde_json::json!({"type": "BPE", "vocab": vocabulary, "merges": []});
+        let fuse = serde_json::json!({"type": "Fuse"});
+        assert_eq!(with_decoder(&bpe, &fuse).bytes(0), b"<0x0A>");
+        let fallback = serde_json::json!({"type": "ByteFallback"});
+        let inner = serde_json::json!({"type": "Sequence", "decoders": [fallback, fuse]});
+        let nested = serde_json::json!({"type": "Sequence", "decoders": [inner]});
+        for decoder in [fallback, nested] {
+            assert_eq!(with_decoder(&bpe, &decoder).bytes(0), b"\n");
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ use indicatif::ProgressBar;
 use pol_primitives::{Hash, model::ModelSpec};
 use std::path::{Path, PathBuf};
 
+/// File of a chat template, which goes before the one of [`TOKENIZER_CONFIG_FILE`].
+const TEMPLATE_FILE: &str = "chat_template.jinja";
+
 /// Content of a `tokenizer.json` and its origin.
 type TokenizerFile = (Vec<u8>, String);
 
@@ -285,9 +288,34 @@ fn add_special_tokens(special: &mut SpecialTokens, path: &Path) -> Result<(), Im
     let config = object(TOKENIZER_CONFIG_FILE)?;
     special.begin_name = description::hf::token_name(&config, "bos_token");
     special.end_name = description::hf::token_name(&config, "eos_token");
-    (special.template, special.tool_template) = match read("chat_template.jinja")? {
-        Some(template) => (String::from_utf8(template).ok(), None),
+    (special.template, special.tool_template) = match read(TEMPLATE_FILE)? {
+        Some(template) => {
+            let template = String::from_utf8(template).map_err(|error| ImportError::Config {
+                from: path.join(TEMPLATE_FILE).display().to_string(),
+                reason: format!("it is not a text: {error}; save it as UTF-8"),
+            })?;
+            (Some(template), None)
+        }
         None => description::hf::chat_templates(&config),
     };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_chat_template_is_utf8() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |template: &[u8]| {
+            fs::write(folder.path().join(TEMPLATE_FILE), template).unwrap();
+            let mut special = SpecialTokens::default();
+            add_special_tokens(&mut special, folder.path()).map(|()| special.template)
+        };
+        assert_eq!(read("{{ 'é' }}".as_bytes()).unwrap().as_deref(), Some("{{ 'é' }}"));
+        let error = read(b"{{ '\xe9' }}").unwrap_err().to_string();
+        assert!(error.contains(TEMPLATE_FILE) && error.contains("save it as UTF-8"), "{error}");
+    }
 }

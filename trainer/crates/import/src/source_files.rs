@@ -258,3 +258,20 @@ pub(crate) fn read_tokenizer(folder: &Path) -> Result<Option<(Vec<u8>, PathBuf)>
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_of_git_lfs_is_no_tokenizer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(TOKENIZER_FILE);
+        fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:5\nsize 5\n")
+            .unwrap();
+        let error = read_file(&path).unwrap_err();
+        assert!(matches!(error, ImportError::File { .. }), "{error}");
+        fs::write(&path, "{}").unwrap();
+        assert_eq!(read_file(&path).unwrap(), b"{}");
+    }
+}

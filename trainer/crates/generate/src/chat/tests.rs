@@ -120,6 +120,62 @@ fn chatml_is_the_rule_and_its_delimiters_cannot_be_written() {
 }
 
 #[test]
+fn special_tokens_of_messages_are_encoded_as_text() {
+    for (normalized, expected) in [
+        // As text that spells none: the first piece is the space that a text begins with.
+        (false, vec![0, 4, 1, 2, 3, 5, 4, 6]),
+        // The mark divides the text, and a letter cannot be divided.
+        (true, vec![0, 4, 1, 0, 2, 3, 7, 0, 4, 6]),
+    ] {
+        let special = |id: u32, content: &str| {
+            json!({
+                "id": id, "content": content, "special": true, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": normalized && id == 8,
+            })
+        };
+        let json = json!({
+            "version": "1.0",
+            "added_tokens": [special(6, "<s>"), special(7, "#"), special(8, "<e>")],
+            "normalizer": { "type": "Prepend", "prepend": "▁" },
+            "model": {
+                "type": "BPE", "merges": [], "unk_token": "?",
+                "vocab": { "▁": 0, "<": 1, "s": 2, ">": 3, "a": 4, "?": 5 },
+            },
+        });
+        let tokenizer = Tokenizer::from_json(json.to_string().as_bytes()).unwrap();
+        let template = template("{{ messages[0].content }}<s>");
+        let encoder = ChatEncoder::new(&tokenizer, Some(&template)).unwrap();
+        let messages = [ChatMessage::new("user", "a<s>#a")];
+        assert_eq!(encoder.encode(&tokenizer, &messages, &[], &[]).unwrap(), expected);
+    }
+}
+
+#[test]
+fn sentence_pieces_converse() {
+    let metaspace = json!({
+        "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true,
+    });
+    let json = json!({
+        "version": "1.0",
+        "added_tokens": [{
+            "id": 6, "content": "<s>", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        }],
+        "pre_tokenizer": metaspace,
+        "decoder": metaspace,
+        "model": {
+            "type": "BPE", "merges": [],
+            "vocab": { "▁": 0, "<": 1, "s": 2, ">": 3, "a": 4, "b": 5 },
+        },
+    });
+    let text = TextTokenizer::parse(json.to_string().as_bytes()).unwrap();
+    let text = text.with_template(Some(template("<s>{{ messages[0].content }}")));
+    let (spelled, tokens) = tokens(&text, &[ChatMessage::new("user", "a b<s>a")]);
+    assert_eq!(tokens, [6, 0, 4, 0, 5, 1, 2, 3, 4]);
+    assert_eq!(spelled, b" a b<s>a");
+}
+
+#[test]
 fn a_template_without_functions_gets_them_as_texts() {
     let tools = [json!({"type": "function", "function": {"name": "now"}})];
     let call = FunctionCall { id: "c".into(), name: "now".into(), arguments: json!({}) };
@@ -189,6 +245,45 @@ fn templates_are_bounded() {
 }
 
 #[test]
+fn work_that_the_engine_does_not_count_is_bounded() {
+    let write = |source: &str| rendered(source, &[ChatMessage::new("user", "x")], &[]);
+    let graph = "{% set ns = namespace(a=[0]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] \
+                 %}{% endfor %}";
+    let shared = ["{{ ns.a | tojson }}", "{{ ns.a }}", "{{ ns.a | string }}"];
+    let joined = ["{{ ''.join([ns.a]) }}", "{{ raise_exception(ns.a) }}"];
+    let mut long: Vec<_> =
+        shared.into_iter().chain(joined).map(|end| graph.to_owned() + end).collect();
+    let others = [
+        "{{ ([[0] * 100000] * 100000) | tojson }}",
+        "{{ ('a' * 1000000).strip('b' * 1000000) }}",
+        "{{ ('{0}' * 90000).format('y' * 900000) }}",
+    ];
+    long.extend(others.map(str::to_owned));
+    for source in &long {
+        let error = write(source).unwrap_err();
+        assert!(error.contains("takes too long"), "{source}: {error}");
+    }
+    for source in ["{{ '{:>60000000000}'.format('x') }}", "{{ '{:}<60000}'.format('x') }}"] {
+        assert!(write(source).unwrap_err().contains("over 999"), "{source}");
+    }
+    assert!(write("{{ '{}'.format([1]) }}").unwrap_err().contains("neither a text nor"));
+    // So many levels need more than a stack of the usual size.
+    let deep = "{% set ns = namespace(a=0) %}{% for i in range(10000) %}{% set ns.a = [ns.a] %}\
+                {% endfor %}{{ ns.a | tojson | length }}";
+    assert_eq!(write(deep).unwrap(), "20001");
+}
+
+#[test]
+fn methods_at_a_price_do_what_they_should() {
+    let write = |source: &str| rendered(source, &[ChatMessage::new("user", "x")], &[]).unwrap();
+    assert_eq!(write("{{ '{:>5}'.format('x') }}"), "    x");
+    assert_eq!(write("{{ '{} {y}'.format(1, y='z') }}"), "1 z");
+    assert_eq!(write("{{ ', '.join(['a', 1]) }}{{ ''.join([]) }}"), "a, 1");
+    assert_eq!(write("{{ '--a-'.strip('-') }}{{ ' b '.lstrip() }}"), "ab ");
+    assert_eq!(write("{{ [1, 'a'] }}{{ 2 | string }}{{ x }}"), "[1, 'a']2");
+}
+
+#[test]
 fn what_templates_of_checkpoints_use_is_there() {
     let write = |source: &str| rendered(source, &[ChatMessage::new("user", "a b")], &[]).unwrap();
     assert_eq!(write("{%- generation -%} x {%- endgeneration %}"), "x");
@@ -199,6 +294,10 @@ fn what_templates_of_checkpoints_use_is_there() {
         r#"{"b": [1, null], "a": true}"#
     );
     assert_eq!(write("{{ [1, 'é<'] | tojson(separators=(',', ':')) }}"), "[1,\"é<\"]");
+    assert_eq!(
+        write("{{ {'b': [{'d': 1.50, 'c': 2}], 'a': 3} | tojson(sort_keys=true) }}"),
+        r#"{"a": 3, "b": [{"c": 2, "d": 1.5}]}"#
+    );
     assert_eq!(write("{{ bos_token + eos_token }}"), "<s></s>");
     for (value, expected) in [
         ("none", "False False"),
