@@ -424,7 +424,7 @@ mod tests {
             Controls { frequency_penalty: 0.25, presence_penalty: 0.5, ..Default::default() };
         let mut sampler = controlled(greedy, controls);
         let mut sample = |drawn: &[u32]| {
-            drawn.iter().for_each(|&token| sampler.accept_drawn(token));
+            drawn.iter().for_each(|&token| sampler.accept_drawn(token, &[]));
             let mut logits = SCORES;
             let token = sampler.sample(&mut logits).unwrap();
             (token, logits)
@@ -440,7 +440,7 @@ mod tests {
         let mut sampler = controlled(greedy, controls);
         sampler.accept(3);
         assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(1));
-        sampler.accept_drawn(3);
+        sampler.accept_drawn(3, &[]);
         assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(3));
     }
 
