@@ -133,8 +133,8 @@ impl ApiPartOptions {
         Ok(())
     }
 
-    /// Opens the index, and follows `chain` into it. Without an index that the options name it is in
-    /// `folder`. Returns `None` if that one cannot be opened: the process has other work than to
+    /// Opens the index, and follows `chain` into it. Without an index that the options name it is
+    /// in `folder`. Returns `None` if that one cannot be opened: the process has other work than to
     /// show the chain.
     ///
     /// # Errors

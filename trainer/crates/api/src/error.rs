@@ -182,6 +182,8 @@ impl ApiError {
 
     fn kind(&self) -> Kind {
         const INVALID: &str = "invalid_request_error";
+        const LIMIT: &str = "rate_limit_error";
+        const UNKNOWN: &str = "authentication_error";
         let status = |status, name, title, kind| (status, name, title, kind);
         match self {
             Self::Invalid { .. } => {
@@ -201,8 +203,7 @@ impl ApiError {
                 status(StatusCode::NOT_FOUND, "model_not_found", "Unknown model", INVALID)
             }
             Self::Unauthorized => {
-                let kind = "authentication_error";
-                status(StatusCode::UNAUTHORIZED, "unauthorized", "Token required", kind)
+                status(StatusCode::UNAUTHORIZED, "unauthorized", "Token required", UNKNOWN)
             }
             Self::Forbidden(_) => {
                 status(StatusCode::FORBIDDEN, "forbidden", "Scope required", DENIED)
@@ -228,8 +229,7 @@ impl ApiError {
                 status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", title, INVALID)
             }
             Self::Malformed(_) => {
-                let title = "Malformed request";
-                status(StatusCode::BAD_REQUEST, "malformed-request", title, INVALID)
+                status(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request", INVALID)
             }
             Self::HeadSize { .. } => {
                 let status_code = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -242,16 +242,14 @@ impl ApiError {
                 status(StatusCode::REQUEST_TIMEOUT, "slow-body", "Body too slow", INVALID)
             }
             Self::Rate(_) => {
-                let kind = "rate_limit_error";
-                status(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", kind)
+                status(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", LIMIT)
             }
             Self::Connections(_) => {
-                let (code, kind) = (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error");
-                status(code, "too-many-connections", "Too many connections", kind)
+                let title = "Too many connections";
+                status(StatusCode::TOO_MANY_REQUESTS, "too-many-connections", title, LIMIT)
             }
             Self::Share(_) => {
-                let (code, kind) = (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error");
-                status(code, "too-many-texts", "Too many texts", kind)
+                status(StatusCode::TOO_MANY_REQUESTS, "too-many-texts", "Too many texts", LIMIT)
             }
             Self::Busy => status(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", "server_error"),
             Self::NoModel => {

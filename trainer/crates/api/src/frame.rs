@@ -11,7 +11,7 @@ use crate::{
     origins::{check_site, share},
     query::{KnownParameters, check_host},
     reference,
-    tokens::Scope,
+    tokens::{Scope, TOKEN_SCHEME},
 };
 use axum::{
     Json, Router,
@@ -39,9 +39,6 @@ const PAGE_POLICY: HeaderValue =
 
 /// Path that tells supervisors, which may name no host, that the server runs, and nothing else.
 const HEALTH: &str = "/health";
-
-/// Name of the security scheme of tokens, in the description.
-pub(crate) const TOKEN_SCHEME: &str = "token";
 
 /// Address of the client of a request, which the server adds.
 #[derive(Clone, Copy, Debug)]

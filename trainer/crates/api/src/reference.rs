@@ -2,7 +2,7 @@
 
 //! The reference: a page about all endpoints, made of their description, without scripts.
 
-use crate::frame::TOKEN_SCHEME;
+use crate::tokens::TOKEN_SCHEME;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 use utoipa::openapi::OpenApi;

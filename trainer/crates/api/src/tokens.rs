@@ -13,6 +13,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+/// Name of the security scheme of tokens, in the description.
+pub(crate) const TOKEN_SCHEME: &str = "token";
 /// Start of every token, by which scanners for leaked secrets know it.
 const PREFIX: &str = "pol_";
 /// Most tokens of a file.
