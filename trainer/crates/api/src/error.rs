@@ -184,6 +184,7 @@ impl ApiError {
         const INVALID: &str = "invalid_request_error";
         const LIMIT: &str = "rate_limit_error";
         const UNKNOWN: &str = "authentication_error";
+        const FAULT: &str = "server_error";
         let status = |status, name, title, kind| (status, name, title, kind);
         match self {
             Self::Invalid { .. } => {
@@ -216,7 +217,7 @@ impl ApiError {
                 status(StatusCode::NOT_FOUND, "not-found", "Not found", INVALID)
             }
             Self::Unavailable { name, .. } => {
-                status(StatusCode::SERVICE_UNAVAILABLE, *name, "Not available", "server_error")
+                status(StatusCode::SERVICE_UNAVAILABLE, *name, "Not available", FAULT)
             }
             Self::Method => {
                 status(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", INVALID)
@@ -232,8 +233,8 @@ impl ApiError {
                 status(StatusCode::BAD_REQUEST, "malformed-request", "Malformed request", INVALID)
             }
             Self::HeadSize { .. } => {
-                let status_code = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                status(status_code, "head-too-large", "Head too large", INVALID)
+                let code = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                status(code, "head-too-large", "Head too large", INVALID)
             }
             Self::SlowHead(_) => {
                 status(StatusCode::REQUEST_TIMEOUT, "slow-head", "Head too slow", INVALID)
@@ -251,14 +252,11 @@ impl ApiError {
             Self::Share(_) => {
                 status(StatusCode::TOO_MANY_REQUESTS, "too-many-texts", "Too many texts", LIMIT)
             }
-            Self::Busy => status(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", "server_error"),
-            Self::NoModel => {
-                status(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", "server_error")
-            }
+            Self::Busy => status(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", FAULT),
+            Self::NoModel => status(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", FAULT),
             Self::Conflict(_) => status(StatusCode::CONFLICT, "conflict", "Conflict", INVALID),
             Self::Internal(_) => {
-                let title = "Internal error";
-                status(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, "server_error")
+                status(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", FAULT)
             }
         }
     }
