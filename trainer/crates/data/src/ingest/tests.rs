@@ -359,7 +359,7 @@ fn a_tokenizer_is_trained_once() {
     let stages = Mutex::new(Vec::new());
     let watch = |progress: Progress| stages.lock().unwrap().push(progress.stage);
     assert_eq!(ingest(&config, References::default(), &watch).unwrap(), whole);
-    let stages = stages.into_inner().unwrap();
+    let stages = stages.lock().unwrap().clone();
     assert!(!stages.contains(&Stage::Tokenizer) && stages.contains(&Stage::Tokens), "{stages:?}");
 
     // One that is damaged is trained again.
