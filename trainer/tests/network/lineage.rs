@@ -177,7 +177,7 @@ impl Network {
             assert_eq!(made["parents"].to_string(), "[0]", "{made}");
             assert_eq!(made["activity"], "transformation", "{made}");
         }
-        let is_child = |manifest: &&Value| manifest["parents"].to_string() == "[0]";
+        let is_child = |manifest: &&Value| manifest["parents"] == serde_json::json!([0]);
         let children: Vec<_> = listed.iter().filter(is_child).cloned().collect();
         assert_eq!(self.listed(&["--parent", "0"]), children);
         let none = self.run(&["data", "list", "--parent", &held_out["id"].to_string()]);

@@ -82,7 +82,7 @@ fn extracted_text_is_plain_whatever_it_looks_like() {
     let row = "{\"a\": 1}\n{\"a\": 2}\n";
     for (name, text) in [("rows.csv", "One, two.\nThree, four.\n"), ("a.html", page), ("a", row)] {
         let mut extracted = input(name, text.as_bytes());
-        extracted.media = Some(EXTRACTED_TEXT.into());
+        extracted.media = Some(crate::EXTRACTED_TEXT.into());
         assert_eq!(shown(read_with(extracted, &ReadOptions::default())), [text], "{name}");
     }
 }
