@@ -275,10 +275,11 @@ async fn set(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
     let recipe: Recipe =
         exact::parse(&json).with_context(|| format!("{} is not a recipe", file.display()))?;
     recipe.validate().with_context(|| file.display().to_string())?;
-    let hash = hex::encode(recipe.hash());
-    let chain = node.connect().await?;
+    let (signer, chain) = (key.signer()?, node.connect().await?);
     warn_of_short_audits(&chain, &recipe, &chain.audit_config().await?).await?;
-    decide(node, key, Call::SetRecipe(recipe.into()), &format!("recipe 0x{hash} is set")).await
+    let done = format!("recipe 0x{} is set", hex::encode(recipe.hash()));
+    println!("{}", govern(&chain, &signer, Call::SetRecipe(recipe.into())).await?.describe(&done));
+    Ok(())
 }
 
 /// Sets the lengths of a round's phases.
@@ -296,11 +297,13 @@ async fn set_audits(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<
         "audits are a JSON object with seats, more_seats, segments, probe, and mix, serve, replay, \
          open, reveal in blocks, escrow in rounds",
     )?;
-    let chain = node.connect().await?;
+    let (signer, chain) = (key.signer()?, node.connect().await?);
     if let Some(recipe) = chain.recipe().await? {
         warn_of_short_audits(&chain, &recipe, &config).await?;
     }
-    decide(node, key, Call::SetAudits(config), "audits are set").await
+    let outcome = govern(&chain, &signer, Call::SetAudits(config)).await?;
+    println!("{}", outcome.describe("audits are set"));
+    Ok(())
 }
 
 /// Says it if audits are too short for the model of `recipe`.

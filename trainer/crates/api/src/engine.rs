@@ -174,21 +174,22 @@ impl Engine {
         &self.options
     }
 
-    /// Checks that `client` may ever have as many texts at once, which the parameter `parameter`
-    /// asks for.
-    pub(crate) fn check_share(
+    /// Checks that all texts of a request of `client` can wait at once, which the parameter
+    /// `parameter` asks for. Of more, some would be refused however often the client comes again.
+    pub(crate) fn check_texts(
         &self,
         client: &ClientName,
         texts: usize,
         parameter: &'static str,
     ) -> Result<(), ApiError> {
-        let most = self.options.share();
-        if client.get().is_none() || texts <= most {
+        let queue = self.options.queue.max(1);
+        let most = client.get().map_or(queue, |_| self.options.share().min(queue));
+        if texts <= most {
             return Ok(());
         }
         let detail = format!(
-            "this server makes at most {most} texts of one client at once, not {texts}; ask for \
-             fewer, or start it with a longer --queue"
+            "at most {most} texts of a request can wait here, not {texts}; ask for fewer at once, \
+             or start the server with a longer --queue"
         );
         Err(ApiError::parameter(parameter, detail))
     }

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::{
-    inputs::Inputs,
-    texts::{Usage, check_queue},
-};
+use super::{inputs::Inputs, texts::Usage};
 use crate::{
     answers::stopped,
     body::JsonBody,
@@ -116,12 +113,11 @@ pub(crate) async fn create(
     request.check()?;
     let engine = models.named(request.model.as_deref())?;
     request.input.check(engine.vocabulary(), "input")?;
-    check_queue(&engine, request.input.count(), "input")?;
+    engine.check_texts(&client, request.input.count(), "input")?;
     let begin = engine.begin();
     let texts =
         encode(&engine, request.input.into_vec(), move |text, input| input.encode(text, begin));
     let texts = texts.await?;
-    engine.check_share(&client, texts.len(), "input")?;
     let tokens = texts.iter().map(Vec::len).sum();
     let receivers: Vec<_> =
         texts.into_iter().map(|tokens| engine.embed(&client, tokens)).collect::<Result<_, _>>()?;

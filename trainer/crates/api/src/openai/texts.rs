@@ -133,12 +133,12 @@ pub(crate) struct Texts {
 impl Texts {
     /// Generates the texts and answers in the form `F`.
     pub(crate) async fn respond<F: Form>(self) -> Result<Response, ApiError> {
-        check_queue(&self.engine, self.prompts.len().saturating_mul(self.each), "n")?;
+        let texts = self.prompts.len().saturating_mul(self.each);
+        self.engine.check_texts(&self.client, texts, "n")?;
         let requests = self.requests()?;
         if self.stream.is_none() {
             check_reports(&requests)?;
         }
-        self.engine.check_share(&self.client, requests.len(), "n")?;
         let kept = if self.receipts { requests.clone() } else { Vec::new() };
         let ask = |request| self.engine.generate(&self.client, F::OPERATION, request);
         let receivers: Vec<_> = requests.into_iter().map(ask).collect::<Result<_, _>>()?;
@@ -182,24 +182,6 @@ impl Texts {
         };
         texts.zip(0..).map(request).collect()
     }
-}
-
-/// Checks that all texts of a request can wait at once. Of more, some would find the queue full
-/// however often the client comes again.
-pub(crate) fn check_queue(
-    engine: &Engine,
-    texts: usize,
-    parameter: &'static str,
-) -> Result<(), ApiError> {
-    let most = engine.options().queue.max(1);
-    if texts > most {
-        let detail = format!(
-            "at most {most} texts of a request can wait here, not {texts}; ask for fewer at once, \
-             or start the server with a larger --queue"
-        );
-        return Err(ApiError::parameter(parameter, detail));
-    }
-    Ok(())
 }
 
 /// Maker of the ends of texts.
