@@ -20,7 +20,15 @@ USAGE
     *) echo "test: unknown option '$1'" >&2; exit 2 ;;
 esac
 
-step() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+step() { printf '\033[1m==> %s\033[0m, %d s after the start\n' "$*" "$SECONDS"; }
+# Says when each test program began, so that a log shows where the time went.
+timed() {
+    local line
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in *' Running '* | *' Doc-tests '*) line+=", $SECONDS s after the start" ;; esac
+        printf '%s\n' "$line"
+    done
+}
 ./scripts/setup.sh
 . scripts/env.sh
 step "figures"
@@ -42,7 +50,7 @@ step "features: traces, and operators without the standard library"
 cargo test --release --locked -p pol-traces --features otlp --quiet
 cargo test --release --locked -p pol-numerics --no-default-features --quiet -- --skip accuracy
 step "tests"
-if cargo test --release --locked --workspace --no-fail-fast 2>&1 | tee "$log"; then
+if cargo test --release --locked --workspace --no-fail-fast 2>&1 | timed | tee "$log"; then
     exit 0
 fi
 step "what failed"
