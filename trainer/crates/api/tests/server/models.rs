@@ -2,7 +2,7 @@
 
 //! Models and servers of the tests.
 
-use super::client::Client;
+use super::{client::Client, spans};
 use axum::Router;
 use pol_api::{
     Access, Engine, EngineOptions, Limits, ModelCard, Models, Rate, Time, TokenFile, router, serve,
@@ -170,6 +170,7 @@ impl Server {
 
     /// Serves `router`.
     pub(crate) async fn of(router: Router, models: Models, limits: Limits) -> Self {
+        spans::see();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client { address: listener.local_addr().unwrap(), token: None };
         let (stop, stopped) = oneshot::channel();

@@ -6,9 +6,10 @@ use super::{client::SOON, models::Server};
 use pol_metrics::SPANS;
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, LazyLock, Mutex, MutexGuard},
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 use tracing::{
@@ -17,7 +18,20 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// Spans for traces that were made on this thread.
+/// Spans of all tests. A subscriber of one test alone could miss its spans: the interest in a place
+/// of the code is kept for the process, by the first thread that comes there.
+static SPANS_OF_ALL: LazyLock<Spans> = LazyLock::new(|| {
+    let spans = Spans::default();
+    tracing::subscriber::set_global_default(spans.clone()).unwrap();
+    spans
+});
+
+/// Has spans for traces seen from now on.
+pub(crate) fn see() {
+    LazyLock::force(&SPANS_OF_ALL);
+}
+
+/// Spans for traces.
 #[derive(Clone, Default)]
 struct Spans(Arc<Mutex<State>>);
 
@@ -25,12 +39,13 @@ struct Spans(Arc<Mutex<State>>);
 struct State {
     /// Spans in the order in which they began.
     spans: Vec<Span>,
-    /// Places of those that are entered.
-    entered: Vec<usize>,
+    /// Places of those that a thread has entered.
+    entered: HashMap<ThreadId, Vec<usize>>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Span {
+    thread: ThreadId,
     parent: Option<usize>,
     fields: BTreeMap<&'static str, String>,
 }
@@ -40,8 +55,11 @@ impl Spans {
         self.0.lock().unwrap()
     }
 
-    fn all(&self) -> Vec<Span> {
-        self.state().spans.clone()
+    /// Returns the spans that began on this thread, by their places.
+    fn of_this_thread(&self) -> BTreeMap<usize, Span> {
+        let all = self.state().spans.clone();
+        let is_own = |(_, span): &(usize, Span)| span.thread == thread::current().id();
+        all.into_iter().enumerate().filter(is_own).collect()
     }
 }
 
@@ -56,7 +74,9 @@ impl Subscriber for Spans {
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let mut state = self.state();
-        let mut span = Span { parent: state.entered.last().copied(), ..Span::default() };
+        let thread = thread::current().id();
+        let parent = state.entered.get(&thread).and_then(|entered| entered.last().copied());
+        let mut span = Span { thread, parent, fields: BTreeMap::new() };
         attributes.record(&mut span);
         state.spans.push(span);
         Id::from_u64(state.spans.len() as u64)
@@ -71,11 +91,11 @@ impl Subscriber for Spans {
     fn event(&self, _: &Event<'_>) {}
 
     fn enter(&self, id: &Id) {
-        self.state().entered.push(place(id));
+        self.state().entered.entry(thread::current().id()).or_default().push(place(id));
     }
 
     fn exit(&self, _: &Id) {
-        self.state().entered.pop();
+        self.state().entered.entry(thread::current().id()).or_default().pop();
     }
 }
 
@@ -91,8 +111,6 @@ impl Visit for Span {
 
 #[tokio::test]
 async fn a_request_is_a_span_with_its_text_below() {
-    let spans = Spans::default();
-    let _guard = tracing::subscriber::set_default(spans.clone());
     let server = Server::start().await;
     let request = json!({"prompt": "s3cret", "max_tokens": 3, "ignore_end": true});
     assert_eq!(server.client.post("/generate", &request).await.status, 200);
@@ -100,18 +118,18 @@ async fn a_request_is_a_span_with_its_text_below() {
     // The text ends once its place is free, which may be after the answer.
     let end = Instant::now() + SOON;
     let text = loop {
-        let all = spans.all();
+        let all = SPANS_OF_ALL.of_this_thread();
         let is_text = |span: &&Span| span.fields.contains_key("gen_ai.usage.output_tokens");
-        if let Some(text) = all.iter().find(is_text) {
+        if let Some(text) = all.values().find(is_text) {
             break text.clone();
         }
         assert!(Instant::now() < end, "{all:#?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
-    let all = spans.all();
+    let all = SPANS_OF_ALL.of_this_thread();
     assert_eq!(all.len(), 3, "{all:#?}");
     let field = |span: &Span, name: &str| span.fields.get(name).cloned().unwrap_or_default();
-    let request = &all[text.parent.unwrap()];
+    let request = &all[&text.parent.unwrap()];
     for (name, value) in [
         ("otel.name", "POST /generate"),
         ("otel.kind", "server"),
@@ -131,6 +149,7 @@ async fn a_request_is_a_span_with_its_text_below() {
         assert_eq!(field(&text, name), value, "{name}");
     }
     assert!(request.parent.is_none());
-    assert_eq!(field(&all[2], "http.response.status_code"), "404");
+    let last = all.values().next_back().unwrap();
+    assert_eq!(field(last, "http.response.status_code"), "404");
     assert!(!format!("{all:?}").contains("s3cret"), "{all:#?}");
 }
