@@ -127,7 +127,7 @@ ls /usr/share/man/man1/pol-{node{,-check-state},trainer{,-top}}.1.gz \
     /usr/share/bash-completion/completions/pol-{node,trainer} \
     /usr/share/zsh/vendor-completions/_pol-{node,trainer} \
     /usr/share/fish/vendor_completions.d/pol-{node,trainer}.fish \
-    /usr/lib/systemd/system/pol-{node,trainer,validator}.service >/dev/null
+    /usr/lib/systemd/system/pol-{node,trainer,validator,api}.service >/dev/null
 dpkg -r pol-node pol-trainer >/dev/null
 [ ! -e /usr/bin/pol-trainer ]
 CHECK
@@ -142,7 +142,7 @@ BLOCKS="$blocks" unshare --net --mount --pid --fork --kill-child sh -euc '
 
 if command -v systemd-analyze >/dev/null; then
     say "units"
-    for unit in pol-node pol-trainer pol-validator; do
+    for unit in pol-node pol-trainer pol-validator pol-api; do
         sed "s,/usr/bin/pol-[a-z]*,/bin/true," "deploy/systemd/$unit.service" >"$root/$unit.service"
         systemd-analyze verify --man=no "$root/$unit.service"
         systemd-analyze security --offline=true --threshold=25 --no-pager "$root/$unit.service" | tail -n 1

@@ -178,10 +178,10 @@ cp -r "$tree/share/pol/chain-specs" "$work/pol-node/usr/share/pol/"
 rm -rf "$work/pol-node/usr/lib/pol/lib"
 patchelf --remove-rpath "$work/pol-node/usr/lib/pol/bin/pol-node"
 program pol-trainer pol-trainer
-unit pol-trainer pol-trainer pol-validator
+unit pol-trainer pol-trainer pol-validator pol-api
 install -m 644 "$tree"/lib/* "$work/pol-trainer/usr/lib/pol/lib/"
 deb pol-node "Node of the POL chain"
-deb pol-trainer "Trainer and validator of the POL network"
+deb pol-trainer "Trainer, validator, and HTTP API of the POL network"
 
 cp "$tree/share/doc/pol/sbom.cdx.json" "$out/pol-$version.cdx.json"
 (cd "$out" && sha256sum "$name.tar.gz" ./*_"${version}"_amd64.deb "pol-$version.cdx.json" | sed 's, \./, ,' >SHA256SUMS)

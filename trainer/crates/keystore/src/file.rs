@@ -139,7 +139,7 @@ fn read(path: &Path, file: &mut fs::File) -> Result<Zeroizing<Vec<u8>>, FileErro
 
 /// Returns `true` if systemd hands the file to this service. Its permission bits then have the mask
 /// of an access list, and not the access of a group.
-fn is_credential(path: &Path) -> bool {
+pub fn is_credential(path: &Path) -> bool {
     env::var_os(CREDENTIALS_VARIABLE)
         .is_some_and(|folder| !folder.is_empty() && path.starts_with(folder))
 }

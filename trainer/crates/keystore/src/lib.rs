@@ -34,7 +34,9 @@ mod key_file;
 mod keystore;
 
 pub use cost::Cost;
-pub use file::{FileError, MAX_FILE_BYTES, read_bounded, read_private, replace, write_private};
+pub use file::{
+    FileError, MAX_FILE_BYTES, is_credential, read_bounded, read_private, replace, write_private,
+};
 pub use key::{AccountId, InvalidSecret, SecretKey, generate_phrase};
 pub use key_file::{KeyFile, KeyFileError};
 pub use keystore::{Keystore, KeystoreError};
