@@ -286,7 +286,7 @@ mod tests {
             "pol_head_loss_nats 2.5\n",
             "pol_head_measured_round 7\n",
             "pol_head_measure_ratio{measure=\"reasoning\"} NaN\n",
-            "pol_head_measure_ratio{measure=\"level\"} 0\n",
+            "pol_head_measure_ratio{measure=\"level\"} NaN\n",
             "pol_network_rewards_pol{total=\"emitted\"} 1.5\n",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
